@@ -1,0 +1,41 @@
+"""The one door to TensorFlow, tf_keras and TF-MOT.
+
+Knows which Keras the package speaks (Keras 2, as `tf_keras`, the only one that TF-MOT takes) and how to
+load the three heavy packages late: importing `tfcompress` costs no TensorFlow import, so `--help` and a
+bad flag answer at once. Does not know any technique or model.
+
+    from tfcompress._keras import keras, tf
+
+binds names that import their package at the first attribute access. A module that defines a subclass of a
+Keras class needs the package at import time; such modules are imported inside the functions that use them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+
+class _Lazy:
+    """A stand-in for a module that imports it when an attribute is first asked for."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __getattr__(self, attribute: str) -> Any:
+        # Without this TF-MOT would pick Keras 3 where both are installed.
+        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+        # The C++ side of TensorFlow prints start-up banners at level 0 and 1.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        return getattr(importlib.import_module(self._module), attribute)
+
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tensorflow_model_optimization as tfmot
+    import tf_keras as keras
+else:
+    tf = _Lazy("tensorflow")
+    keras = _Lazy("tf_keras")
+    tfmot = _Lazy("tensorflow_model_optimization")

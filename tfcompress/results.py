@@ -1,0 +1,313 @@
+"""What a run leaves behind, as frozen dataclasses and as `results.json`.
+
+Knows the fields, their units and the schema version. Absent is `None`, never a made-up number. Does not
+know how a figure was measured or how it is shown. No TensorFlow here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tfcompress import durable
+
+SCHEMA_VERSION = 1
+FILE_NAME = "results.json"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A two-sided confidence interval.
+
+    Attributes:
+      low: lower end, in the unit of the estimate.
+      high: upper end.
+      confidence: a fraction, 0.95 by default.
+      method: how it was computed, such as `"wilson"` or `"paired_bootstrap"`.
+    """
+
+    low: float
+    high: float
+    confidence: float = 0.95
+    method: str = ""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one call on a batch, in milliseconds.
+
+    Attributes:
+      p50: median over all raw samples of all rounds.
+      p90: 90th percentile.
+      runtime: what executed the model, such as `"litert_cpu"`.
+      threads: processor threads given to the runtime.
+      batch: images in one call.
+      samples: raw samples that p50 and p90 are computed from.
+      round_p50: the median of each round (each a process of its own), for the spread.
+      first_call: the cold first call of the first round.
+      load: reading the file and building the interpreter, first round.
+    """
+
+    p50: float
+    p90: float
+    runtime: str
+    threads: int
+    batch: int
+    samples: int
+    round_p50: tuple[float, ...] = ()
+    first_call: float | None = None
+    load: float | None = None
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an artifact's outputs lie from those of the Keras model that it was made from.
+
+    Attributes:
+      examples: images compared, from the validation split.
+      top1_agreement: fraction of the images with the same most likely class.
+      max_difference: greatest absolute difference of a raw output.
+      mean_difference: mean absolute difference of the raw outputs.
+      output_scale: quantization step of the artifact's output; None for a float output.
+    """
+
+    examples: int
+    top1_agreement: float
+    max_difference: float
+    mean_difference: float
+    output_scale: float | None = None
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """What a technique did to one layer.
+
+    Attributes:
+      name: the layer's name in the Keras model.
+      kind: the layer's class name.
+      parameters: count of its trainable weights' elements.
+      treated: whether the technique acted on it.
+      reason: why it was skipped; empty where it was treated.
+      sparsity: fraction of zeros in the treated weights, afterwards.
+      distinct_weights: distinct values in the treated weights, afterwards.
+    """
+
+    name: str
+    kind: str
+    parameters: int
+    treated: bool
+    reason: str = ""
+    sparsity: float | None = None
+    distinct_weights: int | None = None
+
+
+@dataclass(frozen=True)
+class CompressionReport:
+    """Layer by layer, what a technique treated and what it skipped and why."""
+
+    technique: str
+    layers: tuple[LayerReport, ...]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """One trained stage of a run: the baseline or a technique of the recipe.
+
+    Attributes:
+      name: folder name under `stages/`, such as `"01-prune"`.
+      technique: `"baseline"` or the technique's name.
+      config: the stage's settings, JSON-ready.
+      history: for each epoch the Keras metrics (`loss`, `accuracy`, `val_loss`, `val_accuracy`,
+        `learning_rate`, `seconds`).
+      best_epoch: 0-based epoch whose weights were kept, chosen on validation; None where nothing was trained.
+      seconds: wall time of the stage, over all sessions.
+      report: what was treated; None for the baseline.
+    """
+
+    name: str
+    technique: str
+    config: Mapping[str, Any]
+    history: tuple[Mapping[str, float], ...] = ()
+    best_epoch: int | None = None
+    seconds: float | None = None
+    report: CompressionReport | None = None
+
+
+@dataclass(frozen=True)
+class ArtifactResult:
+    """One row of the result table: an exported file, or the Keras model it is compared with.
+
+    Attributes:
+      name: unique in the run, such as `"baseline-float32"` or `"prune+qat-int8"`.
+      path: relative to the run folder; None for a Keras model.
+      sha256: of the file's bytes.
+      stages: techniques applied, in order; empty for the baseline.
+      format: export format, such as `"int8"`.
+      size_bytes: of the file.
+      gzip_size_bytes: of the file after gzip at level 9.
+      parameters: weights of the Keras model, trainable and not.
+      macs: multiply-accumulates of one image.
+      sparsity: fraction of zeros among the weights of convolutions and matrix products in the file.
+      integer_operators: operators whose inputs and outputs are all integer.
+      operators: all operators of the file.
+      accuracy: fraction right on the test split.
+      accuracy_interval: of `accuracy`.
+      difference: `accuracy` minus the baseline's, paired by image.
+      difference_interval: of `difference`.
+      parity: against the Keras model, on validation.
+      latency_ms: one entry for each measured setting.
+      peak_memory_bytes: peak resident size of the process that ran it, at batch 1.
+      predictions: path of its stored outputs, relative to the run folder.
+      p_value: McNemar's exact test of the paired difference to the baseline.
+      distinct_weights: for each weight tensor, the largest count of distinct values within one channel.
+    """
+
+    name: str
+    path: str | None = None
+    sha256: str | None = None
+    stages: tuple[str, ...] = ()
+    format: str | None = None
+    size_bytes: int | None = None
+    gzip_size_bytes: int | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    sparsity: float | None = None
+    integer_operators: int | None = None
+    operators: int | None = None
+    accuracy: float | None = None
+    accuracy_interval: Interval | None = None
+    difference: float | None = None
+    difference_interval: Interval | None = None
+    parity: Parity | None = None
+    latency_ms: tuple[Latency, ...] = ()
+    peak_memory_bytes: int | None = None
+    predictions: str | None = None
+    p_value: float | None = None
+    distinct_weights: int | None = None
+
+
+@dataclass(frozen=True)
+class DataResult:
+    """Which data a run used.
+
+    Attributes:
+      name: as asked for.
+      source: where it came from, such as `"prepared"`, `"download"`, `"registry"`, `"sample"`.
+      classes: label names in label order.
+      split_sizes: examples in `train`, `validation`, `calibration`, `test`.
+    """
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    split_sizes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class EvaluationSpeed:
+    """Images a second through the same file, batched and one at a time.
+
+    Attributes:
+      artifact: name of the file.
+      batched: images a second in the evaluation of the test split.
+      single: images a second of a loop over single images.
+      batch: images in one batched call.
+    """
+
+    artifact: str
+    batched: float
+    single: float
+    batch: int
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything a report is rendered from; `results.json` in a run folder.
+
+    Attributes:
+      config: the run's settings.
+      environment: versions, processor, threads, commit.
+      data: which data was used.
+      baseline: the trained, uncompressed classifier, as a Keras model.
+      artifacts: the exported files.
+      stages: training of the baseline and of each technique.
+      evaluation_speed: batched against single evaluation.
+      seconds: wall time of the run, over all sessions.
+      schema_version: changes when a field changes meaning.
+    """
+
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    data: DataResult
+    baseline: ArtifactResult
+    artifacts: tuple[ArtifactResult, ...]
+    stages: tuple[StageResult, ...] = ()
+    evaluation_speed: EvaluationSpeed | None = None
+    seconds: float | None = None
+    schema_version: int = field(default=SCHEMA_VERSION)
+
+
+def save(results: Results, run_dir: str | os.PathLike[str]) -> Path:
+    """Writes `results.json` into a run folder, whole or not at all, and returns its path."""
+    path = Path(run_dir) / FILE_NAME
+    durable.write_json(path, dataclasses.asdict(results))
+    return path
+
+
+def load(run_dir: str | os.PathLike[str]) -> Results:
+    """Reads the results of a run folder.
+
+    Raises:
+      FileNotFoundError: the folder holds no `results.json`.
+      ValueError: the file is truncated, of another schema version or lacks a field.
+    """
+    path = Path(run_dir) / FILE_NAME
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No {FILE_NAME} in {run_dir}. Expected the folder of a finished run; "
+            "an unfinished one goes on with the command that started it."
+        )
+    record = durable.read_json(path)
+    version = record.get("schema_version") if isinstance(record, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path} has schema_version {version!r}. This package reads version {SCHEMA_VERSION}."
+        )
+    try:
+        return from_record(Results, record)
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} does not fit schema_version {SCHEMA_VERSION}: {error}."
+        ) from error
+
+
+def from_record(kind: Any, value: Any) -> Any:
+    """Rebuilds a (nested) dataclass from what `json.load` gives for it.
+
+    Args:
+      kind: the dataclass, or a type annotation within one.
+      value: JSON value.
+
+    Raises:
+      TypeError: a field is missing or unknown.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if value is None:
+        return None
+    if origin in (typing.Union, types.UnionType):
+        return from_record(next(a for a in arguments if a is not type(None)), value)
+    if origin is tuple:
+        return tuple(from_record(arguments[0], item) for item in value)
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        unknown = set(value) - set(hints)
+        if unknown:
+            raise TypeError(f"unknown field {sorted(unknown)}")
+        return kind(**{name: from_record(hints[name], item) for name, item in value.items()})
+    return value
