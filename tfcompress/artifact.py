@@ -1,0 +1,384 @@
+"""An exported TFLite file: its bytes, what it says about itself, and its use in two lines.
+
+    artifact = Artifact.load("digits.tflite")
+    print(artifact.predict("seven.png")[0].label)
+
+Knows how preprocessing and label names stand in the file's metadata, how to read weights and
+operators back, and how to run images through the file. Does not know how a file was made. No
+TensorFlow here.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tfcompress import durable, flatbuffer
+from tfcompress.flatbuffer import OperatorInfo, WeightTensor
+from tfcompress.litert import Session, check_counts
+from tfcompress.preprocessing import Preprocessing, check_raw_images
+
+METADATA_NAME = "tfcompress"
+OUTPUT_KINDS = ("logits", "probabilities")
+DEFAULT_BATCH = 32
+
+ImagePath: TypeAlias = str | os.PathLike[str]
+Images: TypeAlias = np.ndarray | ImagePath | Sequence[np.ndarray | ImagePath]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What an artifact sees in one image.
+
+    Attributes:
+      label: name of the most likely class.
+      probability: of that class, in [0, 1].
+      probabilities: of every class, by name, in label order.
+    """
+
+    label: str
+    probability: float
+    probabilities: Mapping[str, float]
+
+    def top(self, count: int) -> list[tuple[str, float]]:
+        """The `count` most likely classes with their probabilities, the likeliest first."""
+        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:count]
+
+
+@dataclass(frozen=True)
+class DistinctWeights:
+    """How many distinct values the kernels of a file hold, at most.
+
+    Attributes:
+      in_channel: within one output channel; clustering to k values bounds it by k in every format.
+      in_tensor: within one whole kernel. With a scale for each channel, or with batch normalization
+        folded in, the stored values of a clustered kernel number up to k for each channel.
+    """
+
+    in_channel: int
+    in_tensor: int
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The bytes of a TFLite file.
+
+    Attributes:
+      data: the file's bytes.
+      path: where it was read from or saved to; None before it is saved.
+
+    Raises:
+      ValueError: `data` is no TFLite file, or a damaged one.
+    """
+
+    data: bytes
+    path: Path | None = None
+
+    def __post_init__(self) -> None:
+        # Reads the file whole, so that a truncated one is refused here and not in mid-work.
+        _ = self._model
+
+    def __repr__(self) -> str:
+        return f"Artifact({self._name}, {self.size_bytes} bytes, sha256={self.sha256[:12]})"
+
+    @classmethod
+    def load(cls, path: ImagePath) -> Artifact:
+        """Reads a TFLite file.
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          ValueError: it is no TFLite file, or a damaged one.
+        """
+        file = Path(path)
+        if not file.is_file():
+            raise FileNotFoundError(f"No TFLite file at {file}.")
+        return cls(file.read_bytes(), file)
+
+    def save(self, path: ImagePath) -> Artifact:
+        """Writes the file, whole or not at all, and returns the artifact that knows its path."""
+        durable.write_bytes(path, self.data)
+        return Artifact(self.data, Path(path))
+
+    @cached_property
+    def _model(self) -> Any:
+        return flatbuffer.parse(self.data, source=self._name)
+
+    @property
+    def _name(self) -> str:
+        return "The TFLite model" if self.path is None else str(self.path)
+
+    @cached_property
+    def sha256(self) -> str:
+        """The SHA-256 of the bytes as 64 hexadecimal digits."""
+        return durable.sha256(self.data)
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the file."""
+        return len(self.data)
+
+    @cached_property
+    def gzip_size_bytes(self) -> int:
+        """The size after gzip at level 9, with no file name and no time in the header."""
+        return len(gzip.compress(self.data, compresslevel=9, mtime=0))
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """What this package wrote into the file; empty for a file from elsewhere.
+
+        Keys: `preprocessing` (a `Preprocessing` record), `labels` (names in label order), `output`
+        (`"logits"` or `"probabilities"`), `format`, `stages`, `tfcompress_version`.
+
+        Raises:
+          ValueError: the entry is there but holds no JSON object.
+        """
+        content = flatbuffer.read_metadata(self._model, METADATA_NAME)
+        if content is None:
+            return {}
+        try:
+            record = json.loads(content)
+        except ValueError as error:
+            raise ValueError(f"The metadata of {self._name} is not JSON: {error}.") from error
+        if not isinstance(record, dict):
+            raise ValueError(f"The metadata of {self._name} is not a JSON object.")
+        return record
+
+    def with_metadata(self, record: Mapping[str, Any]) -> Artifact:
+        """A new artifact that carries `record`, which replaces what the file carried before.
+
+        Args:
+          record: JSON-ready, with the keys that `metadata` lists. Dataclasses: pass `to_dict()`.
+
+        Raises:
+          TypeError: a value that JSON cannot hold.
+        """
+        content = json.dumps(dict(record), sort_keys=True, allow_nan=False).encode("utf-8")
+        # A model of its own: writing changes the parsed objects.
+        model = flatbuffer.parse(self.data, source=self._name)
+        return Artifact(flatbuffer.write_metadata(model, METADATA_NAME, content))
+
+    @cached_property
+    def operators(self) -> tuple[OperatorInfo, ...]:
+        """The operators of the file, in file order."""
+        return flatbuffer.operators(self._model)
+
+    @property
+    def integer_operators(self) -> int:
+        """How many operators read and write integers only."""
+        return sum(operator.integer for operator in self.operators)
+
+    def weights(self) -> dict[str, WeightTensor]:
+        """The kernels of convolutions and matrix products, by tensor name, in file order."""
+        return dict(self._weights)
+
+    @cached_property
+    def _weights(self) -> dict[str, WeightTensor]:
+        return flatbuffer.weights(self._model)
+
+    def sparsity(self) -> float:
+        """The fraction of exact zeros among the elements of `weights()`; 0 where there are none."""
+        tensors = self._weights.values()
+        elements = sum(tensor.values.size for tensor in tensors)
+        return sum(tensor.zeros() for tensor in tensors) / elements if elements else 0.0
+
+    def distinct_weights(self) -> dict[str, DistinctWeights]:
+        """The count of distinct values of each of `weights()`."""
+        return {
+            name: DistinctWeights(tensor.distinct_in_channel(), tensor.distinct())
+            for name, tensor in self._weights.items()
+        }
+
+    def session(self, *, threads: int = 1, batch: int = 1) -> Session:
+        """Loads the file for batches of one size.
+
+        Raises:
+          ValueError: see `Session`.
+        """
+        return Session(self.data, threads=threads, batch=batch)
+
+    def run(
+        self, inputs: np.ndarray, *, threads: int = 1, batch_size: int = DEFAULT_BATCH
+    ) -> np.ndarray:
+        """Runs preprocessed images and gives the raw outputs as real numbers.
+
+        The input of an integer file is quantized with the file's own scale and zero point, its
+        output brought back with them.
+
+        Args:
+          inputs: float32 [examples, height, width, channels], preprocessed.
+          threads: processor threads.
+          batch_size: images in one call.
+
+        Returns:
+          float32 [examples, classes].
+
+        Raises:
+          ValueError: another dtype or shape.
+        """
+        check_counts(threads=threads, batch_size=batch_size)
+        if not isinstance(inputs, np.ndarray) or inputs.dtype != np.float32:
+            kind = getattr(inputs, "dtype", type(inputs).__name__)
+            raise ValueError(
+                f"run takes preprocessed float32 images. Received: {kind}. For raw uint8 images "
+                "call predict, or Preprocessing.apply first."
+            )
+        session = self.session(threads=threads, batch=max(1, min(batch_size, len(inputs))))
+        expected = session.input_details.shape[1:]
+        if inputs.shape[1:] != expected:
+            raise ValueError(
+                f"{self._name} takes float32 [examples, {', '.join(map(str, expected))}]. "
+                f"Received: {list(inputs.shape)}."
+            )
+        return run_batches(session, inputs)
+
+    def predict(self, images: Images, *, threads: int = 1) -> list[Prediction]:
+        """Names what is in raw images: preprocessing and label names come from the file.
+
+        Args:
+          images: uint8 [batch, height, width, channels] or one image [height, width, channels], 1
+            or 3 channels (RGB), of any size; or the path of an image file; or a list of these.
+          threads: processor threads.
+
+        Returns:
+          one prediction for each image.
+
+        Raises:
+          ValueError: an image of another type or shape, or a file that lacks the metadata.
+          FileNotFoundError: an image file that is not there.
+        """
+        preprocessing, labels, output = self._use()
+        batches = [preprocessing.apply(batch) for batch in _raw_batches(images)]
+        if not batches:
+            return []
+        outputs = self.run(np.concatenate(batches), threads=threads)
+        if outputs.shape[1] != len(labels):
+            raise ValueError(
+                f"{self._name} has {outputs.shape[1]} outputs but {len(labels)} labels in its "
+                "metadata. Expected as many."
+            )
+        probabilities = softmax(outputs) if output == "logits" else outputs
+        return [
+            Prediction(
+                label=labels[int(np.argmax(row))],
+                probability=float(np.max(row)),
+                probabilities={label: float(p) for label, p in zip(labels, row, strict=True)},
+            )
+            for row in probabilities
+        ]
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What happens to a raw image before this file sees it.
+
+        Raises:
+          ValueError: the file carries no such metadata.
+        """
+        return Preprocessing.from_dict(self._required("preprocessing"))
+
+    @property
+    def output(self) -> str:
+        """What the file's outputs are: `"logits"` or `"probabilities"`.
+
+        Raises:
+          ValueError: the file carries no such metadata, or an unknown kind.
+        """
+        kind = self._required("output")
+        if kind not in OUTPUT_KINDS:
+            raise ValueError(
+                f"The metadata of {self._name} says output {kind!r}. "
+                f"Known: {', '.join(OUTPUT_KINDS)}."
+            )
+        return str(kind)
+
+    def _use(self) -> tuple[Preprocessing, tuple[str, ...], str]:
+        return self.preprocessing, tuple(map(str, self._required("labels"))), self.output
+
+    def _required(self, key: str) -> Any:
+        if key not in self.metadata:
+            raise ValueError(
+                f"{self._name} carries no {key!r} in its metadata (found: "
+                f"{', '.join(self.metadata) or 'none'}). Files that tfcompress exports carry it; for "
+                "another file call with_metadata({'preprocessing': ..., 'labels': [...], "
+                "'output': 'logits'}) and save it, or use run with preprocessed images."
+            )
+        return self.metadata[key]
+
+
+def run_batches(session: Session, inputs: np.ndarray) -> np.ndarray:
+    """Runs preprocessed images in batches of the session's size; the last is filled up with zeros.
+
+    Args:
+      session: of the file.
+      inputs: float32 [examples, height, width, channels].
+
+    Returns:
+      float32 [examples, classes], dequantized.
+    """
+    batch = session.input_details.shape[0]
+    outputs = np.empty([len(inputs), *session.output_details.shape[1:]], np.float32)
+    for start in range(0, len(inputs), batch):
+        part = session.input_details.quantize(inputs[start : start + batch])
+        count = len(part)
+        if count < batch:
+            part = np.concatenate([part, np.zeros([batch - count, *part.shape[1:]], part.dtype)])
+        outputs[start : start + count] = session.output_details.dequantize(session.run(part))[
+            :count
+        ]
+    return outputs
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis.
+
+    Example:
+      >>> softmax(np.array([[0.0, 0.0]])).tolist()
+      [[0.5, 0.5]]
+    """
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def read_image(path: ImagePath) -> np.ndarray:
+    """Reads an image file, such as PNG or JPEG, upright by its EXIF orientation.
+
+    Returns:
+      uint8 [height, width, 1] for a grey file, else RGB [height, width, 3]; transparency is
+      dropped.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: no image, a broken one, or one of 16 bits or more a channel.
+    """
+    # Here, not above: only reading files needs it.
+    from PIL import Image, ImageOps
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"No image file at {path}.")
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            mode = upright.mode
+            if mode[0] in "IF":
+                raise ValueError(f"its pixels are {mode}, not 8 bits a channel")
+            pixels = np.asarray(upright.convert("L" if mode in ("1", "L", "LA") else "RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"{path} cannot be read as an 8-bit image: {error}.") from error
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def _raw_batches(images: Images) -> list[np.ndarray]:
+    if isinstance(images, str | os.PathLike):
+        return [read_image(images)[None]]
+    if isinstance(images, np.ndarray):
+        batch = images[None] if images.ndim == 3 else images
+        check_raw_images(batch)
+        return [batch] if len(batch) else []
+    return [batch for image in images for batch in _raw_batches(image)]

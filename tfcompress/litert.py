@@ -1,0 +1,146 @@
+"""Runs a TFLite file on the processor with LiteRT.
+
+Knows LiteRT's interpreter: one input, one output, a fixed batch, the count of threads always set; and
+the one reading of scale and zero point. Does not know images, labels or what a file means. No
+TensorFlow here.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class TensorDetails:
+    """An input or output of a model.
+
+    Attributes:
+      shape: with the batch first.
+      dtype: what the model reads or writes there.
+      scale: real value of one quantization step; None where the tensor is not quantized.
+      zero_point: the stored value that stands for 0.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    scale: float | None = None
+    zero_point: int = 0
+
+    def quantize(self, values: np.ndarray) -> np.ndarray:
+        """Brings float32 values to the tensor's own type.
+
+        The formula is `round(value / scale) + zero_point`, clipped to the type's range.
+        """
+        if self.scale is None:
+            return values.astype(self.dtype, copy=False)
+        limits = np.iinfo(self.dtype)
+        steps = np.rint(values * np.float32(1 / self.scale))
+        steps += np.float32(self.zero_point)
+        return np.clip(steps, limits.min, limits.max, out=steps).astype(self.dtype)
+
+    def dequantize(self, stored: np.ndarray) -> np.ndarray:
+        """The inverse of `quantize`, as float32: (stored - zero_point) * scale."""
+        if self.scale is None:
+            return stored.astype(np.float32, copy=False)
+        return (stored.astype(np.float32) - self.zero_point) * np.float32(self.scale)
+
+
+class Session:
+    """A loaded file, ready to run on batches of one size.
+
+    Args:
+      source: the path of a TFLite file, or its bytes.
+      threads: processor threads, 1 or more.
+      batch: images in one call, 1 or more.
+
+    Raises:
+      ValueError: a count below 1, a file that LiteRT refuses, more than one input or output, or a
+        graph that cannot be resized to `batch`.
+    """
+
+    def __init__(
+        self, source: str | os.PathLike[str] | bytes, *, threads: int = 1, batch: int = 1
+    ) -> None:
+        check_counts(threads=threads, batch=batch)
+        self._interpreter, source_name = _interpreter(source, threads)
+        inputs = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ValueError(
+                f"{source_name} has {len(inputs)} inputs and {len(outputs)} outputs. "
+                "Expected one input, a batch of images, and one output."
+            )
+        try:
+            if inputs[0]["shape"][0] != batch:
+                shape = [batch, *inputs[0]["shape"][1:]]
+                self._interpreter.resize_tensor_input(inputs[0]["index"], shape)
+            self._interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"{source_name} cannot run with batch {batch}: {error}. "
+                "Pass a batch of 1 where the file was exported for single images."
+            ) from error
+        self._input_index, self._output_index = inputs[0]["index"], outputs[0]["index"]
+        self.input_details = _details(self._interpreter.get_input_details()[0])
+        self.output_details = _details(self._interpreter.get_output_details()[0])
+
+    def run(self, inputs: np.ndarray) -> np.ndarray:
+        """Runs one batch.
+
+        Args:
+          inputs: of `input_details.shape` and `input_details.dtype`.
+
+        Returns:
+          the output as the file gives it, of `output_details.shape` and `output_details.dtype`.
+
+        Raises:
+          ValueError: another shape or dtype.
+        """
+        details = self.input_details
+        if inputs.shape != details.shape or inputs.dtype != details.dtype:
+            raise ValueError(
+                f"The input must be {details.dtype} {list(details.shape)}. "
+                f"Received: {inputs.dtype} {list(inputs.shape)}."
+            )
+        self._interpreter.set_tensor(self._input_index, inputs)
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output_index)
+
+
+def check_counts(**counts: int) -> None:
+    """Raises ValueError where one of the named counts is no integer of at least 1."""
+    for name, count in counts.items():
+        if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
+            raise ValueError(f"{name} must be an integer of at least 1. Received: {count!r}.")
+
+
+def _interpreter(source: str | os.PathLike[str] | bytes, threads: int) -> tuple[Any, str]:
+    # Here, not above: a program's --help must not wait for it.
+    from ai_edge_litert.interpreter import Interpreter
+
+    if isinstance(source, bytes):
+        name, model = "The TFLite model", {"model_content": source}
+    else:
+        name, model = str(source), {"model_path": os.fspath(source)}
+        if not os.path.isfile(name):
+            raise FileNotFoundError(f"No TFLite file at {name}.")
+    try:
+        return Interpreter(**model, num_threads=threads), name
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{name} cannot be loaded by LiteRT: {error}") from error
+
+
+def _details(record: dict[str, Any]) -> TensorDetails:
+    """Shape, type, scale and zero point of a tensor, read from the file."""
+    parameters = record["quantization_parameters"]
+    shape = tuple(int(size) for size in record["shape"])
+    dtype = np.dtype(record["dtype"])
+    if len(parameters["scales"]) == 0:
+        return TensorDetails(shape, dtype)
+    return TensorDetails(
+        shape, dtype, float(parameters["scales"][0]), int(parameters["zero_points"][0])
+    )
