@@ -1,0 +1,237 @@
+"""Weights from a file into a network, by layer name, and precisely what did not fit.
+
+Reads the Keras file kinds (`.h5` weights or model, `.weights.h5`, `.keras`) as data: no model is
+deserialized, so no code of the file runs and files of Keras 2 and Keras 3 serve alike. Its own kind is
+`.npz` with keys `layer/index`. Does not know any architecture.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfcompress import durable
+
+if TYPE_CHECKING:
+    import h5py
+    from tf_keras import Model
+
+Weights = dict[str, list[np.ndarray]]
+"""Layer name to its arrays in Keras' order; layers without weights are left out."""
+
+_LISTED = 12
+
+
+class WeightsError(ValueError):
+    """A weight file that is absent, damaged, changed, or of another network."""
+
+
+def require_sha256(path: str | Path, expected: str, *, what: str) -> None:
+    """Raises WeightsError unless the file exists and has the SHA-256.
+
+    Args:
+      path: the file.
+      expected: 64 hexadecimal digits.
+      what: how the message calls the file.
+    """
+    if not Path(path).is_file():
+        raise WeightsError(
+            f"There is no file of {what}. Expected: {path}. Reinstall the package, or pass weights=none "
+            "or the path of a weight file."
+        )
+    received = durable.sha256_of_file(path)
+    if received != expected:
+        raise WeightsError(
+            f"The file of {what} is damaged or was changed: {path}. Expected SHA-256 {expected}, "
+            f"received {received}. Remove it and fetch or install it again."
+        )
+
+
+def load_into(model: Model, path: str | Path) -> None:
+    """Puts the weights of a file into a network.
+
+    Args:
+      model: the network; changed in place, all of it or, on an error, nothing.
+      path: `.h5`, `.keras` or `.npz`.
+
+    Raises:
+      WeightsError: the file cannot be read, or a layer of the network is missing in it or has another
+        shape. Layers of the file that the network does not have (a head) are left alone.
+    """
+    assign(model, read(path), source=str(path))
+
+
+def read(path: str | Path) -> Weights:
+    """Reads every layer's arrays from a weight file.
+
+    Raises:
+      WeightsError: the file cannot be read or holds no weights.
+    """
+    path = Path(path).expanduser()
+    readers = {".npz": _read_npz, ".keras": _read_keras, ".h5": _read_h5}
+    if path.suffix not in readers:
+        raise WeightsError(
+            f"A weight file must end in {', '.join(readers)}. Received: {str(path)!r}."
+        )
+    try:
+        weights = readers[path.suffix](path)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise WeightsError(
+            f"{path} cannot be read as a {path.suffix} weight file ({error}). It may be truncated."
+        ) from error
+    if not weights:
+        raise WeightsError(f"{path} holds no weights.")
+    return weights
+
+
+def write(path: str | Path, weights: Mapping[str, list[np.ndarray]]) -> str:
+    """Writes float32 arrays as `.npz`, sorted by layer name, the same bytes each time.
+
+    Returns:
+      The file's SHA-256.
+    """
+    buffer = io.BytesIO()
+    arrays = {
+        f"{layer}/{index}": np.asarray(array, np.float32)
+        for layer in sorted(weights)
+        for index, array in enumerate(weights[layer])
+    }
+    np.savez(buffer, **arrays)
+    durable.write_bytes(path, buffer.getvalue())
+    return durable.sha256(buffer.getvalue())
+
+
+def of_model(model: Model) -> Weights:
+    """The arrays of a model's layers."""
+    return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+
+
+def assign(model: Model, weights: Weights, *, source: str) -> None:
+    """Puts arrays into a network's layers, matched by name.
+
+    Where no name of the network is known to the source, as with Keras' numbered names (`conv2d_17`), the
+    source's first layers are taken in order, if each has the shapes of the network's.
+
+    Args:
+      model: the network; changed in place, all of it or, on an error, nothing.
+      weights: what `read` or `of_model` returned.
+      source: where they came from, for the message.
+
+    Raises:
+      WeightsError: lists the layers that are missing and those whose shapes differ.
+    """
+    layers = [layer for layer in model.layers if layer.weights]
+    names = [layer.name for layer in layers]
+    if not any(name in weights for name in names):
+        names = _stored_names(model)
+    if not any(name in weights for name in names):
+        names = list(weights)[: len(layers)]
+    faults = [
+        fault
+        for layer, name in zip(layers, names + [""] * (len(layers) - len(names)), strict=True)
+        if (fault := _fault(layer.name, [tuple(v.shape) for v in layer.weights], weights.get(name)))
+    ]
+    if faults:
+        more = f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
+        raise WeightsError(
+            f"The weights of {source} do not fit {model.name}: {len(faults)} of {len(layers)} layers: "
+            f"{'; '.join(faults[:_LISTED])}{more}. Pass a file of the same network, width and channels."
+        )
+    for layer, name in zip(layers, names, strict=True):
+        layer.set_weights(weights[name])
+
+
+def _fault(name: str, shapes: list[tuple[int, ...]], arrays: list[np.ndarray] | None) -> str:
+    if arrays is None:
+        return f"{name} is missing"
+    received = [array.shape for array in arrays]
+    return "" if received == shapes else f"{name} expects {shapes}, received {received}"
+
+
+def _read_npz(path: Path) -> Weights:
+    weights: dict[str, dict[int, np.ndarray]] = {}
+    with np.load(path, allow_pickle=False) as arrays:
+        for key in arrays.files:
+            layer, _, index = key.rpartition("/")
+            weights.setdefault(layer, {})[int(index)] = arrays[key]
+    return {layer: [found[i] for i in sorted(found)] for layer, found in weights.items()}
+
+
+def _read_h5(path: Path) -> Weights:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        group = file["model_weights"] if "model_weights" in file else file
+        if "layer_names" in group.attrs:
+            return _legacy_layers(group)
+        # Files of `save_weights("x.weights.h5")` know layers by class and number only.
+        return {name: arrays for name in file["layers"] if (arrays := _variables(file, [name]))}
+
+
+def _legacy_layers(group: h5py.Group) -> Weights:
+    """Layers of Keras' older layout; a model inside the model gives its own layers."""
+    weights: Weights = {}
+    for layer in map(_text, group.attrs["layer_names"]):
+        names = [_text(name) for name in group[layer].attrs["weight_names"]]
+        is_one_layer = all(name.startswith(f"{layer}/") for name in names)
+        for name in names:
+            owner = layer if is_one_layer else name.rpartition("/")[0]
+            weights.setdefault(owner, []).append(np.asarray(group[layer][name]))
+    return weights
+
+
+def _read_keras(path: Path) -> Weights:
+    import h5py
+
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+        stored = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(stored, "r") as file:
+        return _named_layers(file, config, [])
+
+
+def _named_layers(file: h5py.File, config: Mapping[str, Any], place: list[str]) -> Weights:
+    """Layers of the `.keras` layout, which the config's order of classes gives their names."""
+    weights: Weights = {}
+    layers = config["config"]["layers"]
+    stored = _numbered([layer["class_name"] for layer in layers])
+    for layer, name in zip(layers, stored, strict=True):
+        if "layers" in layer["config"]:
+            weights |= _named_layers(file, layer, [*place, name])
+        elif arrays := _variables(file, [*place, name]):
+            weights[layer["config"]["name"]] = arrays
+    return weights
+
+
+def _variables(file: h5py.File, place: list[str]) -> list[np.ndarray]:
+    variables = file.get("/".join(f"layers/{name}" for name in place) + "/vars", {})
+    return [np.asarray(variables[str(index)]) for index in range(len(variables))]
+
+
+def _stored_names(model: Model) -> list[str]:
+    stored = _numbered([type(layer).__name__ for layer in model.layers])
+    return [name for layer, name in zip(model.layers, stored, strict=True) if layer.weights]
+
+
+def _numbered(class_names: list[str]) -> list[str]:
+    """Class names as Keras stores them: snake case, numbered from the second on."""
+    counts: dict[str, int] = {}
+    numbered = []
+    for class_name in class_names:
+        words = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", class_name)
+        name = re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
+        number = counts.get(name, 0)
+        counts[name] = number + 1
+        numbered.append(f"{name}_{number}" if number else name)
+    return numbered
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name
