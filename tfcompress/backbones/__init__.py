@@ -1,8 +1,8 @@
 """Pretrained feature networks, and the classifiers built on them.
 
-Knows the families in this folder (one file each, found by the registry), how a head is attached, how a
-classifier is split and which of its layers a transfer mode trains. Does not know data sets, training or
-techniques.
+Knows the families in this folder (one file each, found by the registry), how a head is attached,
+how a classifier is split and which of its layers a transfer mode trains. Does not know data sets,
+training or techniques.
 
 A family is a module that holds what `Family` lists; a new one is a new file.
 """
@@ -31,9 +31,10 @@ WEIGHT_FILES = (".h5", ".keras", ".npz")
 class Family(Protocol):
     """What a module of this folder holds.
 
-    The contract, checked over every name by `tests/backbones/test_contract.py`: `build_features` returns
-    a flat functional model (no model inside a model, one input, one output [batch, features], float32)
-    that takes what `preprocessing` produces, and loads `config.weights` or raises.
+    The contract, checked over every name by `tests/backbones/test_contract.py`: `build_features`
+    returns a flat functional model (no model inside a model, one input, one output [batch,
+    features], float32) that takes what `preprocessing` produces, and loads `config.weights` or
+    raises.
     """
 
     def names(self) -> tuple[str, ...]:
@@ -68,17 +69,18 @@ class BackboneConfig:
     Attributes:
       name: one of `names()`, such as `"resnet8"` or `"MobileNetV2"`.
       weights: `"default"` (the family's: shipped, ImageNet's, or none), one of the family's names
-        (`"imagenet"`, `"cifar10"`, `"none"` for random ones), or the path of a `.h5`, `.keras` or `.npz`
-        file.
+        (`"imagenet"`, `"cifar10"`, `"none"` for random ones), or the path of a `.h5`, `.keras` or
+        `.npz` file.
       image_size: height and width in pixels of the model's input; 0 takes the family's default.
       width: multiplies the channels where the family allows it (MobileNet's alpha), above 0.
       dropout: fraction of features dropped before the head in training, in [0, 1).
-      batch_norm_momentum: momentum of every BatchNormalization, in (0, 1). Keras' MobileNetV2 has 0.999,
-        whose moving statistics lag after a short fine-tune: accurate on train, wrong on test.
+      batch_norm_momentum: momentum of every BatchNormalization, in (0, 1). Keras' MobileNetV2 has
+        0.999, whose moving statistics lag after a short fine-tune: accurate on train, wrong on
+        test.
 
     Raises:
-      ValueError: a value out of its range, an unknown name (the known ones are listed), a size below the
-        network's minimum, a weight file that does not exist or is of no known kind.
+      ValueError: a value out of its range, an unknown name (the known ones are listed), a size
+        below the network's minimum, a weight file that does not exist or is of no known kind.
 
     Example:
       >>> BackboneConfig(name="lenet5").weights
@@ -98,8 +100,8 @@ class BackboneConfig:
         minimum = family.minimum_image_size(self.name)
         if self.image_size != 0 and self.image_size < minimum:
             raise ValueError(
-                f"BackboneConfig.image_size must be at least {minimum} pixels for {self.name}, or 0 for "
-                f"its default of {family.default_image_shape(self.name)[0]}. "
+                f"BackboneConfig.image_size must be at least {minimum} pixels for {self.name}, or "
+                f"0 for its default of {family.default_image_shape(self.name)[0]}. "
                 f"Received: {self.image_size}."
             )
         if self.width <= 0:
@@ -127,8 +129,8 @@ class BackboneConfig:
         path = Path(self.weights).expanduser()
         if path.suffix not in WEIGHT_FILES:
             raise ValueError(
-                f"BackboneConfig.weights must be default, {', '.join(known)} for {self.name}, or the path "
-                f"of a file that ends in {', '.join(WEIGHT_FILES)}. Received: {self.weights!r}."
+                f"BackboneConfig.weights must be default, {', '.join(known)} for {self.name}, or "
+                f"the path of a file that ends in {', '.join(WEIGHT_FILES)}. Received: {self.weights!r}."
             )
         if not path.is_file():
             raise ValueError(f"BackboneConfig.weights names no file. Received: {self.weights!r}.")
@@ -172,8 +174,8 @@ def model_image_shape(
 ) -> tuple[int, int, int]:
     """The shape that the model takes for images of `image_shape`.
 
-    Size comes from the config or the family. Channels follow the images where the family can be built for
-    them, and are otherwise the family's (`Preprocessing` repeats grey or takes the luma).
+    Size comes from the config or the family. Channels follow the images where the family can be
+    built for them, and are otherwise the family's (`Preprocessing` repeats grey or takes the luma).
 
     Args:
       config: the backbone.
@@ -212,7 +214,8 @@ def build_classifier(
 ) -> Model:
     """Builds a backbone with a new head: one flat functional model.
 
-    Sets the global random seeds of Python, numpy and TensorFlow, which Keras' initializers draw from.
+    Sets the global random seeds of Python, numpy and TensorFlow, which Keras' initializers draw
+    from.
 
     Args:
       config: the backbone, its weights, input size and dropout.
@@ -221,11 +224,12 @@ def build_classifier(
       seed: of the random weights; the same seed gives the same model.
 
     Returns:
-      A model from float32 [batch, height, width, channels], as `preprocessing(config, image_shape)` makes
-      it, to float32 logits [batch, classes]; its last layer is a Dense called `"logits"`.
+      A model from float32 [batch, height, width, channels], as `preprocessing(config, image_shape)`
+      makes it, to float32 logits [batch, classes]; its last layer is a Dense called `"logits"`.
 
     Raises:
-      ValueError: fewer than two classes, or weights that do not fit the network (what did not is listed).
+      ValueError: fewer than two classes, or weights that do not fit the network (what did not is
+        listed).
     """
     if classes < 2:
         raise ValueError(f"A classifier needs at least 2 classes. Received: {classes}.")
@@ -246,13 +250,15 @@ def build_classifier(
 def split_head(model: Model) -> tuple[Model, Model]:
     """Splits a classifier in two models that share its layers: features, and head.
 
-    Encode a data set once with the first, train the second on the codes, and the classifier is trained.
+    Encode a data set once with the first, train the second on the codes, and the classifier is
+    trained.
 
     Args:
       model: a classifier of `build_classifier`.
 
     Returns:
-      The features model (images to float32 [batch, features]) and the head model (features to logits).
+      The features model (images to float32 [batch, features]) and the head model (features to
+      logits).
 
     Raises:
       ValueError: the model does not end in a Dense layer called `"logits"`.
@@ -277,25 +283,28 @@ def split_head(model: Model) -> tuple[Model, Model]:
 def set_transfer_mode(model: Model, mode: str, *, last_layers: int = 0) -> None:
     """Freezes and unfreezes a classifier's layers. Compile the model after it, not before.
 
-    A frozen BatchNormalization also keeps its moving statistics and runs as in inference (Keras does so).
+    A frozen BatchNormalization also keeps its moving statistics and runs as in inference (Keras
+    does so).
 
     Args:
-      model: a classifier; its head is the layer called `"logits"`, else the last layer with weights.
-      mode: `"linear_probe"` trains the head alone, `"fine_tune"` the head and the last layers before it,
-        `"full"` everything.
-      last_layers: for `"fine_tune"`, how many layers before the head are trained, counted over the layers
-        that have weights; at least 1.
+      model: a classifier; its head is the layer called `"logits"`, else the last layer with
+        weights.
+      mode: `"linear_probe"` trains the head alone, `"fine_tune"` the head and the last layers
+        before it, `"full"` everything.
+      last_layers: for `"fine_tune"`, how many layers before the head are trained, counted over the
+        layers that have weights; at least 1.
 
     Raises:
       UnknownNameError: no such mode.
-      ValueError: `last_layers` is out of range or given to another mode, or the model has no layer to train.
+      ValueError: `last_layers` is out of range or given to another mode, or the model has no layer
+        to train.
     """
     registry.require(mode, TRANSFER_MODES, what="transfer mode")
     weighted = [layer for layer in model.layers if layer.weights]
     if not weighted:
         raise ValueError(
-            f"The model {model.name!r} has no trainable layer: none of its {len(model.layers)} layers has "
-            "weights. Pass a model that ends in a Dense or convolution layer."
+            f"The model {model.name!r} has no trainable layer: none of its {len(model.layers)} "
+            "layers has weights. Pass a model that ends in a Dense or convolution layer."
         )
     head = _head(weighted)
     before = [layer for layer in weighted if layer is not head]
@@ -311,9 +320,9 @@ def require_trainable(model: Model) -> None:
     """Raises ValueError when no layer of the model would be trained by `fit`."""
     if not model.trainable_weights:
         raise ValueError(
-            f"The model {model.name!r} has no trainable layer: all {len(model.layers)} of its layers are "
-            "frozen or have no weights. Set layer.trainable = True on those to be trained, or choose a "
-            f"transfer mode: {', '.join(TRANSFER_MODES)}."
+            f"The model {model.name!r} has no trainable layer: all {len(model.layers)} of its "
+            "layers are frozen or have no weights. Set layer.trainable = True on those to be "
+            f"trained, or choose a transfer mode: {', '.join(TRANSFER_MODES)}."
         )
 
 
@@ -321,12 +330,13 @@ def _check_last_layers(mode: str, last_layers: int, available: int) -> None:
     if mode != "fine_tune":
         if last_layers != 0:
             raise ValueError(
-                f"last_layers belongs to the transfer mode fine_tune. Received: {last_layers} with {mode}."
+                "last_layers belongs to the transfer mode fine_tune. "
+                f"Received: {last_layers} with {mode}."
             )
     elif not 1 <= last_layers <= available:
         raise ValueError(
-            f"last_layers must be in [1, {available}] for fine_tune: this backbone has {available} layers "
-            f"with weights. Received: {last_layers}. To train all of them choose full."
+            f"last_layers must be in [1, {available}] for fine_tune: this backbone has {available} "
+            f"layers with weights. Received: {last_layers}. To train all of them choose full."
         )
 
 

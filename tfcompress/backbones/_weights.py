@@ -1,8 +1,8 @@
 """Weights from a file into a network, by layer name, and precisely what did not fit.
 
 Reads the Keras file kinds (`.h5` weights or model, `.weights.h5`, `.keras`) as data: no model is
-deserialized, so no code of the file runs and files of Keras 2 and Keras 3 serve alike. Its own kind is
-`.npz` with keys `layer/index`. Does not know any architecture.
+deserialized, so no code of the file runs and files of Keras 2 and Keras 3 serve alike. Its own kind
+is `.npz` with keys `layer/index`. Does not know any architecture.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def require_sha256(path: str | Path, expected: str, *, what: str) -> None:
     """
     if not Path(path).is_file():
         raise WeightsError(
-            f"There is no file of {what}. Expected: {path}. Reinstall the package, or pass weights=none "
-            "or the path of a weight file."
+            f"There is no file of {what}. Expected: {path}. Reinstall the package, or pass "
+            "weights=none or the path of a weight file."
         )
     received = durable.sha256_of_file(path)
     if received != expected:
@@ -62,8 +62,8 @@ def load_into(model: Model, path: str | Path) -> None:
       path: `.h5`, `.keras` or `.npz`.
 
     Raises:
-      WeightsError: the file cannot be read, or a layer of the network is missing in it or has another
-        shape. Layers of the file that the network does not have (a head) are left alone.
+      WeightsError: the file cannot be read, or a layer of the network is missing in it or has
+        another shape. Layers of the file that the network does not have (a head) are left alone.
     """
     assign(model, read(path), source=str(path))
 
@@ -116,8 +116,9 @@ def of_model(model: Model) -> Weights:
 def assign(model: Model, weights: Weights, *, source: str) -> None:
     """Puts arrays into a network's layers, matched by name.
 
-    Where no name of the network is known to the source, as with Keras' numbered names (`conv2d_17`), the
-    source's first layers are taken in order, if each has the shapes of the network's.
+    Where no name of the network is known to the source, as with Keras' numbered names
+    (`conv2d_17`), the source's first layers are taken in order, if each has the shapes of the
+    network's.
 
     Args:
       model: the network; changed in place, all of it or, on an error, nothing.
@@ -141,8 +142,9 @@ def assign(model: Model, weights: Weights, *, source: str) -> None:
     if faults:
         more = f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
         raise WeightsError(
-            f"The weights of {source} do not fit {model.name}: {len(faults)} of {len(layers)} layers: "
-            f"{'; '.join(faults[:_LISTED])}{more}. Pass a file of the same network, width and channels."
+            f"The weights of {source} do not fit {model.name} in {len(faults)} of {len(layers)} "
+            f"layers: {'; '.join(faults[:_LISTED])}{more}. Pass a file of the same network, width "
+            "and channels."
         )
     for layer, name in zip(layers, names, strict=True):
         layer.set_weights(weights[name])
@@ -168,7 +170,7 @@ def _read_h5(path: Path) -> Weights:
     import h5py
 
     with h5py.File(path, "r") as file:
-        group = file["model_weights"] if "model_weights" in file else file
+        group = file.get("model_weights", file)
         if "layer_names" in group.attrs:
             return _legacy_layers(group)
         # Files of `save_weights("x.weights.h5")` know layers by class and number only.

@@ -1,9 +1,10 @@
-"""ResNet-8, the image classification network of MLPerf Tiny: 78,666 parameters with a 10-class head.
+"""ResNet-8, MLPerf Tiny's image classification network: 78,666 parameters with a 10-class head.
 
-Knows the architecture and the weights that the package ships, trained by this project on CIFAR-10. Does
-not know how they were trained.
+Knows the architecture and the weights that the package ships, trained by this project on CIFAR-10.
+Does not know how they were trained.
 
-Reference: mlcommons/tiny, benchmark/training/image_classification/keras_model.py (`resnet_v1_eembc`).
+Reference: mlcommons/tiny, benchmark/training/image_classification/keras_model.py
+  (`resnet_v1_eembc`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).parent / "weights" / "resnet8_cifar10.npz"
 SHIPPED_SHA256 = ""
-"""Of the shipped file; `python -m tfcompress.backbones.resnet8 CLASSIFIER` writes one and prints it."""
+"""Of the shipped file. `python -m tfcompress.backbones.resnet8 CLASSIFIER.keras` writes it anew from
+a trained classifier and prints its hash."""
 
 _STACKS = (16, 32, 64)
 _L2 = 1e-4
