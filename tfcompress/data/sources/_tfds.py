@@ -1,0 +1,139 @@
+"""TensorFlow Datasets, as the sources use it: a builder by name, and its splits as arrays.
+
+Knows TFDS's quirks. Does not know who prepared the files.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfcompress._keras import tf
+from tfcompress.data.dataset import Published, Split
+from tfcompress.data.sources import Request
+from tfcompress.registry import UnknownNameError
+
+_READ_BATCH = 1000
+
+
+def builder(request: Request) -> Any:
+    """TFDS's builder for the data set; nothing is downloaded or written.
+
+    Raises:
+      UnknownNameError: TFDS knows no such data set.
+    """
+    tf.constant(
+        0
+    )  # Loads TensorFlow through the package's door, with its settings, before TFDS does.
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder(request.name, data_dir=request.data_dir or None)
+    except tfds.core.DatasetNotFoundError as error:
+        close = difflib.get_close_matches(request.name, tfds.list_builders(), n=5)
+        hint = f" TFDS has these of a similar name: {', '.join(close)}." if close else ""
+        raise UnknownNameError(
+            f"Unknown data set: {request.name!r}. Known: mnist, cifar10, fashion_mnist, mnist_sample, "
+            "cifar10_sample, folder:DIR, npz:FILE and every image-classification name of TFDS."
+            + hint
+        ) from error
+
+
+def directory(request: Request) -> Path:
+    """The TFDS directory that the request means."""
+    from tensorflow_datasets.core import constants
+
+    return Path(request.data_dir or constants.DATA_DIR).expanduser()
+
+
+def prepare(made: Any, *, download_dir: str | None = None) -> None:
+    """Downloads and prepares a data set with TFDS's own builder.
+
+    TFDS writes into a folder beside the final one and renames it at the end: a killed process leaves no
+    half-made data set. A second process that prepared the same one meanwhile is no error.
+
+    Args:
+      made: from `builder`.
+      download_dir: where TFDS looks for, and keeps, original files; None for its default.
+
+    Raises:
+      OSError: the directory cannot be written, or the disk is full.
+    """
+    import tensorflow_datasets as tfds
+
+    # The bucket of prepared data sets is asked with retries of minutes where it cannot be reached.
+    config = tfds.download.DownloadConfig(try_download_gcs=False)
+    try:
+        made.download_and_prepare(download_dir=download_dir, download_config=config)
+    except OSError:
+        if not made.is_prepared():
+            raise
+
+
+def read(made: Any, request: Request, *, source: str) -> Published:
+    """Reads the published splits of a prepared data set into memory.
+
+    A data set without a `test` split is tested on its published `validation` split.
+
+    Args:
+      made: from `builder`, prepared.
+      request: what was asked for.
+      source: recorded as the source.
+
+    Raises:
+      ValueError: no image classification, no second split, or images of several sizes and no image_size.
+    """
+    features, splits = made.info.features, made.info.splits
+    import tensorflow_datasets as tfds
+
+    if (
+        made.info.supervised_keys is None
+        or len(made.info.supervised_keys) != 2
+        or not isinstance(features[made.info.supervised_keys[0]], tfds.features.Image)
+        or not isinstance(features[made.info.supervised_keys[1]], tfds.features.ClassLabel)
+    ):
+        raise ValueError(
+            f"TFDS data set {request.name!r} is no image classification: expected supervised keys "
+            f"(image, label). Received: {made.info.supervised_keys} of {list(features)}."
+        )
+    test = next((name for name in ("test", "validation") if name in splits), None)
+    if "train" not in splits or test is None:
+        raise ValueError(
+            f"TFDS data set {request.name!r} must have a train split and a test or validation split. "
+            f"Received: {list(splits)}. Export its images to folders and pass folder:DIR."
+        )
+    return Published(
+        source=source,
+        classes=tuple(features[made.info.supervised_keys[1]].names),
+        train=_read_split(made, "train", image_size=request.image_size),
+        test=_read_split(made, test, image_size=request.image_size),
+    )
+
+
+def _read_split(made: Any, name: str, *, image_size: int) -> Split:
+    image_key = made.info.supervised_keys[0]
+    shape = made.info.features[image_key].shape
+    count = made.info.splits[name].num_examples
+    if image_size == 0 and None in shape:
+        raise ValueError(
+            f"Images of {made.info.name!r} differ in size: {shape}. Set image_size, such as 96."
+        )
+    data = made.as_dataset(split=name, shuffle_files=False, as_supervised=True)
+    if image_size:
+        data = data.map(lambda image, label: (_resized(image, image_size), label))
+        shape = (image_size, image_size, shape[2])
+    images = np.empty((count, *shape), np.uint8)
+    labels = np.empty(count, np.int64)
+    start = 0
+    for image_batch, label_batch in data.batch(_READ_BATCH).as_numpy_iterator():
+        stop = start + len(label_batch)
+        images[start:stop], labels[start:stop] = image_batch, label_batch
+        start = stop
+    return Split(images, labels, np.arange(count, dtype=np.int64))
+
+
+def _resized(image: Any, size: int) -> Any:
+    return tf.cast(tf.round(tf.image.resize(image, (size, size))), tf.uint8)
