@@ -130,7 +130,8 @@ class BackboneConfig:
         if path.suffix not in WEIGHT_FILES:
             raise ValueError(
                 f"BackboneConfig.weights must be default, {', '.join(known)} for {self.name}, or "
-                f"the path of a file that ends in {', '.join(WEIGHT_FILES)}. Received: {self.weights!r}."
+                f"the path of a file that ends in {', '.join(WEIGHT_FILES)}. "
+                f"Received: {self.weights!r}."
             )
         if not path.is_file():
             raise ValueError(f"BackboneConfig.weights names no file. Received: {self.weights!r}.")

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).parent / "weights" / "resnet8_cifar10.npz"
 SHIPPED_SHA256 = ""
-"""Of the shipped file. `python -m tfcompress.backbones.resnet8 CLASSIFIER.keras` writes it anew from
-a trained classifier and prints its hash."""
+"""Of the shipped file; `python -m tfcompress.backbones.resnet8 MODEL.keras` writes a new one."""
 
 _STACKS = (16, 32, 64)
 _L2 = 1e-4
