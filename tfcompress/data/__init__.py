@@ -2,8 +2,8 @@
 
     dataset = load(DataConfig(name="cifar10"))
 
-`sets/` has one file a data set, `sources/` one file a source, `pipeline` the batches, `encoding` the cache of
-encoded images. TensorFlow is imported when work begins.
+`sets/` has one file a data set, `sources/` one file a source, `pipeline` the batches, `encoding`
+the cache of encoded images. TensorFlow is imported when work begins.
 """
 
 from __future__ import annotations

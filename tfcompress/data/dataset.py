@@ -1,7 +1,7 @@
 """What a data set is once it lies in memory, and the settings that choose one.
 
-Knows the shapes, dtypes and the four splits. Does not know where images come from (`sources/`, `sets/`)
-nor how they reach a model (`pipeline`). No TensorFlow here.
+Knows the shapes, dtypes and the four splits. Does not know where images come from (`sources/`,
+`sets/`) nor how they reach a model (`pipeline`). No TensorFlow here.
 """
 
 from __future__ import annotations
@@ -76,8 +76,9 @@ class Dataset:
 
     Attributes:
       name: as asked for.
-      source: `"prepared"` (a prepared TFDS directory), `"download"` (TFDS, from the authors' hosts),
-        `"registry"` (a package registry), `"sample"` (shipped in the package), `"folder"` or `"npz"`.
+      source: `"prepared"` (a prepared TFDS directory), `"download"` (TFDS, from the authors'
+        hosts), `"registry"` (a package registry), `"sample"` (shipped in the package), `"folder"`
+        or `"npz"`.
       classes: label names in label order.
       train: to fit weights on; carved from the published training split.
       validation: to choose by; carved from the published training split.
@@ -85,8 +86,8 @@ class Dataset:
       test: the published test split.
 
     Raises:
-      ValueError: an empty split, fewer than two classes, a label outside the classes, or splits whose
-        images differ in shape.
+      ValueError: an empty split, fewer than two classes, a label outside the classes, or splits
+        whose images differ in shape.
     """
 
     name: str
@@ -151,9 +152,10 @@ class DataConfig:
     Attributes:
       name: `tfcompress.data.names()` lists the forms; any image-classification name of TFDS works.
       data_dir: TFDS directory; "" for TFDS's own default.
-      source: `"auto"` tries prepared, download, registry in this order; or one of these to force it.
-        Data sets that are no TFDS name (samples, `folder:`, `npz:`) take `"auto"` only.
-      validation_fraction: part of the published training split that becomes `validation`, in (0, 0.5].
+      source: `"auto"` tries prepared, download, registry in this order; or one of these to force
+        it. Data sets that are no TFDS name (samples, `folder:`, `npz:`) take `"auto"` only.
+      validation_fraction: part of the published training split that becomes `validation`, in (0,
+        0.5].
       calibration_size: images in `calibration`, at most; never more than a tenth of the published
         training split.
       max_train: images kept in `train`, a fixed class-stratified subset; 0 keeps all.

@@ -1,8 +1,9 @@
 """Batches for training and evaluation, from uint8 arrays in memory.
 
-The stored uint8 images are the cache; each batch is augmented, resized and scaled on the fly, by operations
-over the whole batch. Knows the order and augmentation of every epoch as functions of (seed, epoch). Without
-augmentation a batch is what `Preprocessing.apply` gives. Does not know models.
+The stored uint8 images are the cache; each batch is augmented, resized and scaled on the fly, by
+operations over the whole batch. Knows the order and augmentation of every epoch as functions of
+(seed, epoch). Without augmentation a batch is what `Preprocessing.apply` gives. Does not know
+models.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ class AugmentationConfig:
 
     Attributes:
       flip: mirror left to right with probability 1/2.
-      crop_padding: shift by up to this many pixels of the stored size, up or down and left or right; what
-        comes in at the edge is the image mirrored there.
-      cutout: side in stored pixels of a square, centred anywhere, that is painted mid-grey; 0 for none.
+      crop_padding: shift by up to this many pixels of the stored size, up or down and left or
+        right; what comes in at the edge is the image mirrored there.
+      cutout: side in stored pixels of a square, centred anywhere, that is painted mid-grey; 0 for
+        none.
       brightness: greatest shift of all pixels, as a fraction of the full range, in [0, 1].
       contrast: the distance of each pixel from the image's mean is multiplied by a factor from
         [1 - contrast, 1 + contrast]; in [0, 1].
@@ -80,9 +82,10 @@ def train_batches(
 ) -> tensorflow.data.Dataset:
     """Endless shuffled batches, `steps_per_epoch` to an epoch.
 
-    The order and augmentation of epoch e depend on `seed` and e alone: a run that goes on from epoch e with
-    `first_epoch=e` sees the batches that an uninterrupted run sees. Images that fill no whole
-    batch sit out that epoch; a split smaller than a batch gives one batch of all its images.
+    The order and augmentation of epoch e depend on `seed` and e alone: a run that goes on from
+    epoch e with `first_epoch=e` sees the batches that an uninterrupted run sees. Images that fill
+    no whole batch sit out that epoch; a split smaller than a batch gives one batch of all its
+    images.
 
     Args:
       split: training images.

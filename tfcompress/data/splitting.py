@@ -1,7 +1,7 @@
 """How a published data set becomes four disjoint splits.
 
-Knows the seeded, class-stratified order that the training split is carved along. Does not know where the
-images came from. No TensorFlow here.
+Knows the seeded, class-stratified order that the training split is carved along. Does not know
+where the images came from. No TensorFlow here.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ LARGEST_CALIBRATION_FRACTION = 0.1
 def carve(published: Published, config: DataConfig) -> Dataset:
     """Cuts validation, calibration and train from the published training split.
 
-    The three lie one after the other along `stratified_order`, so that they are disjoint and each holds
-    the classes in the proportions of the whole. The published test split is passed on untouched.
+    The three lie one after the other along `stratified_order`, so that they are disjoint and each
+    holds the classes in the proportions of the whole. The published test split is passed on
+    untouched.
 
     Args:
       published: the data set as its authors split it.

