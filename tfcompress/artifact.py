@@ -305,8 +305,8 @@ class Artifact:
         if key not in self.metadata:
             raise ValueError(
                 f"{self._name} carries no {key!r} in its metadata (found: "
-                f"{', '.join(self.metadata) or 'none'}). Files that tfcompress exports carry it; for "
-                "another file call with_metadata({'preprocessing': ..., 'labels': [...], "
+                f"{', '.join(self.metadata) or 'none'}). Files that tfcompress exports carry it; "
+                "for another file call with_metadata({'preprocessing': ..., 'labels': [...], "
                 "'output': 'logits'}) and save it, or use run with preprocessed images."
             )
         return self.metadata[key]

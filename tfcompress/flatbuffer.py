@@ -24,8 +24,8 @@ _KERNELS = {
     "FULLY_CONNECTED": (1, 0),
     "TRANSPOSE_CONV": (1, 0),
 }
-# Operators that only unpack a constant before its use: float16 weights, sparse weights.
-_UNPACKING = ("DEQUANTIZE", "DENSIFY")
+# Operators between a constant and its use: float16 weights, sparse weights, simulated quantization.
+_UNPACKING = ("DEQUANTIZE", "DENSIFY", "QUANTIZE")
 # The schema asks for this alignment of the buffers; kernels read the weights in place.
 _BUFFER_ALIGNMENT = 16
 _SPARSE = schema.DimensionType.SPARSE_CSR

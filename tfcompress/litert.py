@@ -1,7 +1,7 @@
 """Runs a TFLite file on the processor with LiteRT.
 
-Knows LiteRT's interpreter: one input, one output, a fixed batch, the count of threads always set; and
-the one reading of scale and zero point. Does not know images, labels or what a file means. No
+Knows LiteRT's interpreter: one input, one output, a fixed batch, the count of threads always set;
+and the one reading of scale and zero point. Does not know images, labels or what a file means. No
 TensorFlow here.
 """
 

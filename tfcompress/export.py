@@ -1,0 +1,428 @@
+"""Turns a Keras model into TFLite bytes, and says how far the two agree.
+
+Knows TensorFlow's converter, its formats, options and calibration, and what must stand in a file's
+metadata. Does not know how the model was trained, where images come from, or how a file is timed.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import tfcompress
+from tfcompress._keras import keras, tf
+from tfcompress.artifact import Artifact
+from tfcompress.preprocessing import Preprocessing
+from tfcompress.registry import require
+from tfcompress.results import Parity
+
+if TYPE_CHECKING:
+    from tfcompress.litert import Session
+
+FORMATS = ("float32", "float16", "dynamic", "int8", "int16x8")
+_ENDS = {"int8": np.dtype(np.int8), "int16x8": np.dtype(np.int16)}
+# What a model with fake-quantization operators can become: the simulation, or the real thing.
+_QUANTIZATION_AWARE_FORMATS = ("float32", "int8")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Which files are made from a model.
+
+    Attributes:
+      formats: names from `FORMATS`, each once.
+      calibration_size: images that the ranges of an integer file are read from, at most.
+      sparse: store the zeros of the float32 file in TFLite's sparse encoding: a smaller file for a
+        pruned model, run at the same speed on most processors.
+
+    Raises:
+      ValueError: an unknown or repeated format, no format, or a size below 1.
+    """
+
+    formats: tuple[str, ...] = ("float32", "int8")
+    calibration_size: int = 512
+    sparse: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.formats:
+            require(name, FORMATS, what="export format")
+        if not self.formats or len(set(self.formats)) != len(self.formats):
+            raise ValueError(
+                "ExportConfig.formats must name at least one format, each once. "
+                f"Received: {self.formats}. Known: {', '.join(FORMATS)}."
+            )
+        if self.calibration_size < 1:
+            raise ValueError(
+                "ExportConfig.calibration_size must be at least 1. "
+                f"Received: {self.calibration_size}."
+            )
+
+
+class ExportError(ValueError):
+    """The converter refused a model. The message holds what it said."""
+
+
+class ParityError(ValueError):
+    """An artifact's outputs have little to do with those of its Keras model."""
+
+
+def convert(
+    model: keras.Model,
+    format: str,
+    *,
+    calibration: np.ndarray | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    sparse: bool = False,
+) -> Artifact:
+    """Converts a Keras model to a TFLite file.
+
+    | format | weights | activations | input and output |
+    |---|---|---|---|
+    | float32 | float32 | float32 | float32 |
+    | float16 | float16, unpacked when loaded | float32 | float32 |
+    | dynamic | int8 | quantized on the fly | float32 |
+    | int8 | int8 | int8 | int8 |
+    | int16x8 | int8 | int16 | int16 |
+
+    Args:
+      model: one image input of a fixed size, one output [batch, classes]; a plain tf_keras model,
+        or one from quantization-aware training, whose own ranges then serve as they are.
+      format: one of `FORMATS`.
+      calibration: float32 [examples, height, width, channels], preprocessed as for training; needed
+        for `int8` (unless the model comes from quantization-aware training) and `int16x8`.
+      metadata: what the file says about itself, see `Artifact.metadata`; `preprocessing` may be a
+        `Preprocessing`. `format`, `output` and `tfcompress_version` are filled in.
+      sparse: sparse encoding of the weights, for `float32` only.
+
+    Returns:
+      the artifact, loaded and run once.
+
+    Raises:
+      ValueError: an unknown format, a model of another shape, missing or unfit calibration images,
+        or metadata that does not fit the model.
+      ExportError: the converter refuses the model, or its file does not run.
+    """
+    require(format, FORMATS, what="export format")
+    shape = _input_shape(model)
+    quantization_aware = is_quantization_aware(model)
+    _check_options(
+        format, quantization_aware=quantization_aware, sparse=sparse, calibration=calibration
+    )
+    if calibration is not None:
+        _check_images("calibration", calibration, shape)
+    record = _metadata_record(model, format, metadata or {}, shape)
+    if quantization_aware:
+        calibration = None
+    converter = _converter(model, shape)
+    _set_options(converter, format, calibration, sparse=sparse)
+    artifact = Artifact(_run_converter(converter, format)).with_metadata(record)
+    _require_running(artifact, format)
+    return artifact
+
+
+def is_quantization_aware(model: keras.Model) -> bool:
+    """Whether a model carries TF-MOT's fake-quantization layers."""
+    kinds = {type(layer).__name__ for layer in model.layers}
+    return bool(kinds & {"QuantizeLayer", "QuantizeWrapper", "QuantizeWrapperV2"})
+
+
+def output_kind(model: keras.Model) -> str:
+    """`"probabilities"` where the last layer is or ends with a softmax, else `"logits"`."""
+    layer = model.get_layer(model.output_names[0])
+    layer = getattr(layer, "layer", layer)
+    activation = getattr(layer, "activation", None)
+    # Quantization-aware training wraps the activation once more.
+    activation = getattr(activation, "activation", activation)
+    softmax = type(layer).__name__ == "Softmax" or getattr(activation, "__name__", "") == "softmax"
+    return "probabilities" if softmax else "logits"
+
+
+@dataclass(frozen=True)
+class _Tolerance:
+    """Disagreement is gross where both bounds are passed.
+
+    One bound would not do: a hardly trained model has ties that rounding breaks, and a trained one
+    with large outputs has large differences that change no decision.
+    """
+
+    top1_agreement: float
+    mean_difference: float
+    output_steps: float = 0.0
+
+
+# Below what agreement, and beyond what mean difference, a file is refused.
+_TOLERANCES = {
+    # The same arithmetic in another order: differences are near 1e-6 of the outputs.
+    "float32": _Tolerance(0.99, 1e-3),
+    # Each weight is rounded to 11 bits, a relative error of at most 2**-11.
+    "float16": _Tolerance(0.95, 1e-2),
+    # Weights of 8 bits, activations quantized for each call: some hundredths of a logit.
+    "dynamic": _Tolerance(0.5, 2e-2),
+    # The output alone rounds by half a step; rounding through the layers adds one to three steps.
+    "int8": _Tolerance(0.5, 0.0, output_steps=4.0),
+    # Activations are all but exact; the error of the int8 weights spans many of the small steps.
+    "int16x8": _Tolerance(0.5, 2e-2),
+}
+
+
+def parity(
+    artifact: Artifact,
+    model: keras.Model,
+    images: np.ndarray,
+    *,
+    batch_size: int = 64,
+    threads: int = 1,
+) -> Parity:
+    """Compares an artifact's outputs with those of the Keras model that it was made from.
+
+    Args:
+      artifact: the exported file.
+      model: the Keras model.
+      images: float32 [examples, height, width, channels], preprocessed; from the validation split.
+      batch_size: images in one call, for both.
+      threads: processor threads of the artifact.
+
+    Raises:
+      ValueError: no images or of another shape.
+      ParityError: one of the two gives a NaN or infinite output.
+    """
+    _check_images("images", images, _input_shape(model))
+    call = inference(model)
+    batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
+    expected = np.concatenate([call(batch) for batch in batches])
+    received = artifact.run(images, threads=threads, batch_size=batch_size)
+    for name, outputs in (("Keras model", expected), ("artifact", received)):
+        if not np.isfinite(outputs).all():
+            raise ParityError(
+                f"The {name} gives {int((~np.isfinite(outputs)).sum())} outputs that are NaN or "
+                f"infinite, of {outputs.size}. Look at the model's weights."
+            )
+    difference = np.abs(expected - received)
+    return Parity(
+        examples=len(images),
+        top1_agreement=float(np.mean(expected.argmax(axis=1) == received.argmax(axis=1))),
+        max_difference=float(difference.max()),
+        mean_difference=float(difference.mean()),
+        output_scale=artifact.session().output_details.scale,
+    )
+
+
+def require_parity(parity: Parity, format: str, *, name: str = "The artifact") -> None:
+    """Refuses an artifact that disagrees grossly with its Keras model.
+
+    Args:
+      parity: what `parity` found.
+      format: one of `FORMATS`; each has its own tolerance.
+      name: what to call the artifact in the message.
+
+    Raises:
+      ParityError: agreement and difference are both beyond the format's tolerance.
+    """
+    require(format, FORMATS, what="export format")
+    tolerance = _TOLERANCES[format]
+    allowed = tolerance.mean_difference + tolerance.output_steps * (parity.output_scale or 0.0)
+    if parity.top1_agreement >= tolerance.top1_agreement or parity.mean_difference <= allowed:
+        return
+    raise ParityError(
+        f"{name} ({format}) disagrees with its Keras model on {parity.examples} validation images: "
+        f"same top class in {parity.top1_agreement:.1%} (expected at least "
+        f"{tolerance.top1_agreement:.0%}), mean difference {parity.mean_difference:.4g} (expected "
+        f"at most {allowed:.4g}), greatest {parity.max_difference:.4g}. "
+        f"Likely causes: {_CAUSES[format]}."
+    )
+
+
+_INTEGER_CAUSES = (
+    "calibration images preprocessed otherwise than the training images; an activation or a "
+    "channel with a range far wider than the rest; a channel of near-zero weights whose bias no "
+    "longer fits. Quantization-aware training usually helps"
+)
+_CAUSES = {
+    "float32": "a layer that behaves otherwise in training mode; a custom layer; random operators",
+    "float16": "weights beyond 65504 or all below 6e-8 in a layer",
+    "dynamic": "a layer with a weight range far wider than the rest",
+    "int8": _INTEGER_CAUSES,
+    "int16x8": _INTEGER_CAUSES,
+}
+
+
+def inference(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """A model as a function in inference mode, traced once for every size of batch.
+
+    Args:
+      model: one image input of a fixed size, one output.
+
+    Returns:
+      a function from preprocessed float32 [batch, height, width, channels] to float32 outputs.
+    """
+    signature = [tf.TensorSpec([None, *_input_shape(model)], tf.float32)]
+    call = tf.function(lambda batch: model(batch, training=False), input_signature=signature)
+    return lambda images: call(tf.constant(images, tf.float32)).numpy().astype(np.float32)
+
+
+def _input_shape(model: keras.Model) -> tuple[int, ...]:
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"convert takes a tf_keras model. Received: {type(model).__module__}."
+            f"{type(model).__name__}. Bring a Keras 3 model into the flat tf_keras form first."
+        )
+    if len(model.inputs or ()) != 1 or len(model.outputs) != 1:
+        raise ValueError(
+            "The model must have one input and one output. "
+            f"Received: {len(model.inputs or ())} and {len(model.outputs or ())}."
+        )
+    shape = tuple(model.inputs[0].shape)[1:]
+    if None in shape:
+        raise ValueError(
+            f"The model's input size must be fixed. Received: {list(shape)}. Build the model with "
+            "keras.Input of a known height, width and channels."
+        )
+    return tuple(int(size) for size in shape)
+
+
+def _check_options(
+    format: str, *, quantization_aware: bool, sparse: bool, calibration: np.ndarray | None
+) -> None:
+    if sparse and format != "float32":
+        raise ValueError(
+            f"sparse=True goes with format float32 only. Received: {format}. LiteRT does not load "
+            "a sparse dynamic-range file, and a plain integer file gzips smaller than a sparse one."
+        )
+    if quantization_aware and format not in _QUANTIZATION_AWARE_FORMATS:
+        raise ValueError(
+            "A model from quantization-aware training exports as int8, or as float32 with its "
+            f"fake-quantization operators. Received: {format}. Export the model from before that "
+            "stage."
+        )
+    if format in _ENDS and calibration is None and not quantization_aware:
+        raise ValueError(
+            f"{format} needs calibration images to find the range of each activation. Received: "
+            "none. Pass calibration=preprocessing.apply(dataset.calibration.images), 100 or more."
+        )
+
+
+def _check_images(name: str, images: np.ndarray, shape: tuple[int, ...]) -> None:
+    if images.dtype != np.float32 or images.shape[1:] != shape or len(images) == 0:
+        raise ValueError(
+            f"{name} must be float32 [examples, {', '.join(map(str, shape))}] with at least one "
+            f"example. Received: {images.dtype} {list(images.shape)}. Raw images go through "
+            "Preprocessing.apply first."
+        )
+
+
+def _metadata_record(
+    model: keras.Model, format: str, metadata: Mapping[str, Any], shape: tuple[int, ...]
+) -> dict[str, Any]:
+    record = {"output": output_kind(model), **metadata}
+    record |= {"format": format, "tfcompress_version": tfcompress.__version__}
+    preprocessing = record.get("preprocessing")
+    if isinstance(preprocessing, Mapping):
+        preprocessing = Preprocessing.from_dict(preprocessing)
+    if preprocessing is not None:
+        if tuple(preprocessing.image_shape) != shape:
+            raise ValueError(
+                f"metadata['preprocessing'] gives images of {list(preprocessing.image_shape)}, but "
+                f"the model takes {list(shape)}."
+            )
+        record["preprocessing"] = preprocessing.to_dict()
+    classes = model.outputs[0].shape[-1]
+    if "labels" in record and len(record["labels"]) != classes:
+        raise ValueError(
+            f"metadata['labels'] must name the model's {classes} classes. "
+            f"Received: {len(record['labels'])} names."
+        )
+    return record
+
+
+def _converter(model: keras.Model, shape: tuple[int, ...]) -> Any:
+    # The batch stays open, so that one file serves single images and batches.
+    signature = tf.TensorSpec([None, *shape], tf.float32, name="image")
+    call = tf.function(lambda image: model(image, training=False))
+    concrete = call.get_concrete_function(signature)
+    return tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
+
+
+def _set_options(
+    converter: Any, format: str, calibration: np.ndarray | None, *, sparse: bool
+) -> None:
+    if format == "float32":
+        converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] if sparse else []
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if format == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if format not in _ENDS:
+        return
+    ends = tf.as_dtype(_ENDS[format])
+    converter.inference_input_type = converter.inference_output_type = ends
+    if calibration is None:
+        # With the integer operator set the converter insists on calibration, also where the model
+        # brings its ranges along; that no float operator is left is checked on the file.
+        return
+    sets = tf.lite.OpsSet
+    integer_only = {
+        "int8": sets.TFLITE_BUILTINS_INT8,
+        "int16x8": sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+    }
+    converter.target_spec.supported_ops = [integer_only[format]]
+    converter.representative_dataset = lambda: ([image[None]] for image in calibration)
+
+
+def _run_converter(converter: Any, format: str) -> bytes:
+    said: list[str] = []
+    try:
+        with _quiet(said):
+            return bytes(converter.convert())
+    # The converter raises its own ConverterError, RuntimeError, ValueError and plain Exception.
+    except Exception as error:
+        lines = [line for line in f"{error}\n{''.join(said)}".splitlines() if line.strip()]
+        raise ExportError(
+            f"TensorFlow's converter refuses this model as {format}:\n  "
+            + "\n  ".join(lines[:5])
+            + "\nExport another format, or replace the layer that it names."
+        ) from error
+
+
+@contextmanager
+def _quiet(said: list[str]) -> Iterator[None]:
+    """Holds back what the converter writes to descriptor 2, also from C++; appends it to `said`."""
+    with tempfile.TemporaryFile() as held, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kept = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            said.append(held.read().decode("utf-8", "replace"))
+
+
+def _require_running(artifact: Artifact, format: str) -> None:
+    try:
+        session: Session = artifact.session()
+        details = session.input_details
+        outputs = session.run(np.zeros(details.shape, details.dtype))
+    except (ValueError, RuntimeError) as error:
+        raise ExportError(f"The {format} file does not run: {error}") from error
+    expected = _ENDS.get(format, np.dtype(np.float32))
+    if details.dtype != expected or outputs.dtype != expected:
+        raise ExportError(
+            f"The {format} file takes {details.dtype} and gives {outputs.dtype}. "
+            f"Expected {expected}."
+        )
+    left = [operator.name for operator in artifact.operators if not operator.integer]
+    if format in _ENDS and left:
+        raise ExportError(
+            f"The {format} file keeps {len(left)} of {len(artifact.operators)} operators in float: "
+            f"{', '.join(sorted(set(left)))}. Expected none. Quantize the layers they come from, "
+            "or export dynamic."
+        )
