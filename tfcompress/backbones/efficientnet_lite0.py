@@ -136,9 +136,10 @@ def to_keras(tensors: dict[str, np.ndarray]) -> _weights.Weights:
     dropped = {"_fc.weight", "_fc.bias"}
     received = {name for name in tensors if not name.endswith("num_batches_tracked")} - dropped
     if known != received:
+        missing, unknown = sorted(known - received), sorted(received - known)
         raise _weights.WeightsError(
-            "The PyTorch file is not EfficientNet-Lite0. Missing: "
-            f"{sorted(known - received) or 'nothing'}. Unknown: {sorted(received - known) or 'nothing'}."
+            "The PyTorch file is not EfficientNet-Lite0. "
+            f"Missing: {missing or 'nothing'}. Unknown: {unknown or 'nothing'}."
         )
     return {
         layer: [_transposed(layer, tensors[name]) for name in names]

@@ -1,0 +1,215 @@
+"""Every network of `tf_keras.applications`, under Keras' own names, without its top.
+
+Knows which preprocessing, widths and sizes go with which network and where Keras keeps their
+ImageNet weights. The networks and the loading of those weights are Keras' own. Networks that bring
+their own rescaling take raw pixels.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tfcompress._keras import keras
+from tfcompress.backbones import _weights
+from tfcompress.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from tf_keras import Model
+
+    from tfcompress.backbones import BackboneConfig
+
+_TO_UNIT = (
+    "InceptionResNetV2",
+    "InceptionV3",
+    "MobileNet",
+    "MobileNetV2",
+    "NASNetLarge",
+    "NASNetMobile",
+    "ResNet101V2",
+    "ResNet152V2",
+    "ResNet50V2",
+    "Xception",
+)
+_CAFFE = ("ResNet101", "ResNet152", "ResNet50", "VGG16", "VGG19")
+_TORCH = ("DenseNet121", "DenseNet169", "DenseNet201")
+_REGNET_SIZES = (2, 4, 6, 8, 16, 32, 40, 64, 80, 120, 160, 320)
+_RAW = (
+    *(f"ConvNeXt{size}" for size in ("Base", "Large", "Small", "Tiny", "XLarge")),
+    *(f"EfficientNetB{size}" for size in range(8)),
+    *(f"EfficientNetV2{size}" for size in ("B0", "B1", "B2", "B3", "L", "M", "S")),
+    *(f"MobileNetV3{size}" for size in ("Large", "Small")),
+    *(f"RegNet{kind}{size:03d}" for kind in "XY" for size in _REGNET_SIZES),
+    *(f"ResNetRS{depth}" for depth in (101, 152, 200, 270, 350, 420, 50)),
+)
+
+# ImageNet's mean and deviation of each channel, which the networks from Caffe (BGR, in pixels) and
+# from PyTorch (RGB, of pixels in [0, 1]) were trained with: tf_keras.applications.imagenet_utils.
+_CAFFE_MEAN = (103.939, 116.779, 123.68)
+_TORCH_MEAN = (0.485, 0.456, 0.406)
+_TORCH_DEVIATION = (0.229, 0.224, 0.225)
+
+_PUBLISHED_WIDTHS = {
+    "MobileNet": (0.25, 0.5, 0.75, 1.0),
+    "MobileNetV2": (0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
+    "MobileNetV3Large": (0.75, 1.0),
+    "MobileNetV3Small": (0.75, 1.0),
+}
+_MINIMUM_SIZES = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}
+# Keras loads these two's ImageNet weights at one size only.
+_ONLY_SIZES = {"NASNetLarge": 331, "NASNetMobile": 224}
+_SECONDS_WITHOUT_DATA = 20
+
+
+def names() -> tuple[str, ...]:
+    """Keras' names, such as `"MobileNetV2"`, sorted."""
+    return tuple(sorted((*_TO_UNIT, *_CAFFE, *_TORCH, *_RAW)))
+
+
+def default_image_shape(name: str) -> tuple[int, int, int]:
+    """96 pixels, which small tasks transfer from well on a CPU, and ImageNet's own for NASNet."""
+    size = _ONLY_SIZES.get(name, 96)
+    return size, size, 3
+
+
+def minimum_image_size(name: str) -> int:
+    """Keras' own minimum: 32 pixels for most."""
+    return _MINIMUM_SIZES.get(name, 32)
+
+
+def channels(name: str) -> tuple[int, ...]:
+    """RGB; grey images are repeated."""
+    return (3,)
+
+
+def weights(name: str) -> tuple[str, ...]:
+    """ImageNet's, or random ones."""
+    return ("imagenet", "none")
+
+
+def takes_width(name: str) -> bool:
+    """MobileNet's alpha, in all its versions."""
+    return name in _PUBLISHED_WIDTHS
+
+
+def preprocessing(name: str, image_shape: tuple[int, int, int]) -> Preprocessing:
+    """The same arithmetic as the network's `preprocess_input` in Keras."""
+    if name in _TO_UNIT:
+        return Preprocessing(image_shape=image_shape, scale=(1 / 127.5,), offset=(-1.0,))
+    if name in _CAFFE:
+        offset = tuple(-mean for mean in _CAFFE_MEAN)
+        return Preprocessing(image_shape=image_shape, offset=offset, channel_order="bgr")
+    if name in _TORCH:
+        pairs = list(zip(_TORCH_MEAN, _TORCH_DEVIATION, strict=True))
+        return Preprocessing(
+            image_shape=image_shape,
+            scale=tuple(1 / (255 * deviation) for _, deviation in pairs),
+            offset=tuple(-mean / deviation for mean, deviation in pairs),
+        )
+    return Preprocessing(image_shape=image_shape)
+
+
+def build_features(config: BackboneConfig, image_shape: tuple[int, int, int]) -> Model:
+    """Builds a network without its top, ending in global average pooling.
+
+    Args:
+      config: `resolved_weights` is `"imagenet"`, `"none"` or a path.
+      image_shape: (height, width, 3).
+
+    Raises:
+      ValueError: a width or size for which there are no ImageNet weights.
+      WeightsError: Keras could not fetch the ImageNet weights (the message says where to put the
+        file), or a file is damaged or does not fit.
+    """
+    named = config.resolved_weights if config.resolved_weights in weights(config.name) else "none"
+    if named == "imagenet":
+        _require_published(config, image_shape)
+    arguments: dict[str, Any] = {
+        "include_top": False,
+        "pooling": "avg",
+        "input_shape": image_shape,
+        "weights": "imagenet" if named == "imagenet" else None,
+    }
+    if takes_width(config.name):
+        arguments["alpha"] = config.width
+    with _bounded_fetch(config.name):
+        model = getattr(keras.applications, config.name)(**arguments)
+    model = flattened(model)
+    if config.resolved_weights not in weights(config.name):
+        _weights.load_into(model, config.resolved_weights)
+    return model
+
+
+def _require_published(config: BackboneConfig, image_shape: tuple[int, int, int]) -> None:
+    widths = _PUBLISHED_WIDTHS.get(config.name, (1.0,))
+    if config.width not in widths:
+        raise ValueError(
+            f"{config.name} has ImageNet weights for the widths {', '.join(map(str, widths))}. "
+            f"Received: width={config.width}. Take one of these, or pass weights=none."
+        )
+    size = _ONLY_SIZES.get(config.name, image_shape[0])
+    if image_shape[0] != size:
+        raise ValueError(
+            f"{config.name} has ImageNet weights for images of {size} pixels only. "
+            f"Received: image_size={image_shape[0]}. Take {size}, or pass weights=none."
+        )
+
+
+@contextmanager
+def _bounded_fetch(name: str) -> Iterator[None]:
+    """Bounds how long Keras waits for its host, and says where a file may be put instead."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SECONDS_WITHOUT_DATA)
+    try:
+        yield
+    except _weights.WeightsError:
+        raise
+    except Exception as error:
+        # Keras raises a bare Exception, "URL fetch failure on ADDRESS: ...", when it cannot fetch.
+        address = re.search(r"fetch failure on (\S+?):? ", f"{error} ")
+        if address is None and not isinstance(error, OSError):
+            raise
+        file = address[1].rpartition("/")[2] if address else "the file that Keras keeps there"
+        raise _weights.WeightsError(
+            f"The ImageNet weights of {name} could not be fetched or read: {error}. Put {file} "
+            "into ~/.keras/models/ (in place of a damaged one) and run again, or pass weights=none "
+            "or the path of a weight file."
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def flattened(model: Model) -> Model:
+    """Returns the model with the layers of models inside it (ConvNeXt has some) in their place.
+
+    Layers and weights are shared with the given model.
+
+    Args:
+      model: a functional model with one input and one output.
+    """
+    if not any(isinstance(layer, keras.Model) for layer in model.layers):
+        return model
+    inputs = keras.Input(model.input_shape[1:], name=model.layers[0].name)
+    return keras.Model(inputs, _replayed(model, inputs), name=model.name)
+
+
+def _replayed(model: Model, inputs: Any) -> Any:
+    """The model's output for `inputs`, calling its layers one by one."""
+    tensors = {str(id(model.input)): inputs}
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if not node.is_input:
+                # Keras takes each use of a tensor from a list of its own.
+                uses = len(node.keras_inputs)
+                known = {key: [tensor] * uses for key, tensor in tensors.items()}
+                arguments, keywords = node.map_arguments(known)
+                is_model = isinstance(node.layer, keras.Model)
+                called = functools.partial(_replayed, node.layer) if is_model else node.layer
+                tensors[node.flat_output_ids[0]] = called(
+                    *arguments, **({} if is_model else keywords)
+                )
+    return tensors[str(id(model.output))]
