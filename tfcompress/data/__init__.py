@@ -8,29 +8,94 @@ the cache of encoded images. TensorFlow is imported when work begins.
 
 from __future__ import annotations
 
+import difflib
 import importlib
+from pathlib import Path
+from types import ModuleType
 
 from tfcompress import registry
 from tfcompress.data import splitting
 from tfcompress.data.dataset import DataConfig, Dataset, Split
 
-__all__ = ["DataConfig", "Dataset", "Split", "load", "names"]
+__all__ = ["DataConfig", "Dataset", "Split", "check", "load", "names"]
 
 
 def names() -> tuple[str, ...]:
     """The data sets and forms that have a module, as they are written in `DataConfig.name`.
 
     Every image-classification name of TFDS works as well.
+
+    Example:
+      >>> "cifar10" in names(), "folder:DIR" in names()
+      (True, True)
     """
-    return registry.names("data/sets")
+    known = []
+    for name in registry.names("data/sets"):
+        placeholder = getattr(_module(name), "ARGUMENT", "")
+        known.append(f"{name}:{placeholder}" if placeholder else name)
+    return tuple(known)
+
+
+def check(config: DataConfig) -> None:
+    """Finds what is wrong with a config as far as that shows without TensorFlow, in about a second.
+
+    Raises:
+      UnknownNameError: no such data set; the message lists the known ones.
+      ValueError: a form without its argument, a path that does not exist, or a source for a data
+        set that does not come from TFDS.
+    """
+    _resolve(config)
 
 
 def load(config: DataConfig) -> Dataset:
     """Loads a data set into memory and splits it.
 
     Raises:
-      ValueError: an unknown name, no source that has it, or data that cannot be used.
+      ValueError: what `check` finds, no source that has the data set (`SourceUnavailableError`), or
+        data that cannot be used.
     """
-    name, _, argument = config.name.partition(":")
-    module = importlib.import_module(f"tfcompress.data.sets.{name}")
+    module, argument = _resolve(config)
     return splitting.carve(module.published(config, argument), config)
+
+
+def _resolve(config: DataConfig) -> tuple[ModuleType, str]:
+    """The module that serves a name, and its argument."""
+    name, _, argument = config.name.partition(":")
+    if name not in registry.names("data/sets"):
+        _require_tfds_name(config)
+        return _module("_tfds_name"), config.name
+    module = _module(name)
+    placeholder = getattr(module, "ARGUMENT", "")
+    if bool(argument) != bool(placeholder):
+        expected = f"{name}:{placeholder}" if placeholder else name
+        raise ValueError(f"Data set {config.name!r} must be written as {expected}.")
+    if argument and not Path(argument).exists():
+        raise ValueError(f"Data set {config.name!r}: {Path(argument).absolute()} does not exist.")
+    source = getattr(module, "SOURCE", "")
+    if source and config.source != "auto":
+        raise ValueError(
+            f"DataConfig.source={config.source!r} is for data sets of TFDS. {name} has one source, "
+            f"{source}: leave source at 'auto'."
+        )
+    return module, argument
+
+
+def _require_tfds_name(config: DataConfig) -> None:
+    # Lists names without importing TensorFlow.
+    import tensorflow_datasets as tfds
+
+    base = config.name.partition(":")[0].partition("/")[0]
+    known = tfds.list_builders(with_community_datasets=False)
+    prepared = Path(config.data_dir or tfds.core.constants.DATA_DIR).expanduser() / base
+    if base in known or prepared.is_dir():
+        return
+    close = difflib.get_close_matches(base, (*names(), *known), n=5)
+    hint = f" Of a similar name: {', '.join(close)}." if close else ""
+    raise registry.UnknownNameError(
+        f"Unknown data set: {config.name!r}. Known: {', '.join(names())}, and every "
+        f"image-classification name of TFDS.{hint}"
+    )
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"tfcompress.data.sets.{name}")

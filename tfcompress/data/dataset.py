@@ -140,8 +140,8 @@ def _require_labels_within(labels: np.ndarray, classes: tuple[str, ...], *, wher
     outside = np.unique(labels[(labels < 0) | (labels >= len(classes))])
     if len(outside):
         raise ValueError(
-            f"Data set {where}: labels {outside[:5].tolist()} lie outside the {len(classes)} classes. "
-            f"Labels must be integers from 0 to {len(classes) - 1}."
+            f"Data set {where}: labels {outside[:5].tolist()} lie outside the {len(classes)} "
+            f"classes. Labels must be integers from 0 to {len(classes) - 1}."
         )
 
 
@@ -197,5 +197,5 @@ class DataConfig:
             value = getattr(self, field)
             if not isinstance(value, int) or value < least:
                 raise ValueError(
-                    f"DataConfig.{field} must be an integer of {least} or more. Received: {value!r}."
+                    f"DataConfig.{field} must be an integer, {least} or more. Received: {value!r}."
                 )

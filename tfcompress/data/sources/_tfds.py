@@ -5,7 +5,6 @@ Knows TFDS's quirks. Does not know who prepared the files.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ def builder(request: Request) -> Any:
     """TFDS's builder for the data set; nothing is downloaded or written.
 
     Raises:
-      UnknownNameError: TFDS knows no such data set.
+      ValueError: TFDS knows no such data set or configuration, or it is no image classification.
     """
     tf.constant(
         0
@@ -31,15 +30,21 @@ def builder(request: Request) -> Any:
     import tensorflow_datasets as tfds
 
     try:
-        return tfds.builder(request.name, data_dir=request.data_dir or None)
+        made = tfds.builder(request.name, data_dir=request.data_dir or None)
     except tfds.core.DatasetNotFoundError as error:
-        close = difflib.get_close_matches(request.name, tfds.list_builders(), n=5)
-        hint = f" TFDS has these of a similar name: {', '.join(close)}." if close else ""
-        raise UnknownNameError(
-            f"Unknown data set: {request.name!r}. Known: mnist, cifar10, fashion_mnist, mnist_sample, "
-            "cifar10_sample, folder:DIR, npz:FILE and every image-classification name of TFDS."
-            + hint
-        ) from error
+        raise UnknownNameError(f"TFDS knows no data set {request.name!r}.") from error
+    keys, features = made.info.supervised_keys, made.info.features
+    if (
+        keys is None
+        or len(keys) != 2
+        or not isinstance(features[keys[0]], tfds.features.Image)
+        or not isinstance(features[keys[1]], tfds.features.ClassLabel)
+    ):
+        raise ValueError(
+            f"TFDS data set {request.name!r} is no image classification: expected supervised keys "
+            f"(image, label). Received: {keys} of {list(features)}."
+        )
+    return made
 
 
 def directory(request: Request) -> Path:
@@ -68,9 +73,9 @@ def prepare(made: Any, *, download_dir: str | None = None) -> None:
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
         made.download_and_prepare(download_dir=download_dir, download_config=config)
-    except OSError:
+    except (OSError, tf.errors.OpError) as error:
         if not made.is_prepared():
-            raise
+            raise OSError(f"{made.data_path} cannot be written: {error}") from error
 
 
 def read(made: Any, request: Request, *, source: str) -> Published:
@@ -87,31 +92,24 @@ def read(made: Any, request: Request, *, source: str) -> Published:
       ValueError: no image classification, no second split, or images of several sizes and no
         image_size.
     """
-    features, splits = made.info.features, made.info.splits
-    import tensorflow_datasets as tfds
-
-    if (
-        made.info.supervised_keys is None
-        or len(made.info.supervised_keys) != 2
-        or not isinstance(features[made.info.supervised_keys[0]], tfds.features.Image)
-        or not isinstance(features[made.info.supervised_keys[1]], tfds.features.ClassLabel)
-    ):
-        raise ValueError(
-            f"TFDS data set {request.name!r} is no image classification: expected supervised keys "
-            f"(image, label). Received: {made.info.supervised_keys} of {list(features)}."
-        )
+    splits = made.info.splits
     test = next((name for name in ("test", "validation") if name in splits), None)
     if "train" not in splits or test is None:
         raise ValueError(
-            f"TFDS data set {request.name!r} must have a train split and a test or validation split. "
-            f"Received: {list(splits)}. Export its images to folders and pass folder:DIR."
+            f"TFDS data set {request.name!r} must have a train split, and a test or validation "
+            f"split. Received: {list(splits)}. Export its images to folders and pass folder:DIR."
         )
-    return Published(
-        source=source,
-        classes=tuple(features[made.info.supervised_keys[1]].names),
-        train=_read_split(made, "train", image_size=request.image_size),
-        test=_read_split(made, test, image_size=request.image_size),
-    )
+    try:
+        train, held_out = (
+            _read_split(made, split, image_size=request.image_size) for split in ("train", test)
+        )
+    except tf.errors.OpError as error:
+        raise ValueError(
+            f"The prepared data set at {made.data_path} cannot be read ({error.message[:300]}). "
+            "Delete that folder and run again."
+        ) from error
+    classes = tuple(made.info.features[made.info.supervised_keys[1]].names)
+    return Published(source=source, classes=classes, train=train, test=held_out)
 
 
 def _read_split(made: Any, name: str, *, image_size: int) -> Split:
@@ -133,6 +131,11 @@ def _read_split(made: Any, name: str, *, image_size: int) -> Split:
         stop = start + len(label_batch)
         images[start:stop], labels[start:stop] = image_batch, label_batch
         start = stop
+    if start != count:
+        raise ValueError(
+            f"The prepared data set at {made.data_path} holds {start} images of {name}, "
+            f"expected {count}. Delete that folder and run again."
+        )
     return Split(images, labels, np.arange(count, dtype=np.int64))
 
 

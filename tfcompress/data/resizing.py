@@ -1,0 +1,38 @@
+"""Brings raw images to one stored size, before they are split and cached.
+
+The same bilinear resize, with no antialiasing, that `Preprocessing` applies, rounded to uint8. No
+TensorFlow here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfcompress.data.dataset import Split
+from tfcompress.preprocessing import resize_bilinear
+
+_BATCH = 500
+
+
+def images_to(images: np.ndarray, size: int) -> np.ndarray:
+    """Resizes a batch to [n, size, size, channels].
+
+    Args:
+      images: uint8 [n, height, width, channels].
+      size: height and width of the result; 0 keeps the images as they are.
+
+    Returns:
+      uint8 images.
+    """
+    if size == 0 or images.shape[1:3] == (size, size):
+        return images
+    resized = np.empty((len(images), size, size, images.shape[3]), np.uint8)
+    for start in range(0, len(images), _BATCH):
+        batch = images[start : start + _BATCH].astype(np.float32)
+        resized[start : start + _BATCH] = np.rint(resize_bilinear(batch, size, size))
+    return resized
+
+
+def split_to(split: Split, size: int) -> Split:
+    """A split whose images are resized as by `images_to`."""
+    return Split(images_to(split.images, size), split.labels, split.ids)
