@@ -94,8 +94,9 @@ class LayerReport:
       parameters: count of its trainable weights' elements.
       treated: whether the technique acted on it.
       reason: why it was skipped; empty where it was treated.
-      sparsity: fraction of zeros in the treated weights, afterwards.
-      distinct_weights: distinct values in the treated weights, afterwards.
+      kernel_parameters: elements of its kernels; None for a layer without one.
+      sparsity: fraction of zeros in its kernels, afterwards.
+      distinct_weights: distinct values in its kernels, afterwards.
     """
 
     name: str
@@ -103,6 +104,7 @@ class LayerReport:
     parameters: int
     treated: bool
     reason: str = ""
+    kernel_parameters: int | None = None
     sparsity: float | None = None
     distinct_weights: int | None = None
 

@@ -1,0 +1,193 @@
+"""Which techniques can follow one another, and what a later one must preserve of the earlier ones.
+
+The only place that knows two techniques at once. Turns a recipe into a plan of checked configs before any
+work begins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from tfcompress import export, registry
+from tfcompress.recipe import Recipe, RecipeError, Stage
+
+ORDER = ("distill", "prune", "cluster", "qat")
+"""Techniques in the only order in which each keeps what the ones before it made: zeros survive clustering,
+zeros and clusters survive quantization, and all train under the loss of a distillation that stands first."""
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One stage with its technique's module and checked config.
+
+    Attributes:
+      technique: the technique's name.
+      config: an instance of the technique's `CONFIG`.
+      epochs: of this stage; None for the run's default.
+      learning_rate: of this stage; None for the run's default.
+    """
+
+    technique: str
+    config: Any
+    epochs: int | None = None
+    learning_rate: float | None = None
+
+    @property
+    def module(self) -> ModuleType:
+        """The technique."""
+        return registry.load("techniques", self.technique)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe made ready.
+
+    Attributes:
+      stages: in order.
+      formats: export formats that the recipe ends with; empty where it names none.
+    """
+
+    stages: tuple[PlannedStage, ...]
+    formats: tuple[str, ...] = ()
+
+
+def plan(recipe: Recipe) -> Plan:
+    """Checks a recipe against the known techniques, their settings and their order.
+
+    Raises:
+      RecipeError: an unknown name, a wrong argument, a stage twice or out of order.
+    """
+    terms = list(recipe.stages)
+    formats = []
+    while terms and terms[-1].technique in export.FORMATS:
+        term = terms.pop()
+        if term.positional or term.options:
+            raise RecipeError(
+                f"Recipe {recipe}: export format {term.technique} takes no arguments."
+            )
+        formats.insert(0, term.technique)
+    stages = tuple(_planned(recipe, term) for term in terms)
+    _check_order(recipe, [stage.technique for stage in stages])
+    if formats and stages and stages[-1].technique == "qat" and set(formats) != {"int8"}:
+        raise RecipeError(
+            f"Recipe {recipe}: after qat only int8 can follow, the format that it trains for. "
+            f"Received: {', '.join(formats)}."
+        )
+    return Plan(stages, tuple(formats))
+
+
+def _planned(recipe: Recipe, term: Stage) -> PlannedStage:
+    known = registry.names("techniques")
+    if term.technique not in known:
+        raise RecipeError(
+            f"Recipe {recipe}: unknown technique {term.technique!r}. Known: {', '.join(known)}; "
+            f"a recipe may end with an export format: {', '.join(export.FORMATS)}."
+        )
+    kind = registry.load("techniques", term.technique).CONFIG
+    options = dict(term.options)
+    training = {name: options.pop(name, None) for name in ("epochs", "learning_rate")}
+    fields = [field.name for field in dataclasses.fields(kind) if field.name != "teacher"]
+    if len(term.positional) > len(fields):
+        raise RecipeError(
+            f"Recipe {recipe}: {term.technique} takes {len(fields)} arguments ({', '.join(fields)}). "
+            f"Received: {len(term.positional)}."
+        )
+    arguments = dict(zip(fields, term.positional, strict=False))
+    for name, value in options.items():
+        if name in arguments:
+            raise RecipeError(f"Recipe {recipe}: {term.technique} received {name!r} twice.")
+        if name not in fields:
+            raise RecipeError(
+                f"Recipe {recipe}: {term.technique} has no argument {name!r}. "
+                f"Known: {', '.join([*fields, *training])}."
+            )
+        arguments[name] = value
+    _check_training(recipe, term.technique, training)
+    try:
+        return PlannedStage(term.technique, kind(**arguments), **training)
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"Recipe {recipe}: {error}") from error
+
+
+def _check_training(recipe: Recipe, technique: str, training: dict[str, Any]) -> None:
+    epochs, rate = training["epochs"], training["learning_rate"]
+    if epochs is not None and not (isinstance(epochs, int) and epochs >= 1):
+        raise RecipeError(
+            f"Recipe {recipe}: {technique} epochs must be at least 1. Received: {epochs}."
+        )
+    if rate is not None and not (isinstance(rate, int | float) and rate > 0):
+        raise RecipeError(
+            f"Recipe {recipe}: {technique} learning_rate must be above 0. Received: {rate}."
+        )
+
+
+def _check_order(recipe: Recipe, techniques: Sequence[str]) -> None:
+    ordered = [name for name in ORDER if name in techniques]
+    # A technique that the table does not know yet may stand anywhere; it preserves nothing.
+    known = [name for name in techniques if name in ORDER]
+    if len(set(techniques)) != len(techniques):
+        raise RecipeError(
+            f"Recipe {recipe}: each technique may stand once. Received: {techniques}."
+        )
+    if known != ordered:
+        raise RecipeError(
+            f"Recipe {recipe}: out of order. A later stage would undo an earlier one; "
+            f"write {'+'.join(ordered)} (the order is {', '.join(ORDER)})."
+        )
+
+
+def wrap(
+    stages: Sequence[PlannedStage],
+    model: Any,
+    *,
+    teacher: Any,
+    steps_per_epoch: int,
+    epochs: int,
+) -> Any:
+    """Wraps a model for the last of `stages`, under the loss of an earlier distillation.
+
+    Args:
+      stages: the stage to train and those before it.
+      model: what the stages before it left.
+      teacher: the baseline, which distillation learns from.
+      steps_per_epoch: batches in one epoch.
+      epochs: of this stage.
+    """
+    current = stages[-1]
+    size = {"steps_per_epoch": steps_per_epoch, "epochs": epochs}
+    if current.technique != "distill":
+        model = current.module.wrap(model, current.config, **size)
+    distillation = next((stage for stage in stages if stage.technique == "distill"), None)
+    if distillation is not None:
+        config = dataclasses.replace(distillation.config, teacher=teacher)
+        model = distillation.module.wrap(model, config, **size)
+    return model
+
+
+def callbacks(stages: Sequence[PlannedStage]) -> list[Any]:
+    """Fresh callbacks for training the last of `stages` and keeping what the others made."""
+    current, earlier = stages[-1], {stage.technique for stage in stages[:-1]}
+    found = list(current.module.callbacks(current.config))
+    if current.technique not in ("prune", "cluster") and earlier & {"prune", "cluster"}:
+        from tfcompress.graph.structure import KeepStructure
+
+        found.append(KeepStructure(zeros="prune" in earlier, groups="cluster" in earlier))
+    return found
+
+
+def strip(stages: Sequence[PlannedStage], model: Any) -> Any:
+    """Removes the wrappers of the last of `stages` and of a distillation around it."""
+    for stage in stages:
+        if stage.technique == "distill":
+            model = stage.module.strip(model)
+    return stages[-1].module.strip(model)
+
+
+def verify(stages: Sequence[PlannedStage], model: Any) -> None:
+    """Counts the effect of every stage in the model that the last one left."""
+    for stage in stages:
+        stage.module.verify(model, stage.config)

@@ -1,0 +1,74 @@
+"""What a long run says while it works: stages, epochs, steps, files.
+
+Knows how that looks in a terminal and in a log file. Does not know what the work is. No TensorFlow here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+Step = Callable[[int, int], None]
+
+
+class Reporter:
+    """Writes progress to a terminal, with a live bar, or to a plain stream, line by line.
+
+    Args:
+      console: where to write; None writes nothing.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(quiet=True)
+
+    def stage(self, title: str, detail: str = "") -> None:
+        """Opens a part of the work."""
+        self._console.print(f"[bold]{title}[/bold]  [dim]{detail}[/dim]", highlight=False)
+
+    def note(self, text: str) -> None:
+        """Says one thing about the current part."""
+        self._console.print(f"  {text}", highlight=False)
+
+    def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
+        """One line for a finished epoch (0-based)."""
+        self.note(
+            f"epoch {epoch + 1:>3}/{epochs}  loss {metrics['loss']:.4f}  "
+            f"accuracy {metrics['accuracy']:.2%}  validation {metrics['val_accuracy']:.2%}  "
+            f"{metrics['seconds']:.0f} s"
+        )
+
+    @contextmanager
+    def bar(self, title: str) -> Iterator[Step]:
+        """Shows a bar in a terminal while the block runs; yields what to call with (done, total)."""
+        columns = (TextColumn("  {task.description}"), BarColumn(), TimeRemainingColumn())
+        # A bar in a log file would be noise.
+        with Progress(
+            *columns,
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        ) as progress:
+            task = progress.add_task(title, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+class Stopwatch:
+    """Wall time since it was made, in seconds."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._started
+
+
+def listener(step: Step) -> Callable[[int, int, Mapping[str, Any]], None]:
+    """Adapts a bar to what `training.fit` calls."""
+    return lambda done, total, metrics: step(done, total)

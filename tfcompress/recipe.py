@@ -1,0 +1,120 @@
+"""What to do and in which order, as data, with a text form: `prune(0.8)+cluster(16)+qat`.
+
+Knows the grammar and which names exist. Does not know what a technique's arguments mean (its config class
+does) nor which orders make sense (`compose` does). No TensorFlow here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+Value = bool | int | float | str
+
+_TERM = re.compile(r"\s*(?P<name>[A-Za-z_]\w*)\s*(?:\((?P<arguments>[^()]*)\))?\s*")
+_WORD = re.compile(r"[\w.:/\\~@*-]+")
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be read or does not make sense. The message says where and what is known."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One term of a recipe.
+
+    Attributes:
+      technique: name of a module of `tfcompress.techniques`, or of an export format as the last term.
+      positional: arguments given without a name, in order.
+      options: arguments given by name, in the order of the text.
+    """
+
+    technique: str
+    positional: tuple[Value, ...] = ()
+    options: tuple[tuple[str, Value], ...] = ()
+
+    def __str__(self) -> str:
+        arguments = [_text(value) for value in self.positional]
+        arguments += [f"{name}={_text(value)}" for name, value in self.options]
+        return self.technique + (f"({', '.join(arguments)})" if arguments else "")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An ordered tuple of stages; empty for the baseline alone."""
+
+    stages: tuple[Stage, ...] = ()
+
+    def __str__(self) -> str:
+        return "+".join(str(stage) for stage in self.stages)
+
+
+def parse(text: str) -> Recipe:
+    """Reads the text form of a recipe.
+
+    Args:
+      text: terms joined by `+`; each a name, then arguments in parentheses: numbers, words, `true`,
+        `false`, by position or as `name=value`. Empty, or `none`, for no compression.
+
+    Raises:
+      RecipeError: the text does not follow the grammar.
+
+    Example:
+      >>> str(parse("prune(0.8, pattern=2:4) + qat"))
+      'prune(0.8, pattern=2:4)+qat'
+    """
+    if text.strip() in ("", "none"):
+        return Recipe()
+    stages, position = [], 0
+    while True:
+        term = _TERM.match(text, position)
+        if term is None:
+            raise _error(text, position, "expected the name of a technique")
+        stages.append(_stage(text, term))
+        position = term.end()
+        if position == len(text):
+            return Recipe(tuple(stages))
+        if text[position] != "+":
+            raise _error(text, position, "expected '+' or the end")
+        position += 1
+
+
+def _stage(text: str, term: re.Match[str]) -> Stage:
+    positional: list[Value] = []
+    options: dict[str, Value] = {}
+    arguments = term["arguments"]
+    for argument in arguments.split(",") if arguments and arguments.strip() else ():
+        name, equals, word = (part.strip() for part in argument.rpartition("="))
+        if not _WORD.fullmatch(word) or (equals and not name.isidentifier()):
+            raise _error(text, term.start("arguments"), f"cannot read the argument {argument!r}")
+        if not equals and options:
+            raise _error(text, term.start("arguments"), f"{word!r} follows a named argument")
+        if name in options:
+            raise _error(text, term.start("arguments"), f"{name!r} is given twice")
+        if equals:
+            options[name] = _value(word)
+        else:
+            positional.append(_value(word))
+    return Stage(term["name"], tuple(positional), tuple(options.items()))
+
+
+def _value(word: str) -> Value:
+    if word in ("true", "false"):
+        return word == "true"
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return word
+
+
+def _text(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _error(text: str, position: int, what: str) -> RecipeError:
+    return RecipeError(
+        f"Recipe {text!r}: {what} at character {position + 1}. "
+        "A recipe reads like prune(0.8)+cluster(16)+qat."
+    )

@@ -1,0 +1,128 @@
+"""The callback behind `prune`: chooses masks on a TF-MOT schedule and applies them after each step.
+
+Importing this module imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tfcompress._keras import keras, tf, tfmot
+from tfcompress.graph.kernels import kernels
+from tfcompress.techniques.prune import PruningConfig, skip_reason
+
+
+class PruningMasks(keras.callbacks.Callback):
+    """Prunes the kernels of the model that is being fitted.
+
+    The state is the step number and the zeros in the weights, so that a training that goes on from a saved
+    epoch prunes as one that was never interrupted. Weights that are exactly zero when training begins stay
+    zero.
+
+    Args:
+      config: what to prune and when.
+    """
+
+    def __init__(self, config: PruningConfig) -> None:
+        super().__init__()
+        self._config = config
+        self._step = 0
+        self._apply: Any = None
+
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        """Lays the schedule over the steps of the training."""
+        steps, epochs = self.params.get("steps"), self.params.get("epochs")
+        if not steps:
+            raise ValueError(
+                "prune cannot tell how many steps an epoch has. Pass steps_per_epoch to fit."
+            )
+        schedule = build_schedule(self._config, steps=steps * epochs)
+        pruned = [kernel for kernel in kernels(self.model) if not skip_reason(kernel, self._config)]
+        variables = [kernel.variable for kernel in pruned]
+        masks = [tf.Variable(variable != 0, trainable=False) for variable in variables]
+
+        @tf.function
+        def apply(step: Any) -> None:
+            update, sparsity = schedule(step)
+            if update:
+                for variable, mask in zip(variables, masks, strict=True):
+                    mask.assign(_mask(variable, sparsity, self._config))
+            for variable, mask in zip(variables, masks, strict=True):
+                variable.assign(variable * tf.cast(mask, variable.dtype))
+
+        self._apply = apply
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Finds the step from the epoch, also where the training goes on from a later one."""
+        self._step = epoch * self.params["steps"]
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Updates the masks when they are due and applies them."""
+        self._apply(tf.constant(self._step, tf.int64))
+        self._step += 1
+
+
+def build_schedule(config: PruningConfig, *, steps: int) -> Any:
+    """The TF-MOT schedule of a config over `steps` steps.
+
+    The last update falls on a step of the training, whatever its length: the interval between updates is
+    rounded up and the end moved back to a multiple of it (TF-MOT's default of one update in 100 steps never
+    acts in a shorter training).
+    """
+    begin = min(round(config.begin * steps), steps - 1)
+    end = max(min(round(config.end * steps), steps) - 1, begin)
+    frequency = max(-(-(end - begin) // config.updates), 1)
+    end -= (end - begin) % frequency
+    if config.schedule == "constant" or end == begin:
+        return tfmot.sparsity.keras.ConstantSparsity(
+            config.target_sparsity,
+            begin_step=begin,
+            end_step=max(end, begin + 1),
+            frequency=frequency,
+        )
+    return tfmot.sparsity.keras.PolynomialDecay(
+        initial_sparsity=config.initial_sparsity,
+        final_sparsity=config.target_sparsity,
+        begin_step=begin,
+        end_step=end,
+        power=3,
+        frequency=frequency,
+    )
+
+
+def _mask(weights: Any, sparsity: Any, config: PruningConfig) -> Any:
+    magnitude = tf.abs(weights)
+    if config.n_of_m:
+        return _n_of_m_mask(magnitude, *config.n_of_m)
+    if config.block:
+        return _block_mask(magnitude, sparsity, config.block)
+    return _largest(magnitude, sparsity)
+
+
+def _largest(magnitude: Any, sparsity: Any) -> Any:
+    """True for all but the floor(sparsity * size) smallest; equals of the last pruned one go with it."""
+    ordered = tf.sort(tf.reshape(magnitude, [-1]))
+    zeros = tf.cast(tf.floor(sparsity * ordered.shape[0] + 1e-6), tf.int32)
+    threshold = tf.where(zeros > 0, ordered[tf.maximum(zeros - 1, 0)], -1.0)
+    return magnitude > threshold
+
+
+def _n_of_m_mask(magnitude: Any, kept: int, group: int) -> Any:
+    """True for the `kept` largest of every `group` weights along the input channels."""
+    last = [*range(magnitude.shape.rank - 2), magnitude.shape.rank - 1, magnitude.shape.rank - 2]
+    swapped = tf.transpose(magnitude, last)
+    groups = tf.reshape(swapped, [-1, group])
+    order = tf.argsort(tf.argsort(groups, direction="DESCENDING", stable=True), stable=True)
+    return tf.transpose(tf.reshape(order < kept, swapped.shape), last)
+
+
+def _block_mask(magnitude: Any, sparsity: Any, block: tuple[int, int]) -> Any:
+    """True for all but the blocks with the smallest mean magnitude."""
+    rows, columns = block
+    blocks = tf.reshape(
+        magnitude,
+        [magnitude.shape[0] // rows, rows, magnitude.shape[1] // columns, columns],
+    )
+    kept = _largest(tf.reduce_mean(blocks, [1, 3]), sparsity)
+    return tf.repeat(tf.repeat(kept, rows, axis=0), columns, axis=1)

@@ -1,0 +1,254 @@
+"""Magnitude pruning: the weights nearest to zero become zero while the model is trained.
+
+Driven by TF-MOT's schedule objects. The masks are applied after each training step by one callback, so
+that any layer with a kernel can be pruned, the model needs no wrapper, and the state of the pruning is in
+the weights and the step number alone. Does not know other techniques.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tfcompress import registry
+from tfcompress._keras import keras
+from tfcompress.artifact import Artifact
+from tfcompress.graph.kernels import Kernel, kernels, layer_reports
+from tfcompress.results import CompressionReport
+from tfcompress.techniques import VerificationError
+
+SCHEDULES = ("constant", "polynomial")
+_N_OF_M = re.compile(r"(\d+):(\d+)")
+_BLOCK = re.compile(r"(\d+)x(\d+)")
+
+
+@dataclass(frozen=True)
+class PruningConfig:
+    """How much is pruned, in which pattern, and when.
+
+    Attributes:
+      target_sparsity: fraction of each kernel's weights that end as zero, in [0, 1). With an N:M pattern it
+        follows from the pattern and may be left out.
+      pattern: `"unstructured"`; `"N:M"` such as `"2:4"`, at most N non-zero weights in every M consecutive
+        ones along the input channels; or `"RxC"` such as `"4x1"`, whole blocks of R inputs by C outputs
+        (Dense layers only).
+      schedule: `"polynomial"`, which raises the sparsity along a cubic curve, or `"constant"`, which prunes
+        to the target at once.
+      initial_sparsity: where the polynomial schedule starts, in [0, target_sparsity].
+      begin: fraction of the training at which pruning starts, in [0, 1).
+      end: fraction of the training at which the target is reached, in (begin, 1]; the rest recovers.
+      updates: how often the masks are chosen anew between begin and end, at least 1.
+      skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay dense.
+
+    Raises:
+      ValueError: a value outside its range.
+
+    Example:
+      >>> PruningConfig(pattern="2:4").target_sparsity
+      0.5
+
+    Reference:
+      Zhu, Gupta: To prune, or not to prune, 2017 (cubic schedule).
+    """
+
+    target_sparsity: float | None = None
+    pattern: str = "unstructured"
+    schedule: str = "polynomial"
+    initial_sparsity: float = 0.0
+    begin: float = 0.0
+    end: float = 0.5
+    updates: int = 50
+    skip: str = ""
+
+    def __post_init__(self) -> None:
+        registry.require(self.schedule, SCHEDULES, what="pruning schedule")
+        self._check_pattern()
+        target = self.target_sparsity
+        if not isinstance(target, (int, float)) or not 0 <= target < 1:
+            advice = ""
+            if isinstance(target, (int, float)) and 1 < target < 100:
+                advice = f" For {target}% sparsity pass {target / 100:g}."
+            raise ValueError(
+                f"PruningConfig.target_sparsity must be in [0, 1). Received: {target}.{advice}"
+            )
+        if not 0 <= self.initial_sparsity <= target:
+            raise ValueError(
+                "PruningConfig.initial_sparsity must be in [0, target_sparsity]. "
+                f"Received: {self.initial_sparsity} with target_sparsity {target}."
+            )
+        if not 0 <= self.begin < self.end <= 1:
+            raise ValueError(
+                "PruningConfig.begin and end must satisfy 0 <= begin < end <= 1 (fractions of the training). "
+                f"Received: begin {self.begin}, end {self.end}."
+            )
+        if self.updates < 1:
+            raise ValueError(f"PruningConfig.updates must be at least 1. Received: {self.updates}.")
+
+    def _check_pattern(self) -> None:
+        if self.pattern == "unstructured":
+            # 0.5 halves the weights; a caller who wants more says so.
+            object.__setattr__(
+                self,
+                "target_sparsity",
+                0.5 if self.target_sparsity is None else self.target_sparsity,
+            )
+            return
+        if self.n_of_m:
+            kept, group = self.n_of_m
+            implied = 1 - kept / group if 0 < kept < group else None
+            if implied is None or self.target_sparsity not in (None, implied):
+                raise ValueError(
+                    f"PruningConfig.pattern {self.pattern!r} keeps {kept} of {group} weights, so that "
+                    f"target_sparsity is {implied}; N must be in [1, M). "
+                    f"Received target_sparsity: {self.target_sparsity}. Leave it out."
+                )
+            object.__setattr__(self, "target_sparsity", implied)
+        elif self.block and min(self.block) >= 1:
+            if self.target_sparsity is None:
+                object.__setattr__(self, "target_sparsity", 0.5)
+        else:
+            raise ValueError(
+                "PruningConfig.pattern must be 'unstructured', 'N:M' such as '2:4', or 'RxC' such as '4x1'. "
+                f"Received: {self.pattern!r}."
+            )
+
+    @property
+    def n_of_m(self) -> tuple[int, int] | None:
+        """(N, M) of an N:M pattern."""
+        match = _N_OF_M.fullmatch(self.pattern)
+        return (int(match[1]), int(match[2])) if match else None
+
+    @property
+    def block(self) -> tuple[int, int] | None:
+        """(inputs, outputs) of a block pattern."""
+        match = _BLOCK.fullmatch(self.pattern)
+        return (int(match[1]), int(match[2])) if match else None
+
+    @property
+    def settles_at(self) -> float:
+        """Fraction of the training after which the target sparsity is reached."""
+        return self.begin if self.schedule == "constant" else self.end
+
+
+CONFIG = PruningConfig
+
+
+def skip_reason(kernel: Kernel, config: PruningConfig) -> str:
+    """Why a kernel stays dense; empty where it is pruned."""
+    shape = kernel.variable.shape
+    if any(fnmatch.fnmatch(kernel.name, pattern) for pattern in config.skip.split("/") if pattern):
+        return f"named in skip={config.skip}"
+    if kernel.depthwise:
+        return "depthwise: few weights, each with a large share of its channel"
+    if config.n_of_m and shape[-2] % config.n_of_m[1]:
+        return f"{shape[-2]} input channels are no multiple of {config.n_of_m[1]}"
+    if config.block and len(shape) != 2:
+        return "block patterns are for Dense kernels"
+    if config.block and (shape[0] % config.block[0] or shape[1] % config.block[1]):
+        return f"shape {tuple(shape)} is no multiple of the block {config.pattern}"
+    return ""
+
+
+def wrap(model: Any, config: PruningConfig, *, steps_per_epoch: int, epochs: int) -> Any:
+    """Returns a copy of the model; the callback does the pruning.
+
+    Args:
+      model: any Keras model with kernels.
+      config: what to prune.
+      steps_per_epoch: batches in one epoch; the callback reads it from `fit` itself.
+      epochs: of the training.
+
+    Raises:
+      ValueError: no layer can be pruned under the config, or the schedule has no step to act on.
+    """
+    reasons = {kernel.name: skip_reason(kernel, config) for kernel in kernels(model)}
+    if not any(reason == "" for reason in reasons.values()):
+        raise ValueError(
+            f"prune({config.pattern}) can treat no layer of the model. "
+            + (
+                "Skipped: " + "; ".join(f"{n}: {r}" for n, r in reasons.items())
+                if reasons
+                else "It has no layer with a kernel."
+            )
+        )
+    if steps_per_epoch * epochs < 1:
+        raise ValueError("prune needs a training of at least 1 step.")
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def callbacks(config: PruningConfig) -> Sequence[Any]:
+    """The callback that owns the masks."""
+    from tfcompress.techniques._pruning_masks import PruningMasks
+
+    return [PruningMasks(config)]
+
+
+def strip(model: Any) -> Any:
+    """Returns the model itself: pruning adds nothing that would have to go."""
+    return model
+
+
+def report(before: Any, after: Any, config: PruningConfig) -> CompressionReport:
+    """Describes every layer with weights: pruned, or skipped and why."""
+    reasons = {kernel.name: skip_reason(kernel, config) for kernel in kernels(after)}
+    return CompressionReport("prune", layer_reports(before, after, reasons=reasons))
+
+
+def verify(model: Any, config: PruningConfig) -> None:
+    """Counts the zeros of each pruned kernel, and the pattern where there is one.
+
+    Raises:
+      VerificationError: a kernel has fewer zeros than the target asks for.
+    """
+    for kernel in kernels(model):
+        if skip_reason(kernel, config):
+            continue
+        values = kernel.numpy()
+        zeros, wanted = int((values == 0).sum()), expected_zeros(values.size, config)
+        if zeros < wanted:
+            raise VerificationError(
+                f"prune: layer {kernel.name} has {zeros} zeros of {values.size} weights, "
+                f"expected at least {wanted} (target_sparsity {config.target_sparsity}). "
+                "Was the callback of techniques.prune.callbacks passed to fit, and did the training reach "
+                f"{config.settles_at:.0%} of its steps?"
+            )
+        if config.n_of_m:
+            _verify_n_of_m(kernel.name, values, *config.n_of_m)
+
+
+def expected_zeros(size: int, config: PruningConfig) -> int:
+    """Zeros that a kernel of `size` weights must have at the end; blocks are rounded down to whole ones."""
+    block = config.block[0] * config.block[1] if config.block else 1
+    return int(size // block * config.target_sparsity + 1e-6) * block
+
+
+def _verify_n_of_m(name: str, values: Any, kept: int, group: int) -> None:
+    groups = (values != 0).swapaxes(-1, -2).reshape(-1, group).sum(axis=1)
+    if groups.max() > kept:
+        raise VerificationError(
+            f"prune: layer {name} keeps {groups.max()} weights in a group of {group}, expected {kept}."
+        )
+
+
+def verify_artifact(artifact: Artifact, report: CompressionReport, config: PruningConfig) -> None:
+    """Counts the zeros in the file against those of the Keras model.
+
+    Raises:
+      VerificationError: the file has fewer zeros than the pruned layers.
+    """
+    del config  # The report holds what was counted in the Keras model.
+    expected = sum(
+        round(layer.sparsity * layer.kernel_parameters)
+        for layer in report.layers
+        if layer.treated and layer.kernel_parameters and layer.sparsity is not None
+    )
+    found = sum(int((weight.values == 0).sum()) for weight in artifact.weights().values())
+    if found < expected:
+        raise VerificationError(
+            f"prune: the exported file has {found} zero weights, the pruned layers have {expected}."
+        )

@@ -1,0 +1,402 @@
+"""The only caller of `fit` in the package: optimizer and schedule by name, seeds, best epoch, checkpoints.
+
+Knows how a training is made repeatable and how it goes on after an interruption. Does not know which
+technique a model is wrapped for: that arrives as a wrapped model and callbacks.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfcompress import durable, registry
+from tfcompress._keras import keras, tf
+from tfcompress.data import Dataset, pipeline
+from tfcompress.preprocessing import Preprocessing
+
+OPTIMIZERS = (
+    "adadelta",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "ftrl",
+    "lion",
+    "nadam",
+    "rmsprop",
+    "sgd",
+)
+SCHEDULES = (
+    "constant",
+    "cosine_decay",
+    "exponential_decay",
+    "inverse_time_decay",
+    "polynomial_decay",
+)
+LOSSES = (
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_hinge",
+    "mean_squared_error",
+)
+CHECKPOINT = "checkpoint.npz"
+BEST = "best.npz"
+
+StepListener = Callable[[int, int, Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained; names are those of Keras.
+
+    Attributes:
+      epochs: passes over the training split, at least 1.
+      batch_size: images in one step, at least 1.
+      optimizer: one of `OPTIMIZERS`; `sgd` runs with Nesterov momentum 0.9.
+      learning_rate: the highest one, above 0.
+      schedule: one of `SCHEDULES`, over the whole training, per step.
+      warmup: fraction of the steps in [0, 1) over which the learning rate first rises from 0, in a straight line.
+      loss: one of `LOSSES`, on one-hot labels.
+      label_smoothing: in [0, 1).
+      weight_decay: decoupled, 0 for none.
+      early_stopping_patience: epochs without a better validation accuracy before the training ends;
+        0 for never.
+      augmentation: random changes of the training images.
+      seed: of order, augmentation and dropout.
+
+    Raises:
+      ValueError: a value outside its range, or an unknown name.
+    """
+
+    epochs: int = 10
+    batch_size: int = 128
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    schedule: str = "cosine_decay"
+    warmup: float = 0.0
+    loss: str = "categorical_crossentropy"
+    label_smoothing: float = 0.0
+    weight_decay: float = 0.0
+    early_stopping_patience: int = 0
+    augmentation: pipeline.AugmentationConfig = field(default_factory=pipeline.AugmentationConfig)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        registry.require(self.optimizer, OPTIMIZERS, what="optimizer")
+        registry.require(self.schedule, SCHEDULES, what="learning-rate schedule")
+        registry.require(self.loss, LOSSES, what="loss")
+        for name in ("epochs", "batch_size"):
+            _require(self, name, getattr(self, name) >= 1, "at least 1")
+        _require(self, "learning_rate", self.learning_rate > 0, "above 0")
+        _require(self, "warmup", 0 <= self.warmup < 1, "in [0, 1)")
+        _require(self, "label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
+        _require(self, "weight_decay", self.weight_decay >= 0, "at least 0")
+        _require(self, "early_stopping_patience", self.early_stopping_patience >= 0, "at least 0")
+
+
+def _require(config: object, name: str, holds: bool, expected: str) -> None:
+    if not holds:
+        raise ValueError(
+            f"{type(config).__name__}.{name} must be {expected}. Received: {getattr(config, name)}."
+        )
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training did; the model itself holds the best epoch's weights.
+
+    Attributes:
+      history: for each epoch the Keras metrics, `learning_rate` and `seconds`.
+      best_epoch: 0-based.
+      seconds: wall time of all epochs, over all sessions.
+    """
+
+    history: tuple[Mapping[str, float], ...]
+    best_epoch: int
+    seconds: float
+
+
+def compile_model(model: Any, config: TrainingConfig, *, steps: int) -> None:
+    """Compiles a model that ends in logits.
+
+    Args:
+      model: a Keras classifier, wrapped or not.
+      config: optimizer, schedule and loss.
+      steps: of the whole training, for the schedule.
+    """
+    model.compile(
+        optimizer=build_optimizer(config, steps=steps),
+        loss=build_loss(config),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        # XLA would compile each wrapped model again and changes the order of additions.
+        jit_compile=False,
+    )
+
+
+def build_optimizer(config: TrainingConfig, *, steps: int) -> Any:
+    """The Keras optimizer that a config names, its schedule laid over `steps` steps."""
+    options: dict[str, Any] = {"learning_rate": build_schedule(config, steps=steps)}
+    if config.optimizer == "sgd":
+        options |= {"momentum": 0.9, "nesterov": True}
+    if config.weight_decay:
+        options["weight_decay"] = config.weight_decay
+    kind = keras.optimizers.get(config.optimizer).__class__
+    if not config.weight_decay and "weight_decay" in inspect.signature(kind.__init__).parameters:
+        options["weight_decay"] = 0.0 if config.optimizer == "adamw" else None
+    return kind(**options)
+
+
+def build_schedule(config: TrainingConfig, *, steps: int) -> Any:
+    """The learning rate as a number or a Keras schedule over `steps` steps."""
+    from tfcompress._schedules import Warmup
+
+    peak, warmup = config.learning_rate, round(config.warmup * steps)
+    rest = max(steps - warmup, 1)
+    schedules = keras.optimizers.schedules
+    schedule = {
+        "constant": lambda: peak,
+        "cosine_decay": lambda: schedules.CosineDecay(peak, rest),
+        # A hundredth of the peak at the end, as is usual for step-wise decay.
+        "exponential_decay": lambda: schedules.ExponentialDecay(peak, rest, 0.01),
+        "inverse_time_decay": lambda: schedules.InverseTimeDecay(peak, rest, 99.0),
+        "polynomial_decay": lambda: schedules.PolynomialDecay(peak, rest, peak / 100),
+    }[config.schedule]()
+    return Warmup(peak, warmup, schedule) if warmup else schedule
+
+
+def build_loss(config: TrainingConfig) -> Any:
+    """The Keras loss that a config names, for logits and one-hot labels."""
+    prototype = keras.losses.get(config.loss)
+    name = "".join(part.capitalize() for part in config.loss.split("_"))
+    kind = getattr(keras.losses, name, type(prototype))
+    parameters = inspect.signature(kind.__init__).parameters
+    options: dict[str, Any] = {}
+    if "from_logits" in parameters:
+        options["from_logits"] = True
+    if config.label_smoothing and "label_smoothing" not in parameters:
+        raise ValueError(
+            f"Loss {config.loss!r} takes no label_smoothing. "
+            f"Received: {config.label_smoothing}. Use categorical_crossentropy, or 0."
+        )
+    if config.label_smoothing:
+        options["label_smoothing"] = config.label_smoothing
+    return kind(**options)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What a model is trained on.
+
+    Attributes:
+      train: from the 0-based epoch to start with, endless batches of (inputs, int64 labels) whose order
+        depends on seed and epoch alone.
+      validation: finite batches of (inputs, int64 labels).
+      steps_per_epoch: training batches in one epoch.
+      classes: number of classes.
+    """
+
+    train: Callable[[int], Any]
+    validation: Any
+    steps_per_epoch: int
+    classes: int
+
+
+def image_batches(
+    dataset: Dataset, preprocessing: Preprocessing, config: TrainingConfig
+) -> Batches:
+    """Batches of augmented images from the train split, plain ones from validation."""
+
+    def train(first_epoch: int) -> Any:
+        return pipeline.train_batches(
+            dataset.train,
+            preprocessing,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            first_epoch=first_epoch,
+            augmentation=config.augmentation,
+        )
+
+    return Batches(
+        train,
+        pipeline.ordered_batches(dataset.validation, preprocessing, batch_size=256),
+        pipeline.steps_per_epoch(dataset.train, config.batch_size),
+        len(dataset.classes),
+    )
+
+
+def fit(
+    model: Any,
+    batches: Batches,
+    *,
+    config: TrainingConfig,
+    state_dir: str | Path,
+    callbacks: Sequence[Any] = (),
+    first_eligible_epoch: int = 0,
+    on_step: StepListener | None = None,
+    on_epoch: Callable[[int, Mapping[str, float]], None] | None = None,
+    tensorboard_dir: str | Path | None = None,
+) -> TrainingResult:
+    """Trains a model and leaves it with the weights of its best epoch.
+
+    The best epoch is the one with the highest validation accuracy, the later one of equals. After each
+    epoch the whole state (weights, optimizer, history) goes into one file of `state_dir`; the same call
+    on the same folder goes on from there and ends, on a CPU, with the same weights as without the break.
+
+    Args:
+      model: a classifier that returns logits, wrapped or not. It is compiled here.
+      batches: what to learn from, and what to choose the epoch by.
+      config: how to train.
+      state_dir: folder of the checkpoint files.
+      callbacks: fresh Keras callbacks, such as a technique's.
+      first_eligible_epoch: 0-based; earlier epochs are never chosen (their compression is not complete).
+      on_step: told of every step.
+      on_epoch: told of every epoch, with its metrics.
+      tensorboard_dir: writes TensorBoard logs there.
+
+    Raises:
+      FloatingPointError: the loss became NaN or infinite.
+    """
+    from tfcompress.callbacks import BatchProgress, EpochRecorder, ReseedEachEpoch
+
+    steps = batches.steps_per_epoch
+    compile_model(model, config, steps=steps * config.epochs)
+    state = _State(model, Path(state_dir), config, first_eligible_epoch)
+    first_epoch = state.restore()
+    started = time.perf_counter()
+
+    def record(epoch: int, metrics: Mapping[str, float]) -> None:
+        _require_finite(epoch, metrics)
+        state.record(metrics)
+        if on_epoch:
+            on_epoch(epoch, metrics)
+
+    if first_epoch < config.epochs and not state.should_stop():
+        keras.utils.set_random_seed(config.seed)
+        own = [ReseedEachEpoch(config.seed), *callbacks, EpochRecorder(record, state.should_stop)]
+        if on_step:
+            own.append(BatchProgress(on_step, steps_per_epoch=steps, epochs=config.epochs))
+        if tensorboard_dir:
+            own.append(keras.callbacks.TensorBoard(str(tensorboard_dir)))
+        model.fit(
+            _one_hot(batches.train(first_epoch), batches.classes),
+            validation_data=_one_hot(batches.validation, batches.classes),
+            epochs=config.epochs,
+            initial_epoch=first_epoch,
+            steps_per_epoch=steps,
+            callbacks=own,
+            verbose=0,
+        )
+    state.load_best()
+    seconds = state.seconds_before + time.perf_counter() - started
+    return TrainingResult(tuple(state.history), state.best_epoch(), seconds)
+
+
+def _one_hot(batches: Any, classes: int) -> Any:
+    return batches.map(lambda images, labels: (images, tf.one_hot(labels, classes)))
+
+
+def _require_finite(epoch: int, metrics: Mapping[str, float]) -> None:
+    if not math.isfinite(metrics["loss"]):
+        raise FloatingPointError(
+            f"The training loss became {metrics['loss']} in epoch {epoch + 1}. "
+            "Lower --learning_rate, or add a warm-up with --warmup."
+        )
+
+
+class _State:
+    """The durable state of one training: one checkpoint file, one file of the best weights."""
+
+    def __init__(
+        self, model: Any, folder: Path, config: TrainingConfig, first_eligible_epoch: int
+    ) -> None:
+        self._model = model
+        self._folder = folder
+        self._patience = config.early_stopping_patience
+        self._first_eligible = min(first_eligible_epoch, config.epochs - 1)
+        self.history: list[dict[str, float]] = []
+        self.seconds_before = 0.0
+
+    def best_epoch(self) -> int:
+        eligible = range(self._first_eligible, len(self.history))
+        return max(eligible, key=lambda epoch: (self.history[epoch]["val_accuracy"], epoch))
+
+    def should_stop(self) -> bool:
+        enough = len(self.history) > self._first_eligible
+        return bool(
+            self._patience
+            and enough
+            and len(self.history) - 1 - self.best_epoch() >= self._patience
+        )
+
+    def record(self, metrics: Mapping[str, float]) -> None:
+        """Keeps one finished epoch: best weights first, so that the checkpoint never runs ahead."""
+        self.history.append(dict(metrics))
+        last = len(self.history) - 1
+        if last >= self._first_eligible and self.best_epoch() == last:
+            save_weights(self._model, self._folder / BEST)
+        optimizer = [variable.numpy() for variable in _variables(self._model.optimizer)]
+        arrays = _named("model", self._model.get_weights()) | _named("optimizer", optimizer)
+        with durable.whole_file(self._folder / CHECKPOINT) as temporary:
+            np.savez(temporary, history=np.array(json.dumps(self.history)), **arrays)
+
+    def restore(self) -> int:
+        """Loads the last finished epoch, if there is one, and returns the next one's number."""
+        path = self._folder / CHECKPOINT
+        if not path.is_file():
+            return 0
+        with np.load(path) as stored:
+            self.history = json.loads(str(stored["history"]))
+            self._model.set_weights(_unnamed("model", stored))
+            self._model.optimizer.build(self._model.trainable_variables)
+            values = _unnamed("optimizer", stored)
+        for variable, value in zip(_variables(self._model.optimizer), values, strict=True):
+            variable.assign(value)
+        self.seconds_before = sum(record["seconds"] for record in self.history)
+        return len(self.history)
+
+    def load_best(self) -> None:
+        load_weights(self._model, self._folder / BEST)
+
+
+def save_weights(model: Any, path: str | Path) -> None:
+    """Writes all weights of a model, in Keras' order, whole or not at all."""
+    with durable.whole_file(path) as temporary:
+        np.savez(temporary, **_named("model", model.get_weights()))
+
+
+def load_weights(model: Any, path: str | Path) -> None:
+    """Reads what `save_weights` wrote into a model of the same architecture.
+
+    Raises:
+      ValueError: the file is damaged or of another architecture.
+    """
+    try:
+        with np.load(path) as stored:
+            model.set_weights(_unnamed("model", stored))
+    except (OSError, EOFError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"The weights in {path} do not fit the model or are damaged: {error}. "
+            "Remove the stage's folder to train it again."
+        ) from error
+
+
+def _variables(optimizer: Any) -> list[Any]:
+    variables = optimizer.variables
+    return list(variables() if callable(variables) else variables)
+
+
+def _named(prefix: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{prefix}/{index:05d}": array for index, array in enumerate(arrays)}
+
+
+def _unnamed(prefix: str, stored: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    return [stored[name] for name in sorted(stored) if name.startswith(prefix + "/")]
