@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from tfcompress import registry
-from tfcompress.data import splitting
+from tfcompress.data import resizing, splitting
 from tfcompress.data.dataset import DataConfig, Dataset, Split
 
 __all__ = ["DataConfig", "Dataset", "Split", "check", "load", "names"]
@@ -55,7 +55,8 @@ def load(config: DataConfig) -> Dataset:
         data that cannot be used.
     """
     module, argument = _resolve(config)
-    return splitting.carve(module.published(config, argument), config)
+    published = resizing.published_to(module.published(config, argument), config.image_size)
+    return splitting.carve(published, config)
 
 
 def _resolve(config: DataConfig) -> tuple[ModuleType, str]:

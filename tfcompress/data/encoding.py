@@ -58,7 +58,7 @@ def encoded(
 
 
 def cache_key(split: Split, preprocessing: Preprocessing, *, fingerprint: str) -> str:
-    """What an entry of the cache depends on, as a SHA-256: images, their order, their preparation, network."""
+    """SHA-256 of what an entry depends on: images and order, preprocessing, and network."""
     digest = hashlib.sha256()
     record = [fingerprint, preprocessing.to_dict(), list(split.images.shape)]
     digest.update(json.dumps(record, sort_keys=True).encode())
@@ -84,7 +84,8 @@ def _computed(
         rows = np.asarray(encode(images), np.float32)
         if len(rows) != len(images):
             raise ValueError(
-                f"encode must return one row for each image. Received: {len(rows)} for {len(images)}."
+                f"encode must return one row for each image. Received: {len(rows)} for "
+                f"{len(images)}."
             )
         if encodings is None:
             encodings = np.empty((len(split), *rows.shape[1:]), np.float32)

@@ -221,7 +221,7 @@ def _with_hole(images: Any, side: int, *, seed: Any) -> Any:
 
 
 def _prepared(images: Any, preprocessing: Preprocessing) -> Any:
-    """`Preprocessing.apply` in TensorFlow, for float32 images whose colours were reduced already."""
+    """`Preprocessing.apply` in TensorFlow, for float32 images with no more channels than asked."""
     height, width, channels = preprocessing.image_shape
     if images.shape[1:3] != (height, width):
         images = tf.image.resize(images, (height, width))

@@ -6,9 +6,11 @@ TensorFlow here.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from tfcompress.data.dataset import Split
+from tfcompress.data.dataset import Published, Split
 from tfcompress.preprocessing import resize_bilinear
 
 _BATCH = 500
@@ -33,6 +35,10 @@ def images_to(images: np.ndarray, size: int) -> np.ndarray:
     return resized
 
 
-def split_to(split: Split, size: int) -> Split:
-    """A split whose images are resized as by `images_to`."""
-    return Split(images_to(split.images, size), split.labels, split.ids)
+def published_to(published: Published, size: int) -> Published:
+    """A data set whose images are resized as by `images_to`."""
+    train, test = (
+        Split(images_to(split.images, size), split.labels, split.ids)
+        for split in (published.train, published.test)
+    )
+    return replace(published, train=train, test=test)

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 70,000 pictures of clothing, grey, 28x28. TFDS, or Debian's `dataset-fashion-mnist`."""
+"""Fashion-MNIST: 70,000 pictures of clothing, grey, 28x28. TFDS, or a package of Debian's."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tfcompress.data import resizing
 from tfcompress.data.dataset import DataConfig, Published, Split
 
 SOURCE = "npz"
@@ -29,6 +28,7 @@ def published(config: DataConfig, argument: str) -> Published:
       ValueError: the file is no npz or truncated, an array is missing, or has another dtype, shape
         or length.
     """
+    del config
     path = Path(argument)
     arrays = _arrays(path)
     missing = [key for key in KEYS if key not in arrays]
@@ -45,13 +45,7 @@ def published(config: DataConfig, argument: str) -> Published:
             f"{test.images.shape[1:]}. They must have the same shape."
         )
     classes = _classes(arrays.get("classes"), train, test, path=path)
-    size = config.image_size
-    return Published(
-        source=SOURCE,
-        classes=classes,
-        train=resizing.split_to(train, size),
-        test=resizing.split_to(test, size),
-    )
+    return Published(source=SOURCE, classes=classes, train=train, test=test)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -60,8 +54,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             return {key: file[key] for key in (*KEYS, "classes") if key in file}
     except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, AttributeError) as error:
         raise ValueError(
-            f"{path} cannot be read as an npz file without pickled objects ({error}). It may be truncated; "
-            "write it with numpy.savez."
+            f"{path} cannot be read as an npz file without pickled objects ({error}). It may be "
+            "truncated; write it with numpy.savez."
         ) from error
 
 
@@ -71,8 +65,8 @@ def _split(images: np.ndarray, labels: np.ndarray, *, part: str, path: Path) -> 
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
         advice = " For images in [0, 1] store (images * 255).round().astype('uint8')."
         raise ValueError(
-            f"{path}: x_{part} must be uint8 [n, height, width, channels] with 1 or 3 channels. Received: "
-            f"{images.dtype} {list(images.shape)}.{advice if images.dtype.kind == 'f' else ''}"
+            f"{path}: x_{part} must be uint8 [n, height, width, channels] with 1 or 3 channels. "
+            f"Received: {images.dtype} {list(images.shape)}.{advice if images.dtype.kind == 'f' else ''}"
         )
     if labels.shape == (len(images), 1):
         labels = labels[:, 0]
@@ -97,7 +91,7 @@ def _classes(names: np.ndarray | None, train: Split, test: Split, *, path: Path)
     seen = np.unique(np.concatenate([train.labels, test.labels]))
     if not np.array_equal(seen, np.arange(len(seen))):
         raise ValueError(
-            f"{path}: without the array classes, labels must run from 0 to their greatest value with none "
-            f"left out. Received: {seen[:20].tolist()}."
+            f"{path}: without the array classes, labels must run from 0 to their greatest value "
+            f"with none left out. Received: {seen[:20].tolist()}."
         )
     return tuple(str(label) for label in seen)

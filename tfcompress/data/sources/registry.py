@@ -45,8 +45,8 @@ def obtain(request: Request) -> Published:
             _tfds.prepare(made, download_dir=str(download_dir))
     except OSError as error:
         raise SourceUnavailableError(
-            f"the TFDS directory {data_dir} cannot be written ({error}). Free space there, or set data_dir "
-            "to another folder."
+            f"the TFDS directory {data_dir} cannot be written ({error}). Free space there, "
+            "or set data_dir to another folder."
         ) from error
     return _tfds.read(made, request, source="registry")
 
@@ -111,8 +111,8 @@ def require_sha256(path: Path, expected: str) -> None:
     received = durable.sha256_of_file(path)
     if received != expected:
         raise SourceUnavailableError(
-            f"{path.name} is truncated or tampered with: expected sha256 {expected}, received {received} "
-            f"({path.stat().st_size} bytes). Clear the package manager's cache and try again."
+            f"{path.name} is truncated or tampered with: expected sha256 {expected}, received "
+            f"{received} ({path.stat().st_size} bytes). Clear the package manager's cache and try again."
         )
 
 
@@ -158,7 +158,8 @@ def _run(command: list[str], *, cwd: Path | None = None, advice: str = "") -> No
     except subprocess.CalledProcessError as error:
         said = (error.stderr or error.stdout).strip()[-600:]
         raise SourceUnavailableError(
-            f"`{' '.join(command)}` failed with exit status {error.returncode}. {advice}It said: {said}"
+            f"`{' '.join(command)}` failed with exit status {error.returncode}. {advice}"
+            f"It said: {said}"
         ) from error
     except subprocess.TimeoutExpired as error:
         raise SourceUnavailableError(
