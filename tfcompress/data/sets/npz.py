@@ -34,7 +34,7 @@ def published(config: DataConfig, argument: str) -> Published:
     missing = [key for key in KEYS if key not in arrays]
     if missing:
         raise ValueError(
-            f"{path} lacks {', '.join(missing)}. Expected the arrays {', '.join(KEYS)} and optionally "
+            f"{path} lacks {', '.join(missing)}. Expected {', '.join(KEYS)} and, if you like, "
             f"classes. Received: {', '.join(arrays)}."
         )
     train = _split(arrays["x_train"], arrays["y_train"], part="train", path=path)
@@ -63,10 +63,11 @@ def _split(images: np.ndarray, labels: np.ndarray, *, part: str, path: Path) -> 
     if images.ndim == 3:
         images = images[..., None]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
-        advice = " For images in [0, 1] store (images * 255).round().astype('uint8')."
+        store = " For images in [0, 1] store (images * 255).round().astype('uint8')."
+        advice = store if images.dtype.kind == "f" else ""
         raise ValueError(
             f"{path}: x_{part} must be uint8 [n, height, width, channels] with 1 or 3 channels. "
-            f"Received: {images.dtype} {list(images.shape)}.{advice if images.dtype.kind == 'f' else ''}"
+            f"Received: {images.dtype} {list(images.shape)}.{advice}"
         )
     if labels.shape == (len(images), 1):
         labels = labels[:, 0]

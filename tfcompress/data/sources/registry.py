@@ -112,7 +112,8 @@ def require_sha256(path: Path, expected: str) -> None:
     if received != expected:
         raise SourceUnavailableError(
             f"{path.name} is truncated or tampered with: expected sha256 {expected}, received "
-            f"{received} ({path.stat().st_size} bytes). Clear the package manager's cache and try again."
+            f"{received} ({path.stat().st_size} bytes). Clear the package manager's cache and try "
+            "again."
         )
 
 

@@ -1,0 +1,214 @@
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+from tfcompress.data.dataset import Split
+from tfcompress.data.pipeline import (
+    AugmentationConfig,
+    augmented,
+    ordered_batches,
+    steps_per_epoch,
+    train_batches,
+)
+from tfcompress.preprocessing import Preprocessing
+
+UNIT = {"scale": (1 / 255,)}
+
+
+def taken(batches, count):
+    return [
+        (images, labels) for images, labels in itertools.islice(batches.as_numpy_iterator(), count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stored", "preprocessing"),
+    [
+        ((8, 6, 3), Preprocessing((8, 6, 3), **UNIT)),
+        ((8, 6, 3), Preprocessing((17, 11, 3), **UNIT)),
+        ((32, 32, 3), Preprocessing((96, 96, 3), (1 / 128,), (-127 / 128,))),
+        ((28, 28, 1), Preprocessing((32, 32, 3), **UNIT)),
+        ((31, 29, 3), Preprocessing((10, 12, 1), **UNIT)),
+        (
+            (8, 6, 3),
+            Preprocessing((9, 9, 3), (1 / 99, 1 / 88, 1 / 77), (-1.0, -2.0, -3.0), "bgr"),
+        ),
+    ],
+    ids=["as-stored", "up", "imagenet", "grey-to-rgb", "rgb-to-grey", "bgr"],
+)
+def test_batches_are_what_preprocessing_gives(make_split, stored, preprocessing):
+    split = make_split(10, stored)
+    batches = taken(ordered_batches(split, preprocessing, batch_size=4), 9)
+    assert [len(images) for images, _ in batches] == [4, 4, 2]
+    images = np.concatenate([images for images, _ in batches])
+    assert images.dtype == np.float32
+    # Two float32 implementations of the same arithmetic, on values of about 1.
+    np.testing.assert_allclose(images, preprocessing.apply(split.images), atol=1e-4)
+    assert np.concatenate([labels for _, labels in batches]).tolist() == split.labels.tolist()
+    trained, labels = taken(train_batches(split, preprocessing, batch_size=10, seed=0), 1)[0]
+    order = [
+        int(np.argmin(np.abs(preprocessing.apply(split.images) - image).sum((1, 2, 3))))
+        for image in trained
+    ]
+    assert sorted(order) == list(range(10))
+    np.testing.assert_allclose(trained, preprocessing.apply(split.images)[order], atol=1e-4)
+    assert labels.dtype == np.int64
+    assert labels.tolist() == split.labels[order].tolist()
+
+
+def numbered(count):
+    """A split whose image i is one pixel of value i."""
+    values = np.arange(count)
+    return Split(values.astype(np.uint8).reshape(-1, 1, 1, 1), values, values)
+
+
+PIXEL = Preprocessing((1, 1, 1))
+
+
+def orders(count, *, epochs, **settings):
+    split = numbered(count)
+    steps = steps_per_epoch(split, settings["batch_size"])
+    batches = taken(train_batches(split, PIXEL, **settings), steps * epochs)
+    return [
+        [int(label) for _, labels in batches[e * steps : (e + 1) * steps] for label in labels]
+        for e in range(epochs)
+    ]
+
+
+def test_every_epoch_is_another_order_of_all_images():
+    first, second = orders(40, epochs=2, batch_size=8, seed=5)
+    assert sorted(first) == sorted(second) == list(range(40))
+    assert first != second
+    assert first != list(range(40))
+
+
+def test_order_of_an_epoch_depends_on_seed_and_epoch_alone():
+    whole = orders(40, epochs=3, batch_size=8, seed=5)
+    assert orders(40, epochs=1, batch_size=8, seed=5, first_epoch=2) == whole[2:]
+    assert orders(40, epochs=1, batch_size=10, seed=5) == whole[:1]
+    assert orders(40, epochs=1, batch_size=8, seed=6) != whole[:1]
+
+
+def test_augmentation_of_an_epoch_depends_on_seed_and_epoch_alone(make_split):
+    settings = {
+        "batch_size": 5,
+        "seed": 1,
+        "augmentation": AugmentationConfig(True, 2, 3, 0.1, 0.2),
+    }
+    split, preprocessing = make_split(20), Preprocessing((8, 6, 3))
+    whole = taken(train_batches(split, preprocessing, **settings), 8)
+    later = taken(train_batches(split, preprocessing, first_epoch=1, **settings), 4)
+    for (expected, _), (received, _) in zip(whole[4:], later, strict=True):
+        np.testing.assert_array_equal(received, expected)
+
+
+def test_images_beyond_the_last_whole_batch_sit_out():
+    assert steps_per_epoch(numbered(10), 4) == 2
+    (order,) = orders(10, epochs=1, batch_size=4, seed=0)
+    assert len(set(order)) == 8
+
+
+def test_split_smaller_than_a_batch_gives_one_batch_of_all_its_images():
+    assert steps_per_epoch(numbered(3), 8) == 1
+    assert [sorted(order) for order in orders(3, epochs=2, batch_size=8, seed=0)] == [[0, 1, 2]] * 2
+
+
+def test_no_augmentation_changes_nothing(make_split):
+    images = make_split(4).images
+    np.testing.assert_array_equal(augmented(images, AugmentationConfig(), seed=[0, 0]), images)
+
+
+def test_flip_mirrors_about_half_of_the_images(make_split):
+    images = make_split(200).images
+    received = augmented(images, AugmentationConfig(flip=True), seed=[0, 1]).numpy()
+    mirrored = (received == images[:, :, ::-1]).all((1, 2, 3))
+    untouched = (received == images).all((1, 2, 3))
+    assert (mirrored ^ untouched).all()
+    # 200 fair draws lie within 3.5 standard deviations (25) of 100.
+    assert 75 < mirrored.sum() < 125
+
+
+def test_shift_is_a_crop_of_the_mirrored_image(make_split):
+    images = make_split(60, (5, 4, 1)).images
+    received = augmented(images, AugmentationConfig(crop_padding=2), seed=[0, 1]).numpy()
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
+    offsets = [
+        [
+            (top, left)
+            for top in range(5)
+            for left in range(5)
+            if (padded[i, top : top + 5, left : left + 4] == received[i]).all()
+        ]
+        for i in range(60)
+    ]
+    assert all(len(found) == 1 for found in offsets)
+    assert {top for [(top, _)] in offsets} == {left for [(_, left)] in offsets} == set(range(5))
+
+
+def test_cutout_paints_one_grey_square():
+    images = np.full([50, 9, 9, 1], 200, np.uint8)
+    received = augmented(images, AugmentationConfig(cutout=3), seed=[0, 1]).numpy()
+    assert set(np.unique(received)) == {127.5, 200.0}
+    for hole in received[..., 0] == 127.5:
+        rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
+        assert hole.sum() == len(rows) * len(columns)
+        assert 2 <= len(rows) <= 3
+        assert 2 <= len(columns) <= 3
+
+
+def test_brightness_shifts_each_image_by_one_number_within_reach():
+    images = np.full([100, 2, 2, 1], 100, np.uint8)
+    received = augmented(images, AugmentationConfig(brightness=0.2), seed=[0, 1]).numpy()
+    shifts = received - 100
+    assert np.ptp(shifts, axis=(1, 2, 3)).max() == 0
+    assert -51 <= shifts.min() < -40
+    assert 40 < shifts.max() <= 51
+
+
+def test_contrast_scales_the_distance_from_the_mean():
+    images = np.tile(np.array([90, 110], np.uint8).reshape(1, 1, 2, 1), (100, 1, 1, 1))
+    received = augmented(images, AugmentationConfig(contrast=0.5), seed=[0, 1]).numpy()
+    np.testing.assert_allclose(received.mean((1, 2, 3)), 100, atol=1e-4)
+    factors = (received[:, 0, 1, 0] - 100) / 10
+    assert 0.5 <= factors.min() < 0.6
+    assert 1.4 < factors.max() <= 1.5
+
+
+def test_pixels_stay_in_range():
+    images = np.tile(np.array([0, 255], np.uint8).reshape(1, 1, 2, 1), (50, 1, 1, 1))
+    config = AugmentationConfig(brightness=1.0, contrast=1.0)
+    received = augmented(images, config, seed=[0, 1]).numpy()
+    assert received.min() >= 0
+    assert received.max() <= 255
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"crop_padding": -1}, "crop_padding must be a number of pixels"),
+        ({"cutout": 2.5}, "cutout must be a number of pixels"),
+        ({"brightness": 20}, "brightness must be in [0, 1]"),
+        ({"contrast": -0.1}, "contrast must be in [0, 1]"),
+    ],
+)
+def test_augmentation_refuses_values_out_of_range(values, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        AugmentationConfig(**values)
+
+
+def test_shift_as_large_as_the_image_is_refused(make_split):
+    with pytest.raises(ValueError, match="less than the image's height and width"):
+        train_batches(
+            make_split(4, (8, 6, 3)),
+            Preprocessing((8, 6, 3)),
+            batch_size=2,
+            seed=0,
+            augmentation=AugmentationConfig(crop_padding=6),
+        )
+
+
+def test_batch_size_below_one_is_refused(make_split):
+    with pytest.raises(ValueError, match="batch_size must be 1 or more"):
+        ordered_batches(make_split(4), Preprocessing((8, 6, 3)), batch_size=0)
