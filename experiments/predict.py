@@ -1,0 +1,46 @@
+"""Names what is in image files, with nothing but an exported file.
+
+python -m experiments.predict --artifact=digits.tflite --image=one.png,two.png
+"""
+
+from __future__ import annotations
+
+import sys
+
+from absl import app, flags
+
+
+def define_flags() -> None:
+    """Defines this program's flags."""
+    flags.DEFINE_string("artifact", None, "An exported TFLite file.", required=True)
+    flags.DEFINE_list("image", None, "Image files, such as PNG or JPEG.", required=True)
+    flags.DEFINE_integer("top", 3, "How many classes to show for each image.", lower_bound=1)
+    flags.DEFINE_integer("threads", 1, "Processor threads.", lower_bound=1)
+
+
+def main(argv: list[str]) -> None:
+    """Prints the likeliest classes of each image."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Separate by commas.")
+    from rich.console import Console
+    from rich.table import Table
+
+    from tfcompress.artifact import Artifact
+
+    values = flags.FLAGS
+    try:
+        artifact = Artifact.load(values.artifact)
+        predictions = artifact.predict(values.image, threads=values.threads)
+    except (ValueError, OSError) as error:
+        sys.exit(f"Error: {error}")
+    table = Table("image", "class", "probability", title=values.artifact)
+    for path, prediction in zip(values.image, predictions, strict=True):
+        for rank, (label, probability) in enumerate(prediction.top(values.top)):
+            table.add_row(path if rank == 0 else "", label, f"{probability:.1%}")
+        table.add_section()
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
