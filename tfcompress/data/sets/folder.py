@@ -56,6 +56,8 @@ def published(config: DataConfig, argument: str) -> Published:
 
 
 def _classes(root: Path) -> tuple[str, ...]:
+    if not root.is_dir():
+        raise ValueError(f"{root} is no folder.")
     names = tuple(path.name for path in _visible(root) if path.is_dir())
     if len(names) < 2:
         raise ValueError(

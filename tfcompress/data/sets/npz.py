@@ -50,9 +50,12 @@ def published(config: DataConfig, argument: str) -> Published:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here because numpy leaves the file open where it is no zip archive.
+        with path.open("rb") as stream, zipfile.ZipFile(stream):
+            stream.seek(0)
+            file = np.load(stream, allow_pickle=False)
             return {key: file[key] for key in (*KEYS, "classes") if key in file}
-    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, AttributeError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(
             f"{path} cannot be read as an npz file without pickled objects ({error}). It may be "
             "truncated; write it with numpy.savez."
