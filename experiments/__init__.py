@@ -1,0 +1,1 @@
+"""Programs that run the package from a command line."""

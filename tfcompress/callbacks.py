@@ -16,8 +16,8 @@ class EpochRecorder(keras.callbacks.Callback):
     """Hands the metrics of each epoch, with its duration and learning rate, to a function.
 
     Args:
-      on_epoch: called with (epoch, metrics) after each epoch; metrics also holds `seconds` (wall time of
-        the epoch, validation included) and `learning_rate` (at its end).
+      on_epoch: called with (epoch, metrics) after each epoch; metrics also holds `seconds` (wall
+        time of the epoch, validation included) and `learning_rate` (at its end).
       should_stop: asked after `on_epoch`; True ends the training.
     """
 
@@ -50,9 +50,9 @@ class EpochRecorder(keras.callbacks.Callback):
 class ReseedEachEpoch(keras.callbacks.Callback):
     """Sets the random generators of the model's layers from (seed, epoch).
 
-    A training that goes on from epoch k then drops the same units as one that was never interrupted.
-    Reaches layers that draw from a `tf.random.Generator` (`rng_type="stateful"`, as this package's
-    backbones build them); legacy layers keep their own sequence.
+    A training that goes on from epoch k then drops the same units as one that was never
+    interrupted. Reaches layers that draw from a `tf.random.Generator` (`rng_type="stateful"`, as
+    this package's backbones build them); legacy layers keep their own sequence.
 
     Args:
       seed: of the training.

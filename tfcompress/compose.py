@@ -1,7 +1,7 @@
 """Which techniques can follow one another, and what a later one must preserve of the earlier ones.
 
-The only place that knows two techniques at once. Turns a recipe into a plan of checked configs before any
-work begins.
+The only place that knows two techniques at once. Turns a recipe into a plan of checked configs
+before any work begins.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from tfcompress import export, registry
 from tfcompress.recipe import Recipe, RecipeError, Stage
 
 ORDER = ("distill", "prune", "cluster", "qat")
-"""Techniques in the only order in which each keeps what the ones before it made: zeros survive clustering,
-zeros and clusters survive quantization, and all train under the loss of a distillation that stands first."""
+"""Techniques in the only order in which each keeps what the ones before it made.
+
+Zeros survive clustering, zeros and clusters survive quantization, and all train under the loss of a
+distillation that stands first."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ def _planned(recipe: Recipe, term: Stage) -> PlannedStage:
     fields = [field.name for field in dataclasses.fields(kind) if field.name != "teacher"]
     if len(term.positional) > len(fields):
         raise RecipeError(
-            f"Recipe {recipe}: {term.technique} takes {len(fields)} arguments ({', '.join(fields)}). "
-            f"Received: {len(term.positional)}."
+            f"Recipe {recipe}: {term.technique} takes {len(fields)} arguments "
+            f"({', '.join(fields)}). Received: {len(term.positional)}."
         )
     arguments = dict(zip(fields, term.positional, strict=False))
     for name, value in options.items():

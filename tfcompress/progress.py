@@ -1,6 +1,7 @@
 """What a long run says while it works: stages, epochs, steps, files.
 
-Knows how that looks in a terminal and in a log file. Does not know what the work is. No TensorFlow here.
+Knows how that looks in a terminal and in a log file. Does not know what the work is. No TensorFlow
+here.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Reporter:
 
     @contextmanager
     def bar(self, title: str) -> Iterator[Step]:
-        """Shows a bar in a terminal while the block runs; yields what to call with (done, total)."""
+        """Shows a bar in a terminal during the block; yields what to call with (done, total)."""
         columns = (TextColumn("  {task.description}"), BarColumn(), TimeRemainingColumn())
         # A bar in a log file would be noise.
         with Progress(

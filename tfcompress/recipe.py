@@ -1,7 +1,7 @@
 """What to do and in which order, as data, with a text form: `prune(0.8)+cluster(16)+qat`.
 
-Knows the grammar and which names exist. Does not know what a technique's arguments mean (its config class
-does) nor which orders make sense (`compose` does). No TensorFlow here.
+Knows the grammar and which names exist. Does not know what a technique's arguments mean (its config
+class does) nor which orders make sense (`compose` does). No TensorFlow here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _WORD = re.compile(r"[\w.:/\\~@*-]+")
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be read or does not make sense. The message says where and what is known."""
+    """A recipe that cannot be read or makes no sense. The message says where and what is known."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Stage:
     """One term of a recipe.
 
     Attributes:
-      technique: name of a module of `tfcompress.techniques`, or of an export format as the last term.
+      technique: name of a module of `tfcompress.techniques`, or of an export format as the last
+        term.
       positional: arguments given without a name, in order.
       options: arguments given by name, in the order of the text.
     """

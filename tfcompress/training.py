@@ -1,7 +1,7 @@
-"""The only caller of `fit` in the package: optimizer and schedule by name, seeds, best epoch, checkpoints.
+"""The only caller of `fit` in the package: optimizer by name, seeds, best epoch, checkpoints.
 
-Knows how a training is made repeatable and how it goes on after an interruption. Does not know which
-technique a model is wrapped for: that arrives as a wrapped model and callbacks.
+Knows how a training is made repeatable and how it goes on after an interruption. Does not know
+which technique a model is wrapped for: that arrives as a wrapped model and callbacks.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class TrainingConfig:
       optimizer: one of `OPTIMIZERS`; `sgd` runs with Nesterov momentum 0.9.
       learning_rate: the highest one, above 0.
       schedule: one of `SCHEDULES`, over the whole training, per step.
-      warmup: fraction of the steps in [0, 1) over which the learning rate first rises from 0, in a straight line.
+      warmup: fraction of the steps in [0, 1) over which the learning rate first rises from 0, in a
+        straight line.
       loss: one of `LOSSES`, on one-hot labels.
       label_smoothing: in [0, 1).
       weight_decay: decoupled, 0 for none.
@@ -197,8 +198,8 @@ class Batches:
     """What a model is trained on.
 
     Attributes:
-      train: from the 0-based epoch to start with, endless batches of (inputs, int64 labels) whose order
-        depends on seed and epoch alone.
+      train: from the 0-based epoch to start with, endless batches of (inputs, int64 labels) whose
+        order depends on seed and epoch alone.
       validation: finite batches of (inputs, int64 labels).
       steps_per_epoch: training batches in one epoch.
       classes: number of classes.
@@ -233,6 +234,43 @@ def image_batches(
     )
 
 
+def encoded_batches(
+    train: tuple[np.ndarray, np.ndarray],
+    validation: tuple[np.ndarray, np.ndarray],
+    config: TrainingConfig,
+    *,
+    classes: int,
+) -> Batches:
+    """Batches of images that a frozen backbone has encoded, for training the head alone.
+
+    Args:
+      train: float32 [n, features] and int64 labels [n].
+      validation: likewise.
+      config: batch size and seed; nothing is augmented.
+      classes: number of classes.
+    """
+    codes, labels = (tf.constant(array) for array in train)
+    size = min(config.batch_size, len(train[1]))
+
+    def one_epoch(epoch: Any) -> Any:
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(len(train[1])), seed=tf.stack([tf.constant(config.seed, tf.int64), epoch])
+        )
+        rows = tf.data.Dataset.from_tensor_slices(order).batch(size, drop_remainder=True)
+        return rows.map(lambda rows: (tf.gather(codes, rows), tf.gather(labels, rows)))
+
+    def batches(first_epoch: int) -> Any:
+        epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
+        return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
+
+    return Batches(
+        batches,
+        tf.data.Dataset.from_tensor_slices(validation).batch(256),
+        len(train[1]) // size,
+        classes,
+    )
+
+
 def fit(
     model: Any,
     batches: Batches,
@@ -247,9 +285,10 @@ def fit(
 ) -> TrainingResult:
     """Trains a model and leaves it with the weights of its best epoch.
 
-    The best epoch is the one with the highest validation accuracy, the later one of equals. After each
-    epoch the whole state (weights, optimizer, history) goes into one file of `state_dir`; the same call
-    on the same folder goes on from there and ends, on a CPU, with the same weights as without the break.
+    The best epoch is the one with the highest validation accuracy, the later one of equals. After
+    each epoch the whole state (weights, optimizer, history) goes into one file of `state_dir`; the
+    same call on the same folder goes on from there and ends, on a CPU, with the same weights as
+    without the break.
 
     Args:
       model: a classifier that returns logits, wrapped or not. It is compiled here.
@@ -257,7 +296,8 @@ def fit(
       config: how to train.
       state_dir: folder of the checkpoint files.
       callbacks: fresh Keras callbacks, such as a technique's.
-      first_eligible_epoch: 0-based; earlier epochs are never chosen (their compression is not complete).
+      first_eligible_epoch: 0-based; earlier epochs are never chosen (their compression is not
+        complete).
       on_step: told of every step.
       on_epoch: told of every epoch, with its metrics.
       tensorboard_dir: writes TensorBoard logs there.

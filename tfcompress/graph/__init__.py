@@ -1,4 +1,4 @@
-"""What techniques need to know about a Keras model: its kernels, its cost, the structure in its weights.
+"""What techniques need to know about a model: its kernels, its cost, the structure of its weights.
 
 Does not know any technique.
 """

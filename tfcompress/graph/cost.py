@@ -22,7 +22,8 @@ def macs(model: Any) -> int:
     """Multiply-accumulates of one image, in convolutions and matrix products.
 
     A convolution costs its kernel's elements times its output positions, a dense layer its kernel's
-    elements (times the positions it is applied at). Additions, pooling and activations are not counted.
+    elements (times the positions it is applied at). Additions, pooling and activations are not
+    counted.
 
     Args:
       model: a Keras model with static image shape.

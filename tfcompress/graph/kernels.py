@@ -80,7 +80,8 @@ def layer_reports(before: Any, after: Any, *, reasons: dict[str, str]) -> tuple[
     Args:
       before: the model that a technique was given.
       after: the model that it left.
-      reasons: for each skipped kernel's layer name why it was skipped; kernels not named were treated.
+      reasons: for each skipped kernel's layer name why it was skipped; kernels not named were
+        treated.
     """
     after_kernels: dict[str, list[Kernel]] = {}
     for kernel in kernels(after):

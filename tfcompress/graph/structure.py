@@ -1,8 +1,8 @@
 """Keeps the structure of weights while they are trained: zeros stay zero, equal weights stay equal.
 
-Clustering trains its centroids with it, and every later stage of a recipe keeps with it what the earlier
-ones made. The structure is read from the weights themselves when training begins, so that a resumed
-training needs no state besides the weights. Importing this module imports TensorFlow.
+Clustering trains its centroids with it, and every later stage of a recipe keeps with it what the
+earlier ones made. The structure is read from the weights themselves when training begins, so that a
+resumed training needs no state besides the weights. Importing this module imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ MAX_GROUPS = 256
 class KeepStructure(keras.callbacks.Callback):
     """Projects the kernels back onto their structure after each training step.
 
-    Exact zeros of a kernel that has some (and is not zero altogether) are set to zero again. In a kernel of
-    at most `MAX_GROUPS` distinct values the members of each group of equal values are set to their mean:
-    one step then moves each shared value by the average of its members' updates, the gradient that weight
-    sharing asks for.
+    Exact zeros of a kernel that has some (and is not zero altogether) are set to zero again. In a
+    kernel of at most `MAX_GROUPS` distinct values the members of each group of equal values are set
+    to their mean: one step then moves each shared value by the average of its members' updates, the
+    gradient that weight sharing asks for.
 
     Args:
       zeros: keep zeros.
@@ -66,7 +66,7 @@ class KeepStructure(keras.callbacks.Callback):
 
 
 def _groups(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The group of each weight and whether a group is the zeros, or None for unclustered weights."""
+    """The group of each weight and which group is the zeros, or None for unclustered weights."""
     centroids, group = np.unique(values + 0.0, return_inverse=True)
     if centroids.size > MAX_GROUPS or centroids.size == values.size:
         return None

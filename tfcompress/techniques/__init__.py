@@ -1,8 +1,8 @@
 """Techniques: one file for each way of making a model smaller or faster.
 
-Knows the contract that every technique keeps. A new technique is a new module here with the names below;
-`registry.names("techniques")` finds it, and the contract tests hold it to this page. Techniques know
-nothing of one another: which of them preserves what is written in `compose`.
+Knows the contract that every technique keeps. A new technique is a new module here with the names
+below; `registry.names("techniques")` finds it, and the contract tests hold it to this page.
+Techniques know nothing of one another: which of them preserves what is written in `compose`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from tfcompress.results import CompressionReport
 class Technique(Protocol):
     """What a module of this folder offers.
 
-    For a user's own training: `model = wrap(model, config, ...)`, compile, `fit(callbacks=callbacks(config))`,
-    `model = strip(model)`.
+    For a user's own training: `model = wrap(model, config, ...)`, compile,
+    `fit(callbacks=callbacks(config))`, `model = strip(model)`.
     """
 
     CONFIG: type
-    """A frozen dataclass of the settings. Its `__post_init__` refuses bad values; its property `settles_at`
-    is the fraction of the training after which the effect is complete (0.0 where it is from the start)."""
+    """A frozen dataclass of the settings.
+
+    Its `__post_init__` refuses bad values; its property `settles_at` is the fraction of the training
+    after which the effect is complete (0.0 where it is from the start)."""
 
     def wrap(self, model: Any, config: Any, *, steps_per_epoch: int, epochs: int) -> Any:
         """Returns a new model that trains under the technique; the caller's is untouched.
@@ -69,4 +71,4 @@ class Technique(Protocol):
 
 
 class VerificationError(RuntimeError):
-    """A technique's effect is not in the weights. The message says what was counted and expected."""
+    """A technique's effect is not in the weights. The message says what was counted."""

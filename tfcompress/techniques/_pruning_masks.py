@@ -16,9 +16,9 @@ from tfcompress.techniques.prune import PruningConfig, skip_reason
 class PruningMasks(keras.callbacks.Callback):
     """Prunes the kernels of the model that is being fitted.
 
-    The state is the step number and the zeros in the weights, so that a training that goes on from a saved
-    epoch prunes as one that was never interrupted. Weights that are exactly zero when training begins stay
-    zero.
+    The state is the step number and the zeros in the weights, so that a training that goes on from
+    a saved epoch prunes as one that was never interrupted. Weights that are exactly zero when
+    training begins stay zero.
 
     Args:
       config: what to prune and when.
@@ -66,9 +66,9 @@ class PruningMasks(keras.callbacks.Callback):
 def build_schedule(config: PruningConfig, *, steps: int) -> Any:
     """The TF-MOT schedule of a config over `steps` steps.
 
-    The last update falls on a step of the training, whatever its length: the interval between updates is
-    rounded up and the end moved back to a multiple of it (TF-MOT's default of one update in 100 steps never
-    acts in a shorter training).
+    The last update falls on a step of the training, whatever its length: the interval between
+    updates is rounded up and the end moved back to a multiple of it (TF-MOT's default of one update
+    in 100 steps never acts in a shorter training).
     """
     begin = min(round(config.begin * steps), steps - 1)
     end = max(min(round(config.end * steps), steps) - 1, begin)
@@ -101,7 +101,7 @@ def _mask(weights: Any, sparsity: Any, config: PruningConfig) -> Any:
 
 
 def _largest(magnitude: Any, sparsity: Any) -> Any:
-    """True for all but the floor(sparsity * size) smallest; equals of the last pruned one go with it."""
+    """True for all but the floor(sparsity * size) smallest; equals of the last one go with it."""
     ordered = tf.sort(tf.reshape(magnitude, [-1]))
     zeros = tf.cast(tf.floor(sparsity * ordered.shape[0] + 1e-6), tf.int32)
     threshold = tf.where(zeros > 0, ordered[tf.maximum(zeros - 1, 0)], -1.0)

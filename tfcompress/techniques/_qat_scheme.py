@@ -1,4 +1,7 @@
-"""TF-MOT's 8-bit scheme with quantizers that start from data. Importing this module imports TensorFlow."""
+"""TF-MOT's 8-bit scheme with quantizers that start from data.
+
+Importing this module imports TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -106,8 +109,8 @@ class ExchangedConfig(tfmot.quantization.keras.QuantizeConfig):
 class RunningRange(_quantizers.Quantizer):
     """Activation range as a running mean of the batches' extremes, from the first batch on.
 
-    TF-MOT starts at [-6, 6] with a decay of 0.999, so that a layer whose outputs span [-48, 23] stays
-    clipped for hundreds of steps.
+    TF-MOT starts at [-6, 6] with a decay of 0.999, so that a layer whose outputs span [-48, 23]
+    stays clipped for hundreds of steps.
 
     Args:
       decay: of the moving average once enough batches were seen, in [0, 1).
@@ -147,9 +150,9 @@ class RunningRange(_quantizers.Quantizer):
 class FlooredChannels(_quantizers.Quantizer):
     """Symmetric int8 weights with one range for each output channel, none far below the others.
 
-    The int32 bias of a channel is stored in steps of input scale times weight scale. Where the weights are
-    all but zero, that step is so small that the bias saturates, and the int8 file computes something else
-    than the model that was trained.
+    The int32 bias of a channel is stored in steps of input scale times weight scale. Where the
+    weights are all but zero, that step is so small that the bias saturates, and the int8 file
+    computes something else than the model that was trained.
 
     Args:
       floor: smallest range of a channel as a fraction of the median channel's.

@@ -1,8 +1,8 @@
 """Weight clustering: each kernel keeps a few distinct values, trained as shared weights.
 
-Centroids are found by one-dimensional k-means before the training; during it the members of a cluster
-move together. Zeros that the kernel holds already stay zeros and count as one of its values. Does not know
-other techniques.
+Centroids are found by one-dimensional k-means before the training; during it the members of a
+cluster move together. Zeros that the kernel holds already stay zeros and count as one of its
+values. Does not know other techniques.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class ClusteringConfig:
 
     Attributes:
       clusters: distinct values in each kernel afterwards, zero included, in [2, 256].
-      initialization: where k-means starts: `"linear"` (evenly spaced between the extremes), `"density"`
-        (quantiles) or `"kmeans++"`.
+      initialization: where k-means starts: `"linear"` (evenly spaced between the extremes),
+        `"density"` (quantiles) or `"kmeans++"`.
       skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay as they are.
       seed: of `kmeans++`.
 
@@ -40,7 +40,8 @@ class ClusteringConfig:
       ValueError: a value outside its range.
 
     Reference:
-      Han, Mao, Dally: Deep Compression, ICLR 2016 (which found linear initialization to serve best).
+      Han, Mao, Dally: Deep Compression, ICLR 2016 (which found linear initialization to serve
+      best).
     """
 
     clusters: int = 16
@@ -94,8 +95,8 @@ def wrap(model: Any, config: ClusteringConfig, *, steps_per_epoch: int, epochs: 
     treated = [kernel for kernel in kernels(copy) if not skip_reason(kernel, config)]
     if not treated:
         raise ValueError(
-            f"cluster({config.clusters}) can treat no layer of the model: none has a kernel of more "
-            "than that many weights, or all are skipped by name."
+            f"cluster({config.clusters}) can treat no layer of the model: none has a kernel of "
+            "more than that many weights, or all are skipped by name."
         )
     for kernel in treated:
         kernel.variable.assign(cluster_values(kernel.numpy(), config))
@@ -103,7 +104,7 @@ def wrap(model: Any, config: ClusteringConfig, *, steps_per_epoch: int, epochs: 
 
 
 def cluster_values(values: np.ndarray, config: ClusteringConfig) -> np.ndarray:
-    """Replaces each value by the centroid of its cluster; zeros stay where a tenth or more are zero.
+    """Replaces each value by its cluster's centroid; zeros stay where a tenth or more are zero.
 
     Args:
       values: float32, any shape.
@@ -147,7 +148,7 @@ def _initial(ordered: np.ndarray, count: int, config: ClusteringConfig) -> np.nd
 
 
 def _kmeans(ordered: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Lloyd's algorithm on sorted numbers, where a cluster is a range and its mean two prefix sums apart."""
+    """Lloyd's algorithm on sorted numbers, where a cluster is a range between two prefix sums."""
     sums = np.concatenate([[0.0], np.cumsum(ordered)])
     for _ in range(_LLOYD_ITERATIONS):
         inner = np.searchsorted(ordered, (centroids[1:] + centroids[:-1]) / 2)
@@ -198,7 +199,7 @@ def verify(model: Any, config: ClusteringConfig) -> None:
         if found > config.clusters:
             raise VerificationError(
                 f"cluster: layer {kernel.name} has {found} distinct weights, expected at most "
-                f"{config.clusters}. Was the callback of techniques.cluster.callbacks passed to fit?"
+                f"{config.clusters}. Was what techniques.cluster.callbacks gives passed to fit?"
             )
 
 
@@ -207,8 +208,8 @@ def verify_artifact(
 ) -> None:
     """Counts the distinct values within each output channel of the file's weight tensors.
 
-    Within a channel, because folded BatchNormalization and per-channel quantization scale the channels
-    differently.
+    Within a channel, because folded BatchNormalization and per-channel quantization scale the
+    channels differently.
 
     Raises:
       VerificationError: fewer tensors than clustered layers stay within `config.clusters`.

@@ -1,7 +1,7 @@
 """Distillation: the model learns from a teacher's outputs, features or attention beside the labels.
 
-Serves as a stage of its own (with a new, smaller student, or the model itself) and as the loss under which
-later stages train. Does not know other techniques.
+Serves as a stage of its own (with a new, smaller student, or the model itself) and as the loss
+under which later stages train. Does not know other techniques.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ class DistillationConfig:
       student: name of a backbone that is trained in the model's place; empty to keep the model.
       temperature: T, softens both outputs, above 0.
       alpha: share of the teacher's soft labels, in [0, 1].
-      features: weight of the intermediate features, at least 0. Where widths differ, a 1x1 convolution
-        that is trained beside the student brings its features to the teacher's.
-      attention: weight of the attention maps (sum of squares over channels, normalized), at least 0.
+      features: weight of the intermediate features, at least 0. Where widths differ, a 1x1
+        convolution that is trained beside the student brings its features to the teacher's.
+      attention: weight of the attention maps (sum of squares over channels, normalized), at least
+        0.
       teacher: a Keras model that returns logits; in a recipe, the baseline.
 
     Raises:
@@ -62,7 +63,8 @@ class DistillationConfig:
             )
         if not (self.alpha or self.features or self.attention):
             raise ValueError(
-                "DistillationConfig asks for nothing from the teacher: alpha, features and attention are 0."
+                "DistillationConfig takes nothing from the teacher: alpha, features and attention "
+                "are 0. Raise one of them."
             )
 
     @property
@@ -77,8 +79,8 @@ CONFIG = DistillationConfig
 def wrap(model: Any, config: DistillationConfig, *, steps_per_epoch: int, epochs: int) -> Any:
     """Returns a model that trains the given one under the teacher; calling it calls the student.
 
-    Unlike the other techniques it holds the model itself, so that another technique's wrapped model can
-    be trained under it.
+    Unlike the other techniques it holds the model itself, so that another technique's wrapped model
+    can be trained under it.
 
     Args:
       model: the student, a functional model that returns logits.
@@ -87,7 +89,8 @@ def wrap(model: Any, config: DistillationConfig, *, steps_per_epoch: int, epochs
       epochs: not needed; part of the contract.
 
     Raises:
-      ValueError: no teacher, other input or output shapes, or no pair of layers for features or attention.
+      ValueError: no teacher, other input or output shapes, or no pair of layers for features or
+        attention.
     """
     from tfcompress.techniques._distiller import Distiller
 

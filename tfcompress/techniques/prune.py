@@ -1,8 +1,8 @@
 """Magnitude pruning: the weights nearest to zero become zero while the model is trained.
 
-Driven by TF-MOT's schedule objects. The masks are applied after each training step by one callback, so
-that any layer with a kernel can be pruned, the model needs no wrapper, and the state of the pruning is in
-the weights and the step number alone. Does not know other techniques.
+Driven by TF-MOT's schedule objects. The masks are applied after each training step by one callback,
+so that any layer with a kernel can be pruned, the model needs no wrapper, and the state of the
+pruning is in the weights and the step number alone. Does not know other techniques.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ class PruningConfig:
     """How much is pruned, in which pattern, and when.
 
     Attributes:
-      target_sparsity: fraction of each kernel's weights that end as zero, in [0, 1). With an N:M pattern it
-        follows from the pattern and may be left out.
-      pattern: `"unstructured"`; `"N:M"` such as `"2:4"`, at most N non-zero weights in every M consecutive
-        ones along the input channels; or `"RxC"` such as `"4x1"`, whole blocks of R inputs by C outputs
-        (Dense layers only).
-      schedule: `"polynomial"`, which raises the sparsity along a cubic curve, or `"constant"`, which prunes
-        to the target at once.
+      target_sparsity: fraction of each kernel's weights that end as zero, in [0, 1). With an N:M
+        pattern it follows from the pattern and may be left out.
+      pattern: `"unstructured"`; `"N:M"` such as `"2:4"`, at most N non-zero weights in every M
+        consecutive ones along the input channels; or `"RxC"` such as `"4x1"`, whole blocks of R
+        inputs by C outputs (Dense layers only).
+      schedule: `"polynomial"`, which raises the sparsity along a cubic curve, or `"constant"`,
+        which prunes to the target at once.
       initial_sparsity: where the polynomial schedule starts, in [0, target_sparsity].
       begin: fraction of the training at which pruning starts, in [0, 1).
-      end: fraction of the training at which the target is reached, in (begin, 1]; the rest recovers.
+      end: fraction of the training at which the target is reached, in (begin, 1]; the rest
+        recovers.
       updates: how often the masks are chosen anew between begin and end, at least 1.
       skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay dense.
 
@@ -81,7 +82,7 @@ class PruningConfig:
             )
         if not 0 <= self.begin < self.end <= 1:
             raise ValueError(
-                "PruningConfig.begin and end must satisfy 0 <= begin < end <= 1 (fractions of the training). "
+                "PruningConfig.begin and end are fractions of the training, 0 <= begin < end <= 1. "
                 f"Received: begin {self.begin}, end {self.end}."
             )
         if self.updates < 1:
@@ -101,7 +102,7 @@ class PruningConfig:
             implied = 1 - kept / group if 0 < kept < group else None
             if implied is None or self.target_sparsity not in (None, implied):
                 raise ValueError(
-                    f"PruningConfig.pattern {self.pattern!r} keeps {kept} of {group} weights, so that "
+                    f"PruningConfig.pattern {self.pattern!r} keeps {kept} of {group} weights; its "
                     f"target_sparsity is {implied}; N must be in [1, M). "
                     f"Received target_sparsity: {self.target_sparsity}. Leave it out."
                 )
@@ -111,8 +112,8 @@ class PruningConfig:
                 object.__setattr__(self, "target_sparsity", 0.5)
         else:
             raise ValueError(
-                "PruningConfig.pattern must be 'unstructured', 'N:M' such as '2:4', or 'RxC' such as '4x1'. "
-                f"Received: {self.pattern!r}."
+                "PruningConfig.pattern must be 'unstructured', 'N:M' such as '2:4', or 'RxC' such as "
+                f"'4x1'. Received: {self.pattern!r}."
             )
 
     @property
@@ -214,15 +215,15 @@ def verify(model: Any, config: PruningConfig) -> None:
             raise VerificationError(
                 f"prune: layer {kernel.name} has {zeros} zeros of {values.size} weights, "
                 f"expected at least {wanted} (target_sparsity {config.target_sparsity}). "
-                "Was the callback of techniques.prune.callbacks passed to fit, and did the training reach "
-                f"{config.settles_at:.0%} of its steps?"
+                "Was what techniques.prune.callbacks gives passed to fit, and did the training "
+                f"reach {config.settles_at:.0%} of its steps?"
             )
         if config.n_of_m:
             _verify_n_of_m(kernel.name, values, *config.n_of_m)
 
 
 def expected_zeros(size: int, config: PruningConfig) -> int:
-    """Zeros that a kernel of `size` weights must have at the end; blocks are rounded down to whole ones."""
+    """Zeros that a kernel of `size` weights must have at the end, in whole blocks."""
     block = config.block[0] * config.block[1] if config.block else 1
     return int(size // block * config.target_sparsity + 1e-6) * block
 
@@ -231,7 +232,8 @@ def _verify_n_of_m(name: str, values: Any, kept: int, group: int) -> None:
     groups = (values != 0).swapaxes(-1, -2).reshape(-1, group).sum(axis=1)
     if groups.max() > kept:
         raise VerificationError(
-            f"prune: layer {name} keeps {groups.max()} weights in a group of {group}, expected {kept}."
+            f"prune: layer {name} keeps {groups.max()} weights in a group of {group}, expected "
+            f"{kept}."
         )
 
 

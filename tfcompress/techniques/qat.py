@@ -1,9 +1,9 @@
 """Quantization-aware training with TF-MOT: the model is trained as its int8 file will compute.
 
-TF-MOT's layer rewriting and registry are used as they are. Its quantizers are replaced in two points, both
-measured to lose accuracy in transfer-learned models: activation ranges start at the data's own range instead
-of [-6, 6], and no channel's weight range becomes so small that its int32 bias saturates. Does not know
-other techniques.
+TF-MOT's layer rewriting and registry are used as they are. Its quantizers are replaced in two
+points, both measured to lose accuracy in transfer-learned models: activation ranges start at the
+data's own range instead of [-6, 6], and no channel's weight range becomes so small that its int32
+bias saturates. Does not know other techniques.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ class QATConfig:
     Attributes:
       range_decay: of the moving average of activation ranges, in [0, 1). While fewer than
         `1 / (1 - range_decay)` batches were seen it is their plain mean.
-      weight_floor: smallest weight range of a channel, as a fraction of the layer's median channel, in [0, 1).
+      weight_floor: smallest weight range of a channel, as a fraction of the layer's median channel,
+        in [0, 1).
       skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay in float.
 
     Raises:
       ValueError: a value outside its range.
 
     Reference:
-      Jacob et al.: Quantization and training of neural networks for efficient integer-arithmetic-only
-      inference, CVPR 2018.
+      Jacob et al.: Quantization and training of neural networks for efficient
+      integer-arithmetic-only inference, CVPR 2018.
     """
 
     range_decay: float = 0.99

@@ -1,0 +1,63 @@
+"""The main job: transfer a backbone, compress it, export TFLite, judge every file, report.
+
+    python -m experiments.compress --dataset=cifar10 --backbone=efficientnet_lite0
+    --recipe="prune(0.5)+qat"
+
+The same command on the same `--output_dir` goes on with an interrupted run.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+import experiments.flags
+from experiments.flags import define_run_flags, run_config_from_flags
+
+
+def main(argv: list[str]) -> None:
+    """Parses, runs, and prints where the report lies."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Settings are flags.")
+    try:
+        config = run_config_from_flags()
+        output_dir = Path(flags.FLAGS.output_dir or default_folder(config))
+        summarize(work(config, output_dir), output_dir)
+    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
+        sys.exit(f"Error: {error}")
+
+
+def work(config: Any, output_dir: Path) -> Any:
+    """Carries the run out with progress in the terminal."""
+    from rich.console import Console
+
+    from tfcompress import workflow
+    from tfcompress.progress import Reporter
+
+    return workflow.run(config, output_dir, reporter=Reporter(Console()))
+
+
+def summarize(found: Any, output_dir: Path) -> None:
+    """Prints the closing table and the path of the report."""
+    from rich.console import Console
+
+    from tfcompress.report import terminal
+
+    terminal.print_summary(found, Console())
+    print(f"\nReport: {output_dir / 'report.html'}\n        {output_dir / 'report.md'}")
+
+
+def default_folder(config: Any) -> str:
+    """`runs/` and the data set, backbone, recipe and seed."""
+    parts = [config.data.name, config.backbone.name, config.recipe or "baseline", str(config.seed)]
+    name = "-".join(parts)
+    return "runs/" + "".join(c if c.isalnum() or c in "-_+." else "_" for c in name)
+
+
+if __name__ == "__main__":
+    define_run_flags()
+    flags.adopt_module_key_flags(experiments.flags)
+    app.run(main)

@@ -1,0 +1,151 @@
+"""Flag groups of the experiment programs, and the settings that they stand for.
+
+Each group is a function that a program calls; importing this module defines no flag. A flag that is
+not given leaves the value of `--config=NAME`, or the package's default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from typing import Any
+
+from absl import flags
+
+import experiments.configs
+from tfcompress import registry
+
+# Flag -> (part of RunConfig, field). The flag's type follows the field's default.
+RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
+    "dataset": (
+        "data",
+        "name",
+        "Data set: mnist, cifar10, fashion_mnist, another TFDS name, "
+        "mnist_sample, cifar10_sample, folder:DIR, npz:FILE.",
+    ),
+    "data_dir": ("data", "data_dir", "TFDS directory; empty for TFDS's default."),
+    "data_source": ("data", "source", "auto, prepared, download or registry."),
+    "validation_fraction": ("data", "validation_fraction", "Share of train kept for validation."),
+    "max_train": ("data", "max_train", "Images of train to use; 0 for all."),
+    "stored_size": ("data", "image_size", "Size that images of unequal sizes are stored at."),
+    "calibration_images": ("data", "calibration_size", "Images of train kept for calibration."),
+    "backbone": ("backbone", "name", "Network, such as resnet8, efficientnet_lite0, MobileNetV2."),
+    "weights": ("backbone", "weights", "default, imagenet, cifar10, none, or a file."),
+    "image_size": ("backbone", "image_size", "Side of the model's input in pixels; 0: default."),
+    "width": ("backbone", "width", "Channel multiplier (MobileNet's alpha)."),
+    "dropout": ("backbone", "dropout", "Dropout before the head, in [0, 1)."),
+    "transfer": ("transfer", "mode", "full, fine_tune or linear_probe."),
+    "last_layers": ("transfer", "last_layers", "Layers that fine_tune trains before the head."),
+    "head_epochs": ("transfer", "head_epochs", "Epochs of the head alone, on encoded images."),
+    "epochs": ("training", "epochs", "Epochs of the baseline."),
+    "batch_size": ("training", "batch_size", "Images in one training step."),
+    "optimizer": ("training", "optimizer", "Keras name: adam, sgd, rmsprop, ..."),
+    "learning_rate": ("training", "learning_rate", "Highest learning rate of the baseline."),
+    "schedule": ("training", "schedule", "constant, cosine_decay, exponential_decay, ..."),
+    "warmup": ("training", "warmup", "Share of the steps in which the learning rate rises."),
+    "loss": ("training", "loss", "categorical_crossentropy, categorical_focal_crossentropy, ..."),
+    "label_smoothing": ("training", "label_smoothing", "In [0, 1)."),
+    "weight_decay": ("training", "weight_decay", "Decoupled weight decay; 0 for none."),
+    "early_stopping": ("training", "early_stopping_patience", "Epochs of patience; 0: never."),
+    "flip": ("augmentation", "flip", "Mirror training images at random."),
+    "crop_padding": ("augmentation", "crop_padding", "Shift by up to so many pixels."),
+    "cutout": ("augmentation", "cutout", "Side of a grey square; 0 for none."),
+    "brightness": ("augmentation", "brightness", "Greatest brightness shift, in [0, 1]."),
+    "contrast": ("augmentation", "contrast", "Greatest contrast change, in [0, 1]."),
+    "recipe": ("", "recipe", 'Such as "prune(0.8)+cluster(16)+qat"; none for the baseline alone.'),
+    "stage_epochs": ("stage_training", "epochs", "Epochs of each stage of the recipe."),
+    "stage_learning_rate": ("stage_training", "learning_rate", "Highest one of each stage."),
+    "export": ("export", "formats", "float32, float16, dynamic, int8, int16x8."),
+    "sparse": ("export", "sparse", "Store zeros of the float32 file in TFLite's sparse encoding."),
+    "threads": ("latency", "threads", "Processor threads of the latency measurement."),
+    "latency_batch": ("latency", "batch", "Images in one measured call."),
+    "latency_rounds": ("latency", "rounds", "Processes for each file."),
+    "tensorboard": ("", "tensorboard", "Write TensorBoard logs into the run folder."),
+}
+
+
+def define_run_flags() -> None:
+    """Defines the flags of a run: one for each setting, `--config`, `--seed`, `--output_dir`."""
+    flags.DEFINE_string("config", None, f"Start from these settings: {', '.join(config_names())}.")
+    flags.DEFINE_string(
+        "output_dir", None, "Run folder; by default runs/ and a name of the settings."
+    )
+    flags.DEFINE_integer("seed", None, "Of weights, order, augmentation and dropout.")
+    for name, (part, field, text) in RUN_FLAGS.items():
+        _define(name, _default(part, field), text)
+
+
+def _define(name: str, default: Any, text: str) -> None:
+    shown = ",".join(default) if isinstance(default, tuple) else default
+    text = f"{text} Default: {shown!r}." if shown != "" else text
+    if isinstance(default, bool):
+        flags.DEFINE_bool(name, None, text)
+    elif isinstance(default, int):
+        flags.DEFINE_integer(name, None, text)
+    elif isinstance(default, float):
+        flags.DEFINE_float(name, None, text)
+    elif isinstance(default, tuple):
+        flags.DEFINE_list(name, None, text)
+    else:
+        flags.DEFINE_string(name, None, text)
+
+
+def _default(part: str, field: str) -> Any:
+    return getattr(_part(_run_config(), part), field)
+
+
+def _run_config() -> Any:
+    from tfcompress.config import RunConfig
+
+    return RunConfig()
+
+
+def _part(config: Any, part: str) -> Any:
+    if part == "augmentation":
+        return config.training.augmentation
+    return getattr(config, part) if part else config
+
+
+def config_names() -> tuple[str, ...]:
+    """Names that `--config` takes: the modules of `experiments/configs`."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(experiments.configs.__path__)))
+
+
+def run_config_from_flags() -> Any:
+    """The `RunConfig` of the flags that were given, over that of `--config` or the defaults.
+
+    Raises:
+      ValueError: an unknown config, or a value that its config class refuses.
+    """
+    values = flags.FLAGS
+    config = _run_config()
+    if values.config is not None:
+        name = registry.require(values.config, config_names(), what="config")
+        config = importlib.import_module(f"experiments.configs.{name}").get_config()
+    changes: dict[str, dict[str, Any]] = {}
+    for name, (part, field, _) in RUN_FLAGS.items():
+        value = values[name].value
+        if value is not None:
+            changes.setdefault(part, {})[field] = tuple(value) if isinstance(value, list) else value
+    if values.seed is not None:
+        changes.setdefault("", {})["seed"] = values.seed
+        changes.setdefault("training", {})["seed"] = values.seed
+        changes.setdefault("data", {})["seed"] = values.seed
+    return _changed(config, changes)
+
+
+def _changed(config: Any, changes: dict[str, dict[str, Any]]) -> Any:
+    """The config with the given fields replaced, all at once so that they are checked together."""
+    augmentation = changes.pop("augmentation", {})
+    if augmentation:
+        changes.setdefault("training", {})["augmentation"] = dataclasses.replace(
+            config.training.augmentation, **augmentation
+        )
+    own = changes.pop("", {})
+    parts = {
+        part: dataclasses.replace(getattr(config, part), **fields)
+        for part, fields in changes.items()
+    }
+    return dataclasses.replace(config, **parts, **own)

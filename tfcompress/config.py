@@ -1,0 +1,168 @@
+"""All settings of a run as one frozen record, checked before any work. No TensorFlow here.
+
+Knows which parts a run has and how they are written to `config.json`. What each part means stands
+with the part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from tfcompress import backbones, compose, recipe
+from tfcompress.backbones import BackboneConfig
+from tfcompress.benchmark import LatencyConfig
+from tfcompress.compose import Plan
+from tfcompress.data import DataConfig
+from tfcompress.export import ExportConfig
+from tfcompress.registry import require
+from tfcompress.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """How a pretrained backbone is brought to the task.
+
+    Attributes:
+      mode: `"full"` trains every layer, `"fine_tune"` the head and the last layers before it,
+        `"linear_probe"` the head alone, on images that were encoded once.
+      last_layers: layers with weights that `"fine_tune"` trains before the head, at least 1 there
+        and 0 elsewhere.
+      head_epochs: epochs in which the new head is trained on encoded images before other layers
+        are; 0 for none. A linear probe takes its epochs from the training settings instead.
+
+    Raises:
+      ValueError: an unknown mode, or counts that do not go with it.
+    """
+
+    mode: str = "full"
+    last_layers: int = 0
+    head_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.mode, backbones.TRANSFER_MODES, what="transfer mode")
+        if self.mode == "fine_tune" and self.last_layers < 1:
+            raise ValueError(
+                "TransferConfig.last_layers must be at least 1 for fine_tune. "
+                f"Received: {self.last_layers}. For the head alone use linear_probe."
+            )
+        if self.mode != "fine_tune" and self.last_layers:
+            raise ValueError(
+                f"TransferConfig.last_layers belongs to fine_tune. Received: {self.last_layers} "
+                f"with {self.mode}."
+            )
+        if self.head_epochs < 0 or (self.mode == "linear_probe" and self.head_epochs):
+            raise ValueError(
+                "TransferConfig.head_epochs must be at least 0, and 0 for linear_probe, whose "
+                f"epochs are those of the training. Received: {self.head_epochs} with {self.mode}."
+            )
+
+
+@dataclass(frozen=True)
+class StageTrainingConfig:
+    """How the stages of a recipe are trained, where they do not say so themselves.
+
+    Every layer is trained in a stage, with the optimizer, batch size and augmentation of the
+    baseline.
+
+    Attributes:
+      epochs: of each stage, at least 1.
+      learning_rate: highest one of each stage, above 0.
+
+    Raises:
+      ValueError: a value outside its range.
+    """
+
+    epochs: int = 3
+    learning_rate: float = 3e-4
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.learning_rate <= 0:
+            raise ValueError(
+                "StageTrainingConfig takes at least 1 epoch and a learning rate above 0. "
+                f"Received: epochs {self.epochs}, learning_rate {self.learning_rate}."
+            )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run of the main job.
+
+    Attributes:
+      data: the data set.
+      backbone: the network and its pretrained weights.
+      transfer: how it is brought to the task.
+      training: of the baseline.
+      recipe: text form of what is done to it; empty for the baseline alone.
+      stage_training: of the recipe's stages.
+      export: which files are made.
+      latency: how they are timed.
+      seed: of the initial weights.
+      tensorboard: write TensorBoard logs into the run folder.
+
+    Raises:
+      ValueError: a recipe that cannot be carried out, or export formats that do not go with it.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    transfer: TransferConfig = field(default_factory=TransferConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    recipe: str = ""
+    stage_training: StageTrainingConfig = field(default_factory=StageTrainingConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
+    seed: int = 0
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "recipe", str(recipe.parse(self.recipe)))
+        stages = self.plan.stages
+        student = next((s.config.student for s in stages if s.technique == "distill"), "")
+        if student:
+            backbones.load_family(student)
+        if self.transfer.mode == "linear_probe" and self.backbone.resolved_weights == "none":
+            raise ValueError(
+                "A linear probe trains the head alone, which needs pretrained weights. "
+                f"Received: backbone {self.backbone.name} with weights none. "
+                "Use --transfer=full, or weights."
+            )
+
+    @property
+    def plan(self) -> Plan:
+        """The recipe with its techniques' configs."""
+        return compose.plan(recipe.parse(self.recipe))
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Export formats of the baseline: those asked for, then those that the recipe ends with."""
+        return tuple(dict.fromkeys((*self.export.formats, *self.plan.formats)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready record."""
+        return _plain(dataclasses.asdict(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def differences(old: Any, new: Any, *, path: str = "") -> list[str]:
+    """Where two JSON records differ, as `field: old -> new`.
+
+    Example:
+      >>> differences({"a": {"b": 1}}, {"a": {"b": 2}})
+      ['a.b: 1 -> 2']
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for name in sorted({*old, *new}):
+            place = f"{path}.{name}" if path else name
+            found += differences(old.get(name), new.get(name), path=place)
+        return found
+    return [] if old == new else [f"{path}: {old} -> {new}"]
