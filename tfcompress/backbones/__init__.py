@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from tfcompress import registry
+from tfcompress import durable, registry
 from tfcompress._keras import keras
+from tfcompress.backbones._weights import WeightsError as WeightsError
 from tfcompress.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ WEIGHT_FILES = (".h5", ".keras", ".npz")
 class Family(Protocol):
     """What a module of this folder holds.
 
-    The contract, checked over every name by `tests/backbones/test_contract.py`: `build_features`
-    returns a flat functional model (no model inside a model, one input, one output [batch,
-    features], float32) that takes what `preprocessing` produces, and loads `config.weights` or
-    raises.
+    The contract, checked over every name by `tests/backbones/test_backbone_contract.py`:
+    `build_features` returns a flat functional model (no model inside a model, one input, one output
+    [batch, features], float32) that takes what `preprocessing` produces, and loads `config.weights`
+    or raises.
     """
 
     def names(self) -> tuple[str, ...]:
@@ -52,8 +53,11 @@ class Family(Protocol):
     def weights(self, name: str) -> tuple[str, ...]:
         """Weights known by name, the default first."""
 
-    def takes_width(self, name: str) -> bool:
-        """Whether `BackboneConfig.width` scales the network's channels."""
+    def widths(self, name: str, weights: str) -> tuple[float, ...]:
+        """The widths that there are with those weights; empty where any above 0 will do."""
+
+    def origin(self, name: str, weights: str) -> str:
+        """In words, where weights known by name (other than `"none"`) come from."""
 
     def preprocessing(self, name: str, image_shape: tuple[int, int, int]) -> Preprocessing:
         """What the network was trained on, for the `image_shape` that the model takes."""
@@ -106,11 +110,11 @@ class BackboneConfig:
             )
         if self.width <= 0:
             raise ValueError(f"BackboneConfig.width must be above 0. Received: {self.width}.")
-        if self.width != 1.0 and not family.takes_width(self.name):
-            wide = ", ".join(name for name in names() if load_family(name).takes_width(name))
+        widths = family.widths(self.name, self.resolved_weights)
+        if widths and self.width not in widths:
             raise ValueError(
-                f"BackboneConfig.width cannot be changed for {self.name}. Received: {self.width}. "
-                f"Backbones with a width: {wide}."
+                f"BackboneConfig.width must be one of {', '.join(map(str, widths))} for "
+                f"{self.name} with weights={self.resolved_weights}. Received: {self.width}."
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(
@@ -168,6 +172,21 @@ def load_family(name: str) -> Family:
 
 def _module(family: str) -> Family:
     return cast(Family, registry.load("backbones", family))
+
+
+def weights_origin(config: BackboneConfig) -> str:
+    """In words, where the weights come from: what a run's record should say.
+
+    Raises:
+      WeightsError: a package that holds them cannot be had.
+    """
+    if config.resolved_weights == "none":
+        return "random"
+    family = load_family(config.name)
+    if config.resolved_weights in family.weights(config.name):
+        return family.origin(config.name, config.resolved_weights)
+    path = Path(config.resolved_weights).expanduser()
+    return f"file {path}, SHA-256 {durable.sha256_of_file(path)}"
 
 
 def model_image_shape(

@@ -22,11 +22,14 @@ from tfcompress import durable
 if TYPE_CHECKING:
     import h5py
     from tf_keras import Model
+    from tf_keras.layers import Layer
 
 Weights = dict[str, list[np.ndarray]]
-"""Layer name to its arrays in Keras' order; layers without weights are left out."""
+"""Layer name to its arrays in Keras' order, layer after layer; those without weights are left out."""
 
 _LISTED = 12
+# Marks the name of a file that knows layers by class and number: no layer's name begins so.
+_STORED = "/"
 
 
 class WeightsError(ValueError):
@@ -92,7 +95,7 @@ def read(path: str | Path) -> Weights:
 
 
 def write(path: str | Path, weights: Mapping[str, list[np.ndarray]]) -> str:
-    """Writes float32 arrays as `.npz`, sorted by layer name, the same bytes each time.
+    """Writes float32 arrays as `.npz` in the order given, the same bytes each time.
 
     Returns:
       The file's SHA-256.
@@ -100,8 +103,8 @@ def write(path: str | Path, weights: Mapping[str, list[np.ndarray]]) -> str:
     buffer = io.BytesIO()
     arrays = {
         f"{layer}/{index}": np.asarray(array, np.float32)
-        for layer in sorted(weights)
-        for index, array in enumerate(weights[layer])
+        for layer, found in weights.items()
+        for index, array in enumerate(found)
     }
     np.savez(buffer, **arrays)
     durable.write_bytes(path, buffer.getvalue())
@@ -116,9 +119,9 @@ def of_model(model: Model) -> Weights:
 def assign(model: Model, weights: Weights, *, source: str) -> None:
     """Puts arrays into a network's layers, matched by name.
 
-    Where no name of the network is known to the source, as with Keras' numbered names
-    (`conv2d_17`), the source's first layers are taken in order, if each has the shapes of the
-    network's.
+    Keras' numbered names (`conv2d_17`) count the layers of a process and say nothing; a network
+    that has some, or none of whose names the source knows, takes the source's first layers in
+    order, if each has the shapes of the network's.
 
     Args:
       model: the network; changed in place, all of it or, on an error, nothing.
@@ -129,16 +132,8 @@ def assign(model: Model, weights: Weights, *, source: str) -> None:
       WeightsError: lists the layers that are missing and those whose shapes differ.
     """
     layers = [layer for layer in model.layers if layer.weights]
-    names = [layer.name for layer in layers]
-    if not any(name in weights for name in names):
-        names = _stored_names(model)
-    if not any(name in weights for name in names):
-        names = list(weights)[: len(layers)]
-    faults = [
-        fault
-        for layer, name in zip(layers, names + [""] * (len(layers) - len(names)), strict=True)
-        if (fault := _fault(layer.name, [tuple(v.shape) for v in layer.weights], weights.get(name)))
-    ]
+    names = _matched_names(model, layers, weights)
+    faults = _faults(layers, names, weights)
     if faults:
         more = f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
         raise WeightsError(
@@ -150,11 +145,36 @@ def assign(model: Model, weights: Weights, *, source: str) -> None:
         layer.set_weights(weights[name])
 
 
-def _fault(name: str, shapes: list[tuple[int, ...]], arrays: list[np.ndarray] | None) -> str:
-    if arrays is None:
-        return f"{name} is missing"
-    received = [array.shape for array in arrays]
-    return "" if received == shapes else f"{name} expects {shapes}, received {received}"
+def _matched_names(model: Model, layers: list[Layer], weights: Weights) -> list[str]:
+    """For each layer, the name that the source knows it by."""
+    if any(name.startswith(_STORED) for name in weights):
+        stored = _numbered([type(layer).__name__ for layer in model.layers])
+        pairs = zip(model.layers, stored, strict=True)
+        return [_STORED + name for layer, name in pairs if layer.weights]
+    by_name = [layer.name for layer in layers]
+    in_order = list(weights)[: len(layers)]
+    if not any(name in weights for name in by_name):
+        return in_order if len(in_order) == len(layers) else by_name
+    is_numbered = any(
+        re.fullmatch(_numbered([type(layer).__name__])[0] + r"(_\d+)?", layer.name)
+        for layer in layers
+    )
+    if is_numbered and len(in_order) == len(layers) and not _faults(layers, in_order, weights):
+        return in_order
+    return by_name
+
+
+def _faults(layers: list[Layer], names: list[str], weights: Weights) -> list[str]:
+    """What does not fit, layer by layer."""
+    faults = []
+    for layer, name in zip(layers, names, strict=True):
+        expected = [tuple(weight.shape) for weight in layer.weights]
+        received = [array.shape for array in weights.get(name, [])]
+        if name not in weights:
+            faults.append(f"{layer.name} is missing")
+        elif received != expected:
+            faults.append(f"{layer.name} expects {expected}, received {received}")
+    return faults
 
 
 def _read_npz(path: Path) -> Weights:
@@ -174,7 +194,8 @@ def _read_h5(path: Path) -> Weights:
         if "layer_names" in group.attrs:
             return _legacy_layers(group)
         # Files of `save_weights("x.weights.h5")` know layers by class and number only.
-        return {name: arrays for name in file["layers"] if (arrays := _variables(file, [name]))}
+        found = {_STORED + name: _variables(file, [name]) for name in file["layers"]}
+        return {name: arrays for name, arrays in found.items() if arrays}
 
 
 def _legacy_layers(group: h5py.Group) -> Weights:
@@ -215,11 +236,6 @@ def _named_layers(file: h5py.File, config: Mapping[str, Any], place: list[str]) 
 def _variables(file: h5py.File, place: list[str]) -> list[np.ndarray]:
     variables = file.get("/".join(f"layers/{name}" for name in place) + "/vars", {})
     return [np.asarray(variables[str(index)]) for index in range(len(variables))]
-
-
-def _stored_names(model: Model) -> list[str]:
-    stored = _numbered([type(layer).__name__ for layer in model.layers])
-    return [name for layer, name in zip(model.layers, stored, strict=True) if layer.weights]
 
 
 def _numbered(class_names: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ import functools
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from tfcompress._keras import keras
@@ -91,9 +91,16 @@ def weights(name: str) -> tuple[str, ...]:
     return ("imagenet", "none")
 
 
-def takes_width(name: str) -> bool:
-    """MobileNet's alpha, in all its versions."""
-    return name in _PUBLISHED_WIDTHS
+def widths(name: str, weights: str) -> tuple[float, ...]:
+    """MobileNet's alpha, in all its versions; any where the weights are not ImageNet's."""
+    if name not in _PUBLISHED_WIDTHS:
+        return (1.0,)
+    return _PUBLISHED_WIDTHS[name] if weights == "imagenet" else ()
+
+
+def origin(name: str, weights: str) -> str:
+    """Keras' host, or the folder where Keras keeps what it fetched."""
+    return "ImageNet weights of tf_keras.applications"
 
 
 def preprocessing(name: str, image_shape: tuple[int, int, int]) -> Preprocessing:
@@ -121,42 +128,31 @@ def build_features(config: BackboneConfig, image_shape: tuple[int, int, int]) ->
       image_shape: (height, width, 3).
 
     Raises:
-      ValueError: a width or size for which there are no ImageNet weights.
+      ValueError: a size for which there are no ImageNet weights.
       WeightsError: Keras could not fetch the ImageNet weights (the message says where to put the
         file), or a file is damaged or does not fit.
     """
     named = config.resolved_weights if config.resolved_weights in weights(config.name) else "none"
-    if named == "imagenet":
-        _require_published(config, image_shape)
+    size = _ONLY_SIZES.get(config.name, image_shape[0])
+    if named == "imagenet" and image_shape[0] != size:
+        raise ValueError(
+            f"{config.name} has ImageNet weights for images of {size} pixels only. "
+            f"Received: image_size={image_shape[0]}. Take {size}, or pass weights=none."
+        )
     arguments: dict[str, Any] = {
         "include_top": False,
         "pooling": "avg",
         "input_shape": image_shape,
         "weights": "imagenet" if named == "imagenet" else None,
     }
-    if takes_width(config.name):
+    if config.name in _PUBLISHED_WIDTHS:
         arguments["alpha"] = config.width
-    with _bounded_fetch(config.name):
+    with _bounded_fetch(config.name) if named == "imagenet" else nullcontext():
         model = getattr(keras.applications, config.name)(**arguments)
     model = flattened(model)
     if config.resolved_weights not in weights(config.name):
         _weights.load_into(model, config.resolved_weights)
     return model
-
-
-def _require_published(config: BackboneConfig, image_shape: tuple[int, int, int]) -> None:
-    widths = _PUBLISHED_WIDTHS.get(config.name, (1.0,))
-    if config.width not in widths:
-        raise ValueError(
-            f"{config.name} has ImageNet weights for the widths {', '.join(map(str, widths))}. "
-            f"Received: width={config.width}. Take one of these, or pass weights=none."
-        )
-    size = _ONLY_SIZES.get(config.name, image_shape[0])
-    if image_shape[0] != size:
-        raise ValueError(
-            f"{config.name} has ImageNet weights for images of {size} pixels only. "
-            f"Received: image_size={image_shape[0]}. Take {size}, or pass weights=none."
-        )
 
 
 @contextmanager
@@ -166,12 +162,10 @@ def _bounded_fetch(name: str) -> Iterator[None]:
     socket.setdefaulttimeout(_SECONDS_WITHOUT_DATA)
     try:
         yield
-    except _weights.WeightsError:
-        raise
     except Exception as error:
         # Keras raises a bare Exception, "URL fetch failure on ADDRESS: ...", when it cannot fetch.
         address = re.search(r"fetch failure on (\S+?):? ", f"{error} ")
-        if address is None and not isinstance(error, OSError):
+        if address is None and not isinstance(error, OSError | ValueError | KeyError):
             raise
         file = address[1].rpartition("/")[2] if address else "the file that Keras keeps there"
         raise _weights.WeightsError(

@@ -76,9 +76,18 @@ def weights(name: str) -> tuple[str, ...]:
     return ("imagenet", "none")
 
 
-def takes_width(name: str) -> bool:
+def widths(name: str, weights: str) -> tuple[float, ...]:
     """The published width only."""
-    return False
+    return (1.0,)
+
+
+def origin(name: str, weights: str) -> str:
+    """The package, and whether it was installed or fetched.
+
+    Raises:
+      WeightsError: the package cannot be had.
+    """
+    return _package.locate(IMAGENET)[1]
 
 
 def preprocessing(name: str, image_shape: tuple[int, int, int]) -> Preprocessing:
@@ -111,11 +120,6 @@ def build_features(config: BackboneConfig, image_shape: tuple[int, int, int]) ->
     elif config.resolved_weights != "none":
         _weights.load_into(model, config.resolved_weights)
     return model
-
-
-def origin(name: str) -> str:
-    """Where the ImageNet weights come from."""
-    return _package.locate(IMAGENET)[1]
 
 
 def to_keras(tensors: dict[str, np.ndarray]) -> _weights.Weights:

@@ -46,9 +46,14 @@ def weights(name: str) -> tuple[str, ...]:
     return ("none",)
 
 
-def takes_width(name: str) -> bool:
+def widths(name: str, weights: str) -> tuple[float, ...]:
     """The published width only."""
-    return False
+    return (1.0,)
+
+
+def origin(name: str, weights: str) -> str:
+    """There are none to have."""
+    return "no published weights"
 
 
 def preprocessing(name: str, image_shape: tuple[int, int, int]) -> Preprocessing:

@@ -54,9 +54,14 @@ def weights(name: str) -> tuple[str, ...]:
     return ("cifar10", "none")
 
 
-def takes_width(name: str) -> bool:
+def widths(name: str, weights: str) -> tuple[float, ...]:
     """The published width only."""
-    return False
+    return (1.0,)
+
+
+def origin(name: str, weights: str) -> str:
+    """The package itself."""
+    return f"shipped with tfcompress, SHA-256 {SHIPPED_SHA256}"
 
 
 def preprocessing(name: str, image_shape: tuple[int, int, int]) -> Preprocessing:
