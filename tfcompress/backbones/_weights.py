@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tf_keras.layers import Layer
 
 Weights = dict[str, list[np.ndarray]]
-"""Layer name to its arrays in Keras' order, layer after layer; those without weights are left out."""
+"""Layer name to its arrays in Keras' order, layer after layer; those without any are left out."""
 
 _LISTED = 12
 # Marks the name of a file that knows layers by class and number: no layer's name begins so.
@@ -101,7 +101,7 @@ def write(path: str | Path, weights: Mapping[str, list[np.ndarray]]) -> str:
       The file's SHA-256.
     """
     buffer = io.BytesIO()
-    arrays = {
+    arrays: dict[str, Any] = {
         f"{layer}/{index}": np.asarray(array, np.float32)
         for layer, found in weights.items()
         for index, array in enumerate(found)
@@ -179,7 +179,8 @@ def _faults(layers: list[Layer], names: list[str], weights: Weights) -> list[str
 
 def _read_npz(path: Path) -> Weights:
     weights: dict[str, dict[int, np.ndarray]] = {}
-    with np.load(path, allow_pickle=False) as arrays:
+    # numpy leaves a file of its own opening open when it is cut short.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         for key in arrays.files:
             layer, _, index = key.rpartition("/")
             weights.setdefault(layer, {})[int(index)] = arrays[key]
