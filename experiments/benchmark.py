@@ -106,7 +106,8 @@ def _print(rows: Sequence[Row]) -> None:
 
     for config, group in groupby(rows, key=lambda row: row[1]):
         title = f"{config.runtime}, threads {config.threads}, batch {config.batch}"
-        table = Table("model", title=title, title_justify="left")
+        table = Table(title=title, title_justify="left")
+        table.add_column("model", overflow="fold")
         for column in ("p50 ms", "p90 ms", "first call ms", "load ms", "peak MiB"):
             table.add_column(column, justify="right", no_wrap=True)
         for file, _, samples in group:

@@ -52,8 +52,8 @@ def summarize(found: Any, output_dir: Path) -> None:
 
 def default_folder(config: Any) -> str:
     """`runs/` and the data set, backbone, recipe and seed."""
-    parts = [config.data.name, config.backbone.name, config.recipe or "baseline", str(config.seed)]
-    name = "-".join(parts)
+    recipes = "_".join(config.recipes) or "baseline"
+    name = f"{config.data.name}-{config.backbone.name}-{recipes}-seed{config.seed}"
     return "runs/" + "".join(c if c.isalnum() or c in "-_+." else "_" for c in name)
 
 

@@ -54,7 +54,6 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
     "cutout": ("augmentation", "cutout", "Side of a grey square; 0 for none."),
     "brightness": ("augmentation", "brightness", "Greatest brightness shift, in [0, 1]."),
     "contrast": ("augmentation", "contrast", "Greatest contrast change, in [0, 1]."),
-    "recipe": ("", "recipe", 'Such as "prune(0.8)+cluster(16)+qat"; none for the baseline alone.'),
     "stage_epochs": ("stage_training", "epochs", "Epochs of each stage of the recipe."),
     "stage_learning_rate": ("stage_training", "learning_rate", "Highest one of each stage."),
     "export": ("export", "formats", "float32, float16, dynamic, int8, int16x8."),
@@ -73,6 +72,12 @@ def define_run_flags() -> None:
         "output_dir", None, "Run folder; by default runs/ and a name of the settings."
     )
     flags.DEFINE_integer("seed", None, "Of weights, order, augmentation and dropout.")
+    flags.DEFINE_multi_string(
+        "recipe",
+        None,
+        'What is done to the baseline, such as "prune(0.8)+cluster(16)+qat"; none for the baseline '
+        "alone. Given several times, each recipe starts from the same baseline.",
+    )
     for name, (part, field, text) in RUN_FLAGS.items():
         _define(name, _default(part, field), text)
 
@@ -129,6 +134,8 @@ def run_config_from_flags() -> Any:
         value = values[name].value
         if value is not None:
             changes.setdefault(part, {})[field] = tuple(value) if isinstance(value, list) else value
+    if values.recipe is not None:
+        changes.setdefault("", {})["recipes"] = tuple(values.recipe)
     if values.seed is not None:
         changes.setdefault("", {})["seed"] = values.seed
         changes.setdefault("training", {})["seed"] = values.seed

@@ -20,6 +20,9 @@ from tfcompress.registry import require
 from tfcompress.training import TrainingConfig
 
 
+BASELINE = "baseline"
+
+
 @dataclass(frozen=True)
 class TransferConfig:
     """How a pretrained backbone is brought to the task.
@@ -94,7 +97,8 @@ class RunConfig:
       backbone: the network and its pretrained weights.
       transfer: how it is brought to the task.
       training: of the baseline.
-      recipe: text form of what is done to it; empty for the baseline alone.
+      recipes: text forms of what is done to it, each started from the same baseline; none for the
+        baseline alone. Stages that two recipes begin with are trained once.
       stage_training: of the recipe's stages.
       export: which files are made.
       latency: how they are timed.
@@ -109,7 +113,7 @@ class RunConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     transfer: TransferConfig = field(default_factory=TransferConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    recipe: str = ""
+    recipes: tuple[str, ...] = ()
     stage_training: StageTrainingConfig = field(default_factory=StageTrainingConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     latency: LatencyConfig = field(default_factory=LatencyConfig)
@@ -117,11 +121,12 @@ class RunConfig:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "recipe", str(recipe.parse(self.recipe)))
-        stages = self.plan.stages
-        student = next((s.config.student for s in stages if s.technique == "distill"), "")
-        if student:
-            backbones.load_family(student)
+        texts = (str(recipe.parse(text)) for text in self.recipes)
+        object.__setattr__(self, "recipes", tuple(dict.fromkeys(text for text in texts if text)))
+        for plan in self.plans:
+            first = plan.stages[0] if plan.stages else None
+            if first and first.technique == "distill" and first.config.student:
+                backbones.load_family(first.config.student)
         if self.transfer.mode == "linear_probe" and self.backbone.resolved_weights == "none":
             raise ValueError(
                 "A linear probe trains the head alone, which needs pretrained weights. "
@@ -130,18 +135,29 @@ class RunConfig:
             )
 
     @property
-    def plan(self) -> Plan:
-        """The recipe with its techniques' configs."""
-        return compose.plan(recipe.parse(self.recipe))
+    def plans(self) -> tuple[Plan, ...]:
+        """The recipes with their techniques' configs."""
+        return tuple(compose.plan(recipe.parse(text)) for text in self.recipes)
 
     @property
-    def formats(self) -> tuple[str, ...]:
-        """Export formats of the baseline: those asked for, then those that the recipe ends with."""
-        return tuple(dict.fromkeys((*self.export.formats, *self.plan.formats)))
+    def titles(self) -> tuple[str, ...]:
+        """A short name for each recipe: its techniques, and its arguments where those do not tell."""
+        plain = ["+".join(s.technique for s in plan.stages) or BASELINE for plan in self.plans]
+        full = ["+".join(_title(s) for s in recipe.parse(t).stages) for t in self.recipes]
+        return tuple(
+            long if plain.count(short) > 1 else short
+            for short, long in zip(plain, full, strict=True)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready record."""
         return _plain(dataclasses.asdict(self))
+
+
+def _title(stage: recipe.Stage) -> str:
+    """A stage in letters that a file name can hold: `prune(0.8, end=0.5)` as `prune-0.8-end-0.5`."""
+    text = str(stage).replace(", ", "-").replace("=", "-").replace("(", "-").rstrip(")")
+    return "".join(c if c.isalnum() or c in "-._" else "_" for c in text)
 
 
 def _plain(value: Any) -> Any:

@@ -30,15 +30,14 @@ from tfcompress import (
 )
 from tfcompress.artifact import Artifact
 from tfcompress.compose import PlannedStage
-from tfcompress.config import RunConfig
+from tfcompress.config import BASELINE, RunConfig
 from tfcompress.data import encoding
 from tfcompress.evaluate import Predictions
 from tfcompress.progress import Reporter, Stopwatch, listener
-from tfcompress.results import ArtifactResult, Results, StageResult
+from tfcompress.results import ArtifactResult, CompressionReport, Results, StageResult
 from tfcompress.run_folder import RunFolder
 from tfcompress.training import TrainingConfig
 
-BASELINE = "baseline"
 _DONE = "stage.json"
 _PARITY_EXAMPLES = 1000
 
@@ -90,6 +89,7 @@ class _Run:
         self._reporter = reporter
         self._watch = Stopwatch()
         self._stages: list[StageResult] = []
+        self._models: dict[tuple[PlannedStage, ...], tuple[Any, CompressionReport]] = {}
         reporter.stage("data", config.data.name)
         self._dataset = data.load(config.data)
         sizes = ", ".join(f"{n} {size:,}" for n, size in self._dataset.split_sizes().items())
@@ -102,8 +102,7 @@ class _Run:
         if not environment_path.exists():
             durable.write_json(environment_path, environment.collect())
         baseline = self._baseline()
-        compressed = self._compressed(baseline)
-        artifacts = self._exported(self._candidates(baseline, compressed))
+        artifacts = self._exported(self._candidates(baseline))
         baseline_result, rows = self._evaluated(baseline, artifacts)
         rows = self._timed(rows)
         seconds = self._record_seconds()
@@ -179,14 +178,16 @@ class _Run:
         )
         self._train(head, batches, config, name=name)
 
-    def _compressed(self, baseline: Any) -> list[tuple[tuple[PlannedStage, ...], Any]]:
-        """The model after each stage of the recipe, with the stages up to it."""
-        plan, models, model = self._config.plan, [], baseline
-        for index in range(len(plan.stages)):
-            stages = plan.stages[: index + 1]
-            model = self._train_stage(stages, self._student(stages, model), baseline)
-            models.append((stages, model))
-        return models
+    def _compressed(self, baseline: Any, stages: tuple[PlannedStage, ...]) -> Any:
+        """The model that a recipe leaves; stages that another recipe began with are not repeated."""
+        model = baseline
+        for count in range(1, len(stages) + 1):
+            begun = stages[:count]
+            if begun not in self._models:
+                start = self._student(begun, model)
+                self._models[begun] = self._train_stage(begun, start, baseline)
+            model, _ = self._models[begun]
+        return model
 
     def _student(self, stages: Sequence[PlannedStage], model: Any) -> Any:
         """The model that a stage starts from: a new student where a distillation names one."""
@@ -206,7 +207,9 @@ class _Run:
             config, classes=len(self._dataset.classes), image_shape=shape, seed=self._config.seed
         )
 
-    def _train_stage(self, stages: Sequence[PlannedStage], model: Any, baseline: Any) -> Any:
+    def _train_stage(
+        self, stages: tuple[PlannedStage, ...], model: Any, baseline: Any
+    ) -> tuple[Any, CompressionReport]:
         current, defaults = stages[-1], self._config.stage_training
         config = dataclasses.replace(
             self._config.training,
@@ -223,7 +226,7 @@ class _Run:
             steps_per_epoch=batches.steps_per_epoch,
             epochs=config.epochs,
         )
-        name = self._stage_name(current.technique)
+        name = self._stage_name("+".join(stage.technique for stage in stages))
         self._train(wrapped, batches, config, name=name, stages=stages)
         stripped = compose.strip(stages, wrapped)
         compose.verify(stages, stripped)
@@ -233,10 +236,10 @@ class _Run:
         self._reporter.note(
             f"{treated} of {len(found.layers)} layers with weights treated, verified"
         )
-        return stripped
+        return stripped, found
 
-    def _stage_name(self, technique: str) -> str:
-        return f"{len(self._stages):02d}-{technique}"
+    def _stage_name(self, title: str) -> str:
+        return f"{len(self._stages):02d}-{title}"
 
     def _train(
         self,
@@ -288,18 +291,22 @@ class _Run:
 
     # Export.
 
-    def _candidates(
-        self, baseline: Any, compressed: Sequence[tuple[tuple[PlannedStage, ...], Any]]
-    ) -> list[_Candidate]:
-        """Every file: the baseline and the finished recipe, each in every format it can take."""
-        formats = self._config.formats
+    def _candidates(self, baseline: Any) -> list[_Candidate]:
+        """Every file: the baseline and each finished recipe, in every format it is asked for."""
+        formats = self._config.export.formats
         found = [_Candidate(f"{BASELINE}-{name}", baseline, name, ()) for name in formats]
-        if compressed:
-            stages, model = compressed[-1]
-            title = "+".join(stage.technique for stage in stages)
-            # A quantization-aware model holds fake-quantization that only int8 turns into integers.
-            own = ("int8",) if stages[-1].technique == "qat" else formats
-            found += [_Candidate(f"{title}-{name}", model, name, stages) for name in own]
+        for title, plan in zip(self._config.titles, self._config.plans, strict=True):
+            model = self._compressed(baseline, plan.stages)
+            own = plan.formats or formats
+            if plan.stages and plan.stages[-1].technique == "qat":
+                # Its fake-quantization becomes integers in this format only.
+                own = ("int8",)
+            names = {item.name for item in found}
+            found += [
+                _Candidate(f"{title}-{name}", model, name, plan.stages)
+                for name in own
+                if f"{title}-{name}" not in names
+            ]
         return found
 
     def _exported(
@@ -361,9 +368,10 @@ class _Run:
         return found
 
     def _verify_file(self, item: _Candidate, artifact: Artifact) -> None:
-        reports = {stage.technique: stage.report for stage in self._stages}
-        for stage in item.stages:
-            stage.module.verify_artifact(artifact, reports[stage.technique], stage.config)
+        """Counts in the file what each stage of its recipe made."""
+        for count, stage in enumerate(item.stages, start=1):
+            _, found = self._models[item.stages[:count]]
+            stage.module.verify_artifact(artifact, found, stage.config)
 
     # Evaluation and timing.
 

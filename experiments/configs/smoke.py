@@ -22,7 +22,7 @@ def get_config() -> RunConfig:
         data=DataConfig(name="mnist_sample", max_train=1000, calibration_size=100),
         backbone=BackboneConfig(name="lenet5"),
         training=TrainingConfig(epochs=1, batch_size=64),
-        recipe="prune(0.5)+cluster(16)+qat",
+        recipes=("prune(0.5)+cluster(16)+qat",),
         stage_training=StageTrainingConfig(epochs=1),
         export=ExportConfig(formats=("float32", "int8")),
         latency=LatencyConfig(rounds=2, min_seconds=0.05),

@@ -58,6 +58,8 @@ class KeepStructure(keras.callbacks.Callback):
             for projection in projections:
                 projection()
 
+        # Traced now, so that the first step is not taken for a slow one.
+        project.get_concrete_function()
         self._project = project
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:

@@ -42,7 +42,7 @@ class PruningMasks(keras.callbacks.Callback):
         variables = [kernel.variable for kernel in pruned]
         masks = [tf.Variable(variable != 0, trainable=False) for variable in variables]
 
-        @tf.function
+        @tf.function(input_signature=[tf.TensorSpec([], tf.int64)])
         def apply(step: Any) -> None:
             update, sparsity = schedule(step)
             if update:
@@ -51,6 +51,8 @@ class PruningMasks(keras.callbacks.Callback):
             for variable, mask in zip(variables, masks, strict=True):
                 variable.assign(variable * tf.cast(mask, variable.dtype))
 
+        # Traced now, so that the first step is not taken for a slow one.
+        apply.get_concrete_function()
         self._apply = apply
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:

@@ -148,8 +148,27 @@ def _initial(ordered: np.ndarray, count: int, config: ClusteringConfig) -> np.nd
 
 
 def _kmeans(ordered: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Lloyd's algorithm on sorted numbers, where a cluster is a range between two prefix sums."""
+    """k-means on sorted numbers; a cluster that loses its last member splits the widest other one."""
+    for _ in range(centroids.size):
+        centroids, sizes, spread = _lloyd(ordered, centroids)
+        widest = int(spread.argmax())
+        if sizes.all() or spread[widest] == 0:
+            break
+        centroids[int((sizes == 0).argmax())] = centroids[widest] + np.sqrt(
+            spread[widest] / sizes[widest]
+        )
+        centroids = np.sort(centroids)
+    return centroids
+
+
+def _lloyd(ordered: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lloyd's iterations, where a cluster is a range and its mean the difference of prefix sums.
+
+    Returns:
+      Centroids, and for each cluster its size and its sum of squared distances.
+    """
     sums = np.concatenate([[0.0], np.cumsum(ordered)])
+    squares = np.concatenate([[0.0], np.cumsum(ordered**2)])
     for _ in range(_LLOYD_ITERATIONS):
         inner = np.searchsorted(ordered, (centroids[1:] + centroids[:-1]) / 2)
         edges = np.concatenate([[0], inner, [ordered.size]])
@@ -159,7 +178,8 @@ def _kmeans(ordered: np.ndarray, centroids: np.ndarray) -> np.ndarray:
         if np.array_equal(moved, centroids):
             break
         centroids = moved
-    return centroids
+    spread = np.diff(squares[edges]) - sizes * means**2
+    return centroids.copy(), sizes, np.maximum(spread, 0.0)
 
 
 def _nearest(centroids: np.ndarray, values: np.ndarray) -> np.ndarray:
