@@ -107,7 +107,8 @@ class Predictions:
           ValueError: it is damaged, or not of this kind.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # A stream of our own: np.load leaves its own open where the file is damaged.
+            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 return cls(
                     outputs=stored["outputs"],
                     labels=stored["labels"],

@@ -1,0 +1,90 @@
+"""A small classifier, trained in a second, and its exported files, for several test files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tfcompress.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Quadrants:
+    """Grey images of 12x12 in which one quadrant is bright; the class is which one."""
+
+    model: Any
+    images: np.ndarray
+    labels: np.ndarray
+    preprocessing: Preprocessing
+    classes: tuple[str, ...] = ("top-left", "top-right", "bottom-left", "bottom-right")
+
+    @property
+    def inputs(self) -> np.ndarray:
+        return self.preprocessing.apply(self.images)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return {"preprocessing": self.preprocessing, "labels": self.classes}
+
+    @property
+    def dataset(self) -> Any:
+        split = SimpleNamespace(
+            images=self.images[:70],
+            labels=self.labels[:70],
+            ids=np.arange(70, dtype=np.int64) + 500,
+        )
+        split_type = type("FixedSplit", (SimpleNamespace,), {"__len__": lambda s: len(s.labels)})
+        return SimpleNamespace(test=split_type(**vars(split)), classes=self.classes)
+
+
+@pytest.fixture(scope="session")
+def quadrants() -> Quadrants:
+    from tfcompress._keras import keras
+
+    keras.utils.set_random_seed(0)
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 4, 256)
+    pixels = generator.normal(60, 30, (256, 12, 12, 1))
+    for image, label in zip(pixels, labels, strict=True):
+        top, left = 6 * (label // 2), 6 * (label % 2)
+        image[top : top + 6, left : left + 6] += 90
+    images = np.clip(pixels, 0, 255).astype(np.uint8)
+    layers = keras.layers
+    inputs = keras.Input([12, 12, 1])
+    x = layers.Conv2D(8, 3, use_bias=False, name="conv")(inputs)
+    x = layers.BatchNormalization(momentum=0.8)(x)
+    x = layers.ReLU()(x)
+    x = layers.DepthwiseConv2D(3, name="depthwise")(x)
+    x = layers.MaxPool2D()(x)
+    x = layers.Flatten()(x)
+    model = keras.Model(inputs, layers.Dense(4, name="logits")(x))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(5e-3), loss)
+    data = Quadrants(
+        model, images, labels, Preprocessing(image_shape=(12, 12, 1), scale=(1 / 255,))
+    )
+    model.fit(data.inputs, labels, epochs=8, verbose=0)
+    return data
+
+
+@pytest.fixture(scope="session")
+def exported(quadrants: Quadrants) -> Callable[[str], Any]:
+    """The classifier's file in a format, made once."""
+    from tfcompress.export import convert
+
+    @cache
+    def make(format: str) -> Any:
+        return convert(
+            quadrants.model,
+            format,
+            calibration=quadrants.inputs[:64],
+            metadata=quadrants.metadata,
+        )
+
+    return make

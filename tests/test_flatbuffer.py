@@ -1,0 +1,124 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tfcompress.flatbuffer import WeightTensor, _unpack_sparse
+
+DENSE, COMPRESSED = 0, 1
+
+
+def level(size=0, segments=None, indices=None):
+    if segments is None:
+        return SimpleNamespace(format=DENSE, denseSize=size)
+    return SimpleNamespace(
+        format=COMPRESSED,
+        denseSize=0,
+        arraySegments=SimpleNamespace(values=np.array(segments)),
+        arrayIndices=SimpleNamespace(values=np.array(indices)),
+    )
+
+
+def test_compressed_rows_are_expanded():
+    sparsity = SimpleNamespace(
+        traversalOrder=[0, 1],
+        blockMap=None,
+        dimMetadata=[level(3), level(segments=[0, 2, 2, 3], indices=[0, 3, 1])],
+    )
+    dense = _unpack_sparse(np.array([1, 2, 3], np.int8), (3, 4), sparsity)
+    assert dense.tolist() == [[1, 0, 0, 2], [0, 0, 0, 0], [0, 3, 0, 0]]
+
+
+def test_columns_come_first_where_the_traversal_says_so():
+    sparsity = SimpleNamespace(
+        traversalOrder=[1, 0],
+        blockMap=None,
+        dimMetadata=[level(2), level(segments=[0, 1, 2], indices=[2, 0])],
+    )
+    dense = _unpack_sparse(np.array([5, 7], np.float32), (3, 2), sparsity)
+    assert dense.tolist() == [[0, 7], [0, 0], [5, 0]]
+
+
+def test_blocks_are_expanded():
+    sparsity = SimpleNamespace(
+        traversalOrder=[0, 1, 2, 3],
+        blockMap=[0, 1],
+        dimMetadata=[level(2), level(segments=[0, 1, 2], indices=[0, 1]), level(2), level(2)],
+    )
+    dense = _unpack_sparse(np.arange(1, 9, dtype=np.int8), (4, 4), sparsity)
+    assert dense.tolist() == [[1, 2, 0, 0], [3, 4, 0, 0], [0, 0, 5, 6], [0, 0, 7, 8]]
+
+
+def test_weight_counts_by_hand():
+    tensor = WeightTensor(
+        values=np.array([[3, 5, 3], [4, 4, 4]], np.int8),
+        scale=np.array([0.5, 2.0], np.float32),
+        zero_point=np.array([3, 0], np.int32),
+        axis=0,
+        used_by="FULLY_CONNECTED y",
+    )
+    assert tensor.dequantize().tolist() == [[0, 1, 0], [8, 8, 8]]
+    assert tensor.zeros() == 2
+    assert tensor.distinct_in_channel() == 2
+    assert tensor.distinct() == 3
+
+
+def test_channels_lie_along_the_axis():
+    values = np.array([[1.0, 2.0], [1.0, 3.0], [1.0, 4.0]], np.float32)
+    assert WeightTensor(values, None, None, 1, "").distinct_in_channel() == 3
+    assert WeightTensor(values, None, None, 0, "").distinct_in_channel() == 2
+
+
+def test_kernels_of_a_float_file_are_those_of_the_model(exported, quadrants):
+    weights = exported("float32").weights()
+    kinds = [tensor.used_by.split()[0] for tensor in weights.values()]
+    assert kinds == ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"]
+    depthwise, dense = list(weights.values())[1:]
+    kernel = quadrants.model.get_layer("logits").get_weights()[0]
+    np.testing.assert_allclose(dense.values, kernel.T, atol=1e-7)
+    assert depthwise.values.shape == (1, 3, 3, 8)
+    assert depthwise.axis == 3
+
+
+@pytest.mark.parametrize("format", ["float16", "dynamic", "int8", "int16x8"])
+def test_kernels_of_every_format_stand_for_the_same_values(exported, format):
+    plains, others = exported("float32").weights(), exported(format).weights()
+    for plain, other in zip(plains.values(), others.values(), strict=True):
+        step = 2.0**-10 * np.abs(plain.values).max() if other.scale is None else other.scale.max()
+        np.testing.assert_allclose(other.dequantize(), plain.values, atol=float(step) * 0.51)
+
+
+def test_float16_kernels_are_given_as_stored(exported):
+    assert {t.values.dtype for t in exported("float16").weights().values()} == {np.dtype("float16")}
+
+
+def test_zeros_and_distinct_values_are_counted_in_the_file(quadrants):
+    from tfcompress._keras import keras
+    from tfcompress.export import convert
+
+    model = keras.models.clone_model(quadrants.model)
+    model.set_weights(quadrants.model.get_weights())
+    kernel, bias = model.get_layer("logits").get_weights()
+    levels = np.array([0.0, 0.25, -0.5], np.float32)
+    clustered = levels[np.arange(kernel.size) % 3].reshape(kernel.shape)
+    model.get_layer("logits").set_weights([clustered, bias])
+    for format in ("float32", "int8"):
+        artifact = convert(model, format, calibration=quadrants.inputs[:32])
+        name, dense = list(artifact.weights().items())[-1]
+        assert dense.zeros() == np.sum(clustered == 0)
+        assert artifact.distinct_weights()[name].in_channel == 3
+        others = sum(tensor.values.size for tensor in artifact.weights().values())
+        assert artifact.sparsity() >= np.sum(clustered == 0) / others
+
+
+@pytest.mark.parametrize(
+    ("format", "integer"), [("float32", 0), ("float16", 0), ("int8", 5), ("int16x8", 5)]
+)
+def test_integer_operators_are_counted(exported, format, integer):
+    assert exported(format).integer_operators == integer
+
+
+def test_unpacking_is_listed_as_an_operator_that_is_not_integer(exported):
+    found = {(operator.name, operator.integer) for operator in exported("float16").operators}
+    assert ("DEQUANTIZE", False) in found
+    assert ("CONV_2D", False) in found
