@@ -74,10 +74,7 @@ def _computed(
     *,
     batch_size: int,
 ) -> np.ndarray:
-    if len(split) == 0:
-        raise ValueError("The split to encode holds no image.")
-    encodings: np.ndarray | None = None
-    start = 0
+    parts = []
     for images, _ in ordered_batches(
         split, preprocessing, batch_size=batch_size
     ).as_numpy_iterator():
@@ -87,11 +84,10 @@ def _computed(
                 f"encode must return one row for each image. Received: {len(rows)} for "
                 f"{len(images)}."
             )
-        if encodings is None:
-            encodings = np.empty((len(split), *rows.shape[1:]), np.float32)
-        encodings[start : start + len(rows)] = rows
-        start += len(rows)
-    return encodings
+        parts.append(rows)
+    if not parts:
+        raise ValueError("The split to encode holds no image.")
+    return np.concatenate(parts)
 
 
 def _read(path: Path, *, rows: int) -> np.ndarray | None:

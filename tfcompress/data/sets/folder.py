@@ -96,7 +96,7 @@ def decoded(path: Path) -> np.ndarray:
             f"{path} is no image file. Expected {', '.join(SUFFIXES)} files in a class folder."
         )
     try:
-        image = tf.io.decode_image(path.read_bytes(), expand_animations=False).numpy()
+        image: np.ndarray = tf.io.decode_image(path.read_bytes(), expand_animations=False).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(
             f"The image {path} ({path.stat().st_size} bytes) is broken: {error.message[:200]}. "

@@ -59,7 +59,8 @@ def first_available(request: Request, *, source: str = "auto") -> Published:
     for name in tried:
         module = importlib.import_module(f"{__name__}.{name}")
         try:
-            return module.obtain(request)
+            published: Published = module.obtain(request)
+            return published
         except SourceUnavailableError as error:
             reasons.append(f"  {name}: {error}")
     raise SourceUnavailableError(

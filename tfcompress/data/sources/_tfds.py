@@ -24,9 +24,7 @@ def builder(request: Request) -> Any:
     Raises:
       ValueError: TFDS knows no such data set or configuration, or it is no image classification.
     """
-    tf.constant(
-        0
-    )  # Loads TensorFlow through the package's door, with its settings, before TFDS does.
+    tf.get_logger()  # Loads TensorFlow through the package's door before TFDS loads it.
     import tensorflow_datasets as tfds
 
     try:
@@ -43,6 +41,12 @@ def builder(request: Request) -> Any:
         raise ValueError(
             f"TFDS data set {request.name!r} is no image classification: expected supervised keys "
             f"(image, label). Received: {keys} of {list(features)}."
+        )
+    image = features[keys[0]]
+    if image.np_dtype != np.uint8 or image.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"Images of the TFDS data set {request.name!r} must be uint8 with 1 or 3 channels. "
+            f"Received: {np.dtype(image.np_dtype).name} {image.shape}."
         )
     return made
 

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,7 @@ def _run(command: list[str], *, cwd: Path | None = None, advice: str = "") -> No
         ) from error
 
 
-def _only(found: Any, *, what: str) -> Path:
+def _only(found: Iterable[Path], *, what: str) -> Path:
     paths = list(found)
     if len(paths) != 1:
         raise SourceUnavailableError(f"{what}: expected one file, received {len(paths)}.")

@@ -51,13 +51,15 @@ def write(path: Path, published: Published) -> str:
       path: the file, `.npz`.
       published: what to store; its classes live in the module.
     """
-    arrays = {}
-    for part, split in (("train", published.train), ("test", published.test)):
-        arrays |= {
-            f"{part}_images": split.images,
-            f"{part}_labels": split.labels,
-            f"{part}_ids": split.ids,
-        }
+    train, test = published.train, published.test
     with durable.whole_file(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
+        np.savez_compressed(
+            temporary,
+            train_images=train.images,
+            train_labels=train.labels,
+            train_ids=train.ids,
+            test_images=test.images,
+            test_labels=test.labels,
+            test_ids=test.ids,
+        )
     return durable.sha256_of_file(path)
