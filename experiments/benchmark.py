@@ -90,9 +90,7 @@ def _measure(files: Sequence[str], configs: Sequence[LatencyConfig]) -> list[Row
         models = {file: file for file in files if file.endswith(suffixes[config.runtime])}
         title = f"{config.runtime}, threads {config.threads}, batch {config.batch}"
         with reporter.bar(title) as step:
-            samples = benchmark.measure_latency(
-                models, config, progress=lambda done, total, name, step=step: step(done, total)
-            )
+            samples = benchmark.measure_latency(models, config, progress=step)
         rows += [(file, config, samples[file]) for file in models]
     return rows
 

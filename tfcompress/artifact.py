@@ -343,7 +343,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
       [[0.5, 0.5]]
     """
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+    probabilities: np.ndarray = shifted / shifted.sum(axis=-1, keepdims=True)
+    return probabilities
 
 
 def read_image(path: ImagePath) -> np.ndarray:

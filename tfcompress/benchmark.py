@@ -114,8 +114,8 @@ class MeasurementError(RuntimeError):
 
 # Runs one request in a process of its own: takes the request and a time limit in seconds.
 Runner = Callable[[Mapping[str, Any], float], Mapping[str, Any]]
-# Called after each process with the count done, of all, and the model's name.
-Progress = Callable[[int, int, str], None]
+# Called after each process with the count done and of all.
+Progress = Callable[[int, int], None]
 
 
 def time_calls(
@@ -194,7 +194,7 @@ def measure_latency(
                 f"threads and batch {config.batch} failed: {error}"
             ) from error
         if progress is not None:
-            progress(done, len(turns), name)
+            progress(done, len(turns))
     return {name: _samples(config, answers) for name, answers in replies.items()}
 
 
@@ -240,7 +240,8 @@ def run_in_process(request: Mapping[str, Any], timeout_seconds: float) -> Mappin
     if finished.returncode != 0 or not lines:
         last = "\n  ".join(finished.stderr.strip().splitlines()[-5:])
         raise MeasurementError(f"its process ended with {finished.returncode}:\n  {last}")
-    return json.loads(lines[-1])
+    reply: dict[str, Any] = json.loads(lines[-1])
+    return reply
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,7 +72,8 @@ class Predictions:
     @property
     def correct(self) -> np.ndarray:
         """Bool [examples]: whether the most likely class is the true one."""
-        return self.outputs.argmax(axis=1) == self.labels
+        correct: np.ndarray = self.outputs.argmax(axis=1) == self.labels
+        return correct
 
     @property
     def accuracy(self) -> float:

@@ -89,7 +89,8 @@ class WeightTensor:
         shape = [1] * self.values.ndim
         shape[self.axis] = -1
         shifted = self.values.astype(np.int32) - self.zero_point.reshape(shape)
-        return shifted.astype(np.float32) * self.scale.reshape(shape)
+        real: np.ndarray = shifted.astype(np.float32) * self.scale.reshape(shape)
+        return real
 
     def zeros(self) -> int:
         """How many of the real values are exactly zero."""

@@ -108,7 +108,8 @@ class Session:
             )
         self._interpreter.set_tensor(self._input_index, inputs)
         self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output_index)
+        output: np.ndarray = self._interpreter.get_tensor(self._output_index)
+        return output
 
 
 def check_counts(**counts: int) -> None:
@@ -122,6 +123,7 @@ def _interpreter(source: str | os.PathLike[str] | bytes, threads: int) -> tuple[
     # Here, not above: a program's --help must not wait for it.
     from ai_edge_litert.interpreter import Interpreter
 
+    model: dict[str, str | bytes]
     if isinstance(source, bytes):
         name, model = "The TFLite model", {"model_content": source}
     else:
