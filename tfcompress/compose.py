@@ -7,13 +7,14 @@ before any work begins.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from tfcompress import export, registry
-from tfcompress.recipe import Recipe, RecipeError, Stage
+from tfcompress.recipe import Recipe, RecipeError, Stage, Value, text_of
 
 ORDER = ("distill", "prune", "cluster", "qat")
 """Techniques in the only order in which each keeps what the ones before it made.
@@ -92,7 +93,8 @@ def _planned(recipe: Recipe, term: Stage) -> PlannedStage:
     kind = registry.load("techniques", term.technique).CONFIG
     options = dict(term.options)
     training = {name: options.pop(name, None) for name in ("epochs", "learning_rate")}
-    fields = [field.name for field in dataclasses.fields(kind) if field.name != "teacher"]
+    types = {f.name: str(f.type) for f in dataclasses.fields(kind) if f.name != "teacher"}
+    fields = list(types)
     if len(term.positional) > len(fields):
         raise RecipeError(
             f"Recipe {recipe}: {term.technique} takes {len(fields)} arguments "
@@ -109,22 +111,41 @@ def _planned(recipe: Recipe, term: Stage) -> PlannedStage:
             )
         arguments[name] = value
     _check_training(recipe, term.technique, training)
+    for name, value in arguments.items():
+        arguments[name] = _typed(recipe, f"{term.technique} {name}", value, types[name])
     try:
         return PlannedStage(term.technique, kind(**arguments), **training)
     except (ValueError, TypeError) as error:
         raise RecipeError(f"Recipe {recipe}: {error}") from error
 
 
+def _typed(recipe: Recipe, what: str, value: Value, annotation: str) -> Value:
+    """The value in the type of its field; a name that reads like a number becomes text again."""
+    wanted = annotation.removesuffix(" | None")
+    if wanted == "str":
+        return text_of(value)
+    number = not isinstance(value, bool) and isinstance(value, int | float)
+    fits, expected = {
+        "int": (number and isinstance(value, int), "a whole number"),
+        "float": (number, "a number"),
+        "bool": (isinstance(value, bool), "true or false"),
+    }.get(wanted, (True, ""))
+    if not fits:
+        raise RecipeError(
+            f"Recipe {recipe}: {what} must be {expected}. Received: {text_of(value)}."
+        )
+    return value
+
+
 def _check_training(recipe: Recipe, technique: str, training: dict[str, Any]) -> None:
     epochs, rate = training["epochs"], training["learning_rate"]
-    if epochs is not None and not (isinstance(epochs, int) and epochs >= 1):
+    if epochs is not None and _typed(recipe, f"{technique} epochs", epochs, "int") < 1:
         raise RecipeError(
             f"Recipe {recipe}: {technique} epochs must be at least 1. Received: {epochs}."
         )
-    if rate is not None and not (isinstance(rate, int | float) and rate > 0):
-        raise RecipeError(
-            f"Recipe {recipe}: {technique} learning_rate must be above 0. Received: {rate}."
-        )
+    name = f"{technique} learning_rate"
+    if rate is not None and not 0 < _typed(recipe, name, rate, "float") < math.inf:
+        raise RecipeError(f"Recipe {recipe}: {name} must be above 0 and finite. Received: {rate}.")
 
 
 def _check_order(recipe: Recipe, techniques: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 Value = bool | int | float | str
 
 _TERM = re.compile(r"\s*(?P<name>[A-Za-z_]\w*)\s*(?:\((?P<arguments>[^()]*)\))?\s*")
-_WORD = re.compile(r"[\w.:/\\~@*-]+")
+_WORD = re.compile(r"[\w.:/\\~@*+-]+")
 
 
 class RecipeError(ValueError):
@@ -35,8 +35,8 @@ class Stage:
     options: tuple[tuple[str, Value], ...] = ()
 
     def __str__(self) -> str:
-        arguments = [_text(value) for value in self.positional]
-        arguments += [f"{name}={_text(value)}" for name, value in self.options]
+        arguments = [text_of(value) for value in self.positional]
+        arguments += [f"{name}={text_of(value)}" for name, value in self.options]
         return self.technique + (f"({', '.join(arguments)})" if arguments else "")
 
 
@@ -110,7 +110,13 @@ def _value(word: str) -> Value:
     return word
 
 
-def _text(value: Value) -> str:
+def text_of(value: Value) -> str:
+    """A value as a recipe writes it.
+
+    Example:
+      >>> text_of(True)
+      'true'
+    """
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

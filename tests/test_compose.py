@@ -1,0 +1,118 @@
+"""Which recipes make a plan, and what the others are told."""
+
+import dataclasses
+
+import pytest
+
+from tfcompress import compose
+from tfcompress.compose import plan
+from tfcompress.recipe import RecipeError, parse
+from tfcompress.techniques.cluster import ClusteringConfig
+from tfcompress.techniques.prune import PruningConfig
+
+
+def planned(text):
+    return plan(parse(text))
+
+
+def test_a_plan_holds_configs_and_formats():
+    found = planned("prune(0.8, epochs=4, learning_rate=0.01)+cluster(16)+float16+int8")
+    first, second = found.stages
+    assert first.config == PruningConfig(0.8)
+    assert (first.epochs, first.learning_rate) == (4, 0.01)
+    assert second.config == ClusteringConfig(16)
+    assert (second.epochs, second.learning_rate) == (None, None)
+    assert found.formats == ("float16", "int8")
+    assert first.module.CONFIG is PruningConfig
+
+
+def test_the_empty_recipe_is_the_empty_plan():
+    assert planned("none") == compose.Plan(())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "prune",
+        "distill+prune+cluster+qat",
+        "prune+qat+int8",
+        "cluster+float16",
+        "int8",
+        "distill+qat",
+    ],
+)
+def test_recipes_in_order_are_taken(text):
+    names = [stage.technique for stage in planned(text).stages]
+    assert [*names, *planned(text).formats] == text.split("+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    recipe: str
+    says: tuple[str, ...]
+
+
+REFUSED = (
+    Refused("shrink", ("unknown technique 'shrink'", "cluster, distill, prune, qat", "float32")),
+    Refused("int8+prune", ("unknown technique 'int8'", "may end with an export format")),
+    Refused("prune(0.8)+int8(3)", ("int8 takes no arguments",)),
+    Refused("prune(80)", ("must be in [0, 1)", "Received: 80", "For 80% sparsity pass 0.8")),
+    Refused("prune(80.0)", ("For 80.0% sparsity pass 0.8",)),
+    Refused("prune(1.0)", ("must be in [0, 1)",)),
+    Refused("prune(-0.1)", ("must be in [0, 1)",)),
+    Refused("prune(nan)", ("must be in [0, 1)",)),
+    Refused("prune(much)", ("target_sparsity", "a number", "much")),
+    Refused("prune(true)", ("target_sparsity", "a number", "true")),
+    Refused("prune(0.5, end=late)", ("end", "a number", "late")),
+    Refused("prune(0.5, updates=2.5)", ("updates", "a whole number", "2.5")),
+    Refused("prune(0.5, updates=0)", ("updates must be at least 1",)),
+    Refused("prune(0.5, begin=0.5, end=0.5)", ("0 <= begin < end <= 1",)),
+    Refused("prune(0.5, initial_sparsity=0.6)", ("initial_sparsity must be in",)),
+    Refused("prune(0.5, schedule=linear)", ("linear", "constant, polynomial")),
+    Refused("prune(0.8, pattern=2:4)", ("'2:4' keeps 2 of 4", "0.5", "Received", "0.8")),
+    Refused("prune(pattern=4:4)", ("4:4",)),
+    Refused("prune(pattern=0:4)", ("0:4",)),
+    Refused("prune(pattern=2:0)", ("2:0",)),
+    Refused("prune(pattern=0x1)", ("0x1",)),
+    Refused("prune(pattern=stripes)", ("'N:M' such as '2:4'", "stripes")),
+    Refused("prune(0.5, mask=3)", ("no argument 'mask'", "target_sparsity", "learning_rate")),
+    Refused("prune(0.5, target_sparsity=0.6)", ("received 'target_sparsity' twice",)),
+    Refused("qat(0.9, 0.1, a, b)", ("qat takes 3 arguments", "Received: 4")),
+    Refused("cluster(0)", ("[2, 256]", "Received: 0")),
+    Refused("cluster(1)", ("[2, 256]",)),
+    Refused("cluster(257)", ("[2, 256]",)),
+    Refused("cluster(16.5)", ("clusters", "a whole number", "16.5")),
+    Refused("cluster(8, initialization=best)", ("best", "density, kmeans++, linear")),
+    Refused("qat(range_decay=1)", ("range_decay must be in [0, 1)",)),
+    Refused("distill(temperature=0)", ("temperature must be above 0",)),
+    Refused("distill(alpha=2)", ("alpha must be in [0, 1]",)),
+    Refused("distill(alpha=0)", ("nothing from the teacher",)),
+    Refused("distill(features=-1)", ("at least 0",)),
+    Refused("distill(teacher=me)", ("no argument 'teacher'",)),
+    Refused("prune(epochs=0)", ("epochs must be at least 1", "Received: 0")),
+    Refused("prune(epochs=1.5)", ("epochs must be a whole number", "1.5")),
+    Refused("prune(epochs=true)", ("epochs must be", "true")),
+    Refused("prune(learning_rate=0)", ("learning_rate must be above 0",)),
+    Refused("prune(learning_rate=inf)", ("learning_rate must be", "inf")),
+    Refused("prune(learning_rate=fast)", ("learning_rate must be", "fast")),
+    Refused("prune(0.5)+prune(0.8)", ("each technique may stand once",)),
+    Refused("qat+prune", ("out of order", "write prune+qat", "distill, prune, cluster, qat")),
+    Refused("prune+distill", ("out of order", "write distill+prune")),
+    Refused("prune+qat+float16", ("after qat only int8", "float16")),
+    Refused("qat+float32+int8", ("after qat only int8",)),
+)
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=[case.recipe for case in REFUSED])
+def test_what_makes_no_sense_is_refused_with_the_reason(case):
+    with pytest.raises(RecipeError) as error:
+        planned(case.recipe)
+    message = str(error.value)
+    assert message.startswith(f"Recipe {case.recipe}")
+    for part in case.says:
+        assert part in message
+
+
+def test_a_skip_that_reads_like_a_number_is_a_layer_name():
+    (stage,) = planned("qat(skip=3)").stages
+    assert stage.config.skip == "3"
