@@ -62,9 +62,7 @@ def test_full_disk_while_preparing_leaves_no_data_set(tiny_builder, tmp_path, mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tiny_builder, "_generate_examples", fail)
-    with pytest.raises(
-        SourceUnavailableError, match=r"cannot be written .*No space left on device"
-    ):
+    with pytest.raises(SourceUnavailableError, match=r"could not prepare it at .*No space left"):
         registry.obtain(Request("tiny_pictures", str(tmp_path), mirror=mirror))
     with pytest.raises(SourceUnavailableError, match=r"nothing is prepared"):
         prepared.obtain(Request("tiny_pictures", str(tmp_path)))

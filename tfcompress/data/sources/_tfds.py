@@ -12,7 +12,7 @@ import numpy as np
 
 from tfcompress._keras import tf
 from tfcompress.data.dataset import Published, Split
-from tfcompress.data.sources import Request
+from tfcompress.data.sources import Request, SourceUnavailableError
 from tfcompress.registry import UnknownNameError
 
 _READ_BATCH = 1000
@@ -69,7 +69,8 @@ def prepare(made: Any, *, download_dir: str | None = None) -> None:
       download_dir: where TFDS looks for, and keeps, original files; None for its default.
 
     Raises:
-      OSError: the directory cannot be written, or the disk is full.
+      SourceUnavailableError: a download or its checksum fails, a file has to be fetched by hand,
+        the directory cannot be written, or the disk is full; the message holds TFDS's own.
     """
     import tensorflow_datasets as tfds
 
@@ -77,9 +78,12 @@ def prepare(made: Any, *, download_dir: str | None = None) -> None:
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
         made.download_and_prepare(download_dir=download_dir, download_config=config)
-    except (OSError, tf.errors.OpError) as error:
+    # TFDS wraps what goes wrong within a builder in whatever it likes.
+    except Exception as error:
         if not made.is_prepared():
-            raise OSError(f"{made.data_path} cannot be written: {error}") from error
+            raise SourceUnavailableError(
+                f"TFDS could not prepare it at {made.data_path} ({type(error).__name__}: {error})."
+            ) from error
 
 
 def read(made: Any, request: Request, *, source: str) -> Published:

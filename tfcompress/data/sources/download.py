@@ -26,13 +26,7 @@ def obtain(request: Request) -> Published:
         reason = unreachable(url, seconds=PROBE_SECONDS)
         if reason:
             raise SourceUnavailableError(f"{url} does not answer ({reason}).")
-    try:
-        _tfds.prepare(made)
-    # TFDS, its promises and the many builders raise whatever they like.
-    except Exception as error:
-        raise SourceUnavailableError(
-            f"TFDS could not download and prepare it ({type(error).__name__}: {error})."
-        ) from error
+    _tfds.prepare(made)
     return _tfds.read(made, request, source="download")
 
 
