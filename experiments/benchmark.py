@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby, product
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -88,11 +88,18 @@ def _measure(files: Sequence[str], configs: Sequence[LatencyConfig]) -> list[Row
     reporter = Reporter(Console())
     for config in configs:
         models = {file: file for file in files if file.endswith(suffixes[config.runtime])}
-        title = f"{config.runtime}, threads {config.threads}, batch {config.batch}"
-        with reporter.bar(title) as step:
-            samples = benchmark.measure_latency(models, config, progress=step)
+        with reporter.bar(_title(config)) as step:
+            samples = benchmark.measure_latency(models, config, progress=_without_name(step))
         rows += [(file, config, samples[file]) for file in models]
     return rows
+
+
+def _title(config: LatencyConfig) -> str:
+    return f"{config.runtime}, threads {config.threads}, batch {config.batch}"
+
+
+def _without_name(step: Callable[[int, int], None]) -> Callable[[int, int, str], None]:
+    return lambda done, total, _: step(done, total)
 
 
 def _print(rows: Sequence[Row]) -> None:
@@ -103,8 +110,7 @@ def _print(rows: Sequence[Row]) -> None:
     from tfcompress import benchmark
 
     for config, group in groupby(rows, key=lambda row: row[1]):
-        title = f"{config.runtime}, threads {config.threads}, batch {config.batch}"
-        table = Table(title=title, title_justify="left")
+        table = Table(title=_title(config), title_justify="left")
         table.add_column("model", overflow="fold")
         for column in ("p50 ms", "p90 ms", "first call ms", "load ms", "peak MiB"):
             table.add_column(column, justify="right", no_wrap=True)

@@ -82,7 +82,7 @@ def test_models_take_turns_in_every_round(files):
     base, small = map(str, files.values())
     assert [path for path, *_ in asked] == [base, small, base, small]
     assert {what[1:] for what in asked} == {(2, 7)}
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert seen == [(1, 4, "base"), (2, 4, "small"), (3, 4, "base"), (4, 4, "small")]
     assert samples["base"].rounds_ns == ((1,), (3,))
     assert samples["small"].peak_memory_bytes == 400
 

@@ -114,8 +114,8 @@ class MeasurementError(RuntimeError):
 
 # Runs one request in a process of its own: takes the request and a time limit in seconds.
 Runner = Callable[[Mapping[str, Any], float], Mapping[str, Any]]
-# Called after each process with the count done and of all.
-Progress = Callable[[int, int], None]
+# Called after each process with the count done, of all, and the model's name.
+Progress = Callable[[int, int, str], None]
 
 
 def time_calls(
@@ -194,7 +194,7 @@ def measure_latency(
                 f"threads and batch {config.batch} failed: {error}"
             ) from error
         if progress is not None:
-            progress(done, len(turns))
+            progress(done, len(turns), name)
     return {name: _samples(config, answers) for name, answers in replies.items()}
 
 
