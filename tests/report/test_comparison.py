@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tfcompress.report import comparison
+from tfcompress.results import ArtifactResult, Interval, Latency
+
+
+def _edit(made, name, **changes):
+    return dataclasses.replace(
+        made,
+        artifacts=tuple(
+            dataclasses.replace(a, **changes) if a.name == name else a for a in made.artifacts
+        ),
+    )
+
+
+def test_the_reference_is_the_baselines_float32_file(example, only):
+    assert comparison.reference(example).name == "baseline-float32"
+    assert comparison.reference(only(example, "prune+qat-float32", "baseline-int8")) is None
+
+
+def test_verdict_names_the_smallest_file_within_noise(example):
+    answer = comparison.verdict(example)
+    assert answer.chosen.name == "prune+qat-int8"
+    assert answer.headline == "prune+qat-int8 is the smallest file within noise of the baseline."
+    # 290,120 / 41,380 = 7.01; 318,144 / 98,512 = 3.23; 0.212 / 0.119 = 1.78; (10 - 14) / 2000
+    assert answer.remarks[0].startswith(
+        "7.0 times smaller than baseline-float32 gzipped (3.2 times smaller as stored), "
+        "1.8 times faster (median, litert_cpu, 1 thread, batch 1), "
+        "accuracy difference \u22120.20 points (95% interval \u2212"
+    )
+    assert "no difference shown at this sample size (2,000 images)" in answer.remarks[0]
+    assert [card.value for card in answer.cards] == [
+        "7.0\u00d7",
+        "3.2\u00d7",
+        "1.8\u00d7",
+        "\u22120.20",
+    ]
+
+
+def test_verdict_remarks_on_a_smaller_file_that_loses(example):
+    made = _edit(example, "baseline-int8", gzip_size_bytes=20_480)
+    answer = comparison.verdict(made)
+    assert answer.chosen.name == "prune+qat-int8"
+    assert answer.remarks[1].startswith(
+        "The smallest file of all, baseline-int8 (20.0 KiB gzipped), differs by \u22120.50 points"
+    )
+
+
+def test_verdict_where_every_file_loses(example, only):
+    answer = comparison.verdict(only(example, "baseline-float32", "baseline-int8"))
+    assert answer.headline == (
+        "No compressed file is within noise of the baseline; baseline-int8 loses least."
+    )
+    assert "worse by 0.50 points" in answer.remarks[0]
+
+
+def test_verdict_says_better_where_the_interval_lies_above_zero(example):
+    made = _edit(
+        example, "prune+qat-int8", difference=0.01, difference_interval=Interval(0.002, 0.018)
+    )
+    assert "better than the baseline" in comparison.verdict(made).remarks[0]
+
+
+def test_verdict_goes_by_stored_bytes_where_a_gzipped_size_is_missing(example):
+    made = _edit(example, "prune+qat-float32", gzip_size_bytes=None)
+    made = _edit(made, "prune+qat-int8", size_bytes=400_000)
+    assert comparison.verdict(made).chosen.name == "prune+qat-float32"
+
+
+def test_verdict_with_nothing_to_say(example, only):
+    assert "no compressed file" in comparison.verdict(only(example, "baseline-float32")).headline
+    bare = dataclasses.replace(example, artifacts=(ArtifactResult("x", format="int8"),))
+    answer = comparison.verdict(bare)
+    assert "no verdict" in answer.headline
+    assert (answer.chosen, answer.cards) == (None, ())
+
+
+def test_verdict_makes_up_no_speed_or_size(example, only):
+    made = only(example, "prune+qat-int8")
+    sentence = comparison.verdict(made).remarks[0]
+    assert "smaller" not in sentence
+    assert "faster" not in sentence
+    assert sentence.startswith("Accuracy difference")
+
+
+def test_a_slower_and_larger_file_is_called_so(example):
+    slow = (Latency(0.424, 0.5, "litert_cpu", 1, 1, 50),)
+    made = _edit(example, "prune+qat-int8", latency_ms=slow, size_bytes=636_288)
+    answer = comparison.verdict(made)
+    assert "2.0 times slower" in answer.remarks[0]
+    assert "2.0 times larger as stored" in answer.remarks[0]
+    assert [c.label for c in answer.cards][1:3] == ["larger, stored", "slower, median"]
+
+
+def test_only_equal_settings_are_compared(example):
+    two_threads = (Latency(0.01, 0.02, "litert_cpu", 2, 1, 50),)
+    made = _edit(example, "prune+qat-int8", latency_ms=two_threads)
+    chosen = comparison.verdict(made).chosen
+    assert comparison.common_setting(made) == comparison.Setting("litert_cpu", 1, 1)
+    assert comparison.speedup(chosen, made) is None
+    assert "faster" not in comparison.verdict(made).remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"), [(4, 2, 2.0), (None, 2, None), (2, None, None), (2, 0, None)]
+)
+def test_ratio(before, after, expected):
+    assert comparison.ratio(before, after) == expected

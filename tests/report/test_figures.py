@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+import xml.etree.ElementTree as ElementTree
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from tfcompress.report import class_changes, drawing, figures, run, trade_off, training_curves
+from tfcompress.results import ArtifactResult, DataResult, Results, StageResult
+
+SVG = "{http://www.w3.org/2000/svg}"
+NAMES = ["accuracy-size", "accuracy-latency", "layer-sparsity", "training-curves", "class-change"]
+
+
+@pytest.fixture(scope="module")
+def drawn(kept_run):
+    return figures.draw_all(run.load(kept_run))
+
+
+def _texts(svg):
+    return {e.text.strip() for e in ElementTree.fromstring(svg).iter(f"{SVG}text") if e.text}
+
+
+def test_every_figure_is_drawn_at_both_widths(drawn):
+    assert [each.name for each in drawn] == NAMES
+    for each in drawn:
+        for svg, width in ((each.wide, figures.WIDE), (each.narrow, figures.NARROW)):
+            root = ElementTree.fromstring(svg)
+            assert root.get("viewBox").split()[2] == str(width)
+            assert root.find(f"{SVG}title").text == each.title
+            assert root.find(f"{SVG}desc").text == each.description
+            assert root.get("role") == "img"
+
+
+def test_text_stays_text_and_points_are_named(drawn):
+    shown = _texts(drawn[0].wide)
+    assert {"prune+qat-int8", "baseline-float32", "Size of the gzipped file, KiB"} <= shown
+
+
+def test_ids_are_unique_over_the_page(drawn):
+    ids = [
+        i
+        for each in drawn
+        for svg in (each.wide, each.narrow)
+        for i in re.findall(r'\bid="([^"]+)"', svg)
+    ]
+    assert len(ids) == len(set(ids))
+    page = "".join(each.wide + each.narrow for each in drawn)
+    for target in re.findall(r'(?:url\(#|href="#)([^)"]+)', page):
+        assert target in ids
+
+
+def test_the_pages_colours_replace_every_light_one(drawn):
+    for each in drawn:
+        page = drawing.for_page(each.wide)
+        assert not re.search(r"#[0-9a-f]{6}\b", re.sub(r'(url\(|href=")#[^)"]+', "", page))
+
+
+def test_no_external_resource(drawn):
+    for each in drawn:
+        urls = set(re.findall(r"https?://[^\"' )]+", each.wide))
+        assert urls <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+
+
+def test_drawing_leaves_matplotlib_as_it_was(make_run):
+    before = dict(mpl.rcParams)
+    figures.draw_all(run.load(make_run()))
+    assert dict(mpl.rcParams) == before
+
+
+def test_the_same_run_gives_the_same_bytes(make_run):
+    loaded = run.load(make_run())
+    assert figures.draw_all(loaded) == figures.draw_all(loaded)
+
+
+def test_a_run_with_nothing_measured_has_no_figures(tmp_path):
+    bare = Results({}, {}, DataResult("x", "s", ("a",), {}), ArtifactResult("b"), ())
+    assert figures.draw_all(run.Run(tmp_path, bare, None, {})) == ()
+
+
+def test_crowded_points_get_numbers_and_a_key(example):
+    entries = tuple(dataclasses.replace(example.artifacts[1], name=f"file-{i}") for i in range(15))
+    points = trade_off.size_points(dataclasses.replace(example, artifacts=entries))
+    with drawing.theme():
+        figure = trade_off.draw(points, example.baseline, x_title="x", width=528)
+        shown = _texts(drawing.to_svg(figure, name="n", title="t", description="d"))
+    assert {str(i + 1) for i in range(15)} <= shown
+    assert {f"file-{i}" for i in range(15)} <= shown
+
+
+def test_a_collapsed_file_does_not_press_the_others_together(example):
+    collapsed = dataclasses.replace(example.artifacts[1], accuracy=0.1, accuracy_interval=None)
+    made = dataclasses.replace(example, artifacts=(*example.artifacts, collapsed))
+    low, high = trade_off._accuracy_range(trade_off.size_points(made), made.baseline)
+    assert high - low < 10
+    with drawing.theme():
+        figure = trade_off.draw(trade_off.size_points(made), made.baseline, x_title="x", width=528)
+        svg = drawing.to_svg(figure, name="n", title="t", description="d")
+    assert "(10.0%)" in svg
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_equal_points_have_an_axis(example, count):
+    points = trade_off.size_points(example)[:1] * count
+    bare = ArtifactResult("baseline")
+    with drawing.theme():
+        figure = trade_off.draw(points, bare, x_title="x", width=340)
+        drawing.to_svg(figure, name="n", title="t", description="d")
+
+
+def test_odd_names_are_text_not_markup(make_run):
+    def edit(made):
+        data = dataclasses.replace(
+            made.data, classes=("$x$", "<b>", "日本", *made.data.classes[3:])
+        )
+        odd = dataclasses.replace(made.artifacts[1], name="a<b>&$\\frac{1}{2}$")
+        return dataclasses.replace(made, data=data, artifacts=(made.artifacts[0], odd))
+
+    for each in figures.draw_all(run.load(make_run(edit=edit))):
+        ElementTree.fromstring(each.wide)
+    assert {"$x$", "<b>", "日本"} <= _texts(each.wide)
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        ({"loss": 1.0, "accuracy": 0.5},),
+        ({"loss": 1.0}, {"loss": 0.9}),
+        ({"loss": 1.0, "val_loss": 1.1}, {"loss": 0.5, "val_loss": 1.2}),
+    ],
+    ids=["one epoch", "loss only", "no accuracy"],
+)
+def test_curves_of_scant_histories(history):
+    stages = [StageResult("00-baseline", "baseline", {}, history, best_epoch=0)]
+    assert training_curves.trained(tuple(stages)) == stages
+    with drawing.theme():
+        figure = training_curves.draw(stages, width=340)
+        drawing.to_svg(figure, name="n", title="t", description="d")
+
+
+def test_class_changes_by_hand(make_run):
+    loaded = run.load(make_run())
+    changes = class_changes.table(loaded)
+    labels, base = loaded.labels, loaded.right["baseline"]
+    mine = loaded.right["baseline-int8"]
+    row = changes.files.index("baseline-int8")
+    expected = [(mine[labels == k].mean() - base[labels == k].mean()) for k in range(10)]
+    assert [c.change for c in changes.changes[row]] == pytest.approx(expected)
+    assert sum(expected) / 10 == pytest.approx(-10 / 2000)
+    assert changes.omitted == 0
+
+
+def test_only_the_classes_that_change_most_are_shown(make_run):
+    classes = tuple(f"c{i}" for i in range(40))
+    changes = class_changes.table(run.load(make_run(images=4000, classes=classes)))
+    assert len(changes.classes) == class_changes.MOST_CLASSES
+    assert changes.omitted == 30
+
+
+def test_holm_by_hand():
+    # Sorted: 0.001 <= 0.05/4, 0.016 <= 0.05/3, 0.03 > 0.05/2: stops, so 0.04 is kept too.
+    p_values = np.array([[0.04, 0.001], [0.03, 0.016]])
+    assert class_changes.holm(p_values, level=0.05).tolist() == [[False, True], [False, True]]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (28, 320, [30, 50, 70, 100, 150, 200, 300]),
+        (9, 2000, [10, 30, 100, 300, 1000]),
+    ],
+)
+def test_log_ticks_are_round_and_few(low, high, expected):
+    ticks = drawing.nice_log_ticks(low, high)
+    assert ticks.tolist() == pytest.approx(expected)
+
+
+def test_shorten_keeps_both_ends():
+    short = drawing.shorten("prune+cluster+qat-int16x8", 90)
+    assert drawing.text_size(short)[0] <= 90
+    assert "…" in short
+    assert short[:3] == "pru"
+    assert short[-2:] == "x8"

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from tfcompress.report import run
+
+
+def test_load_tells_which_examples_are_right(make_run):
+    loaded = run.load(make_run())
+    assert set(loaded.right) == {"baseline", *(a.name for a in loaded.results.artifacts)}
+    for entry in (loaded.results.baseline, *loaded.results.artifacts):
+        assert loaded.right[entry.name].mean() == pytest.approx(entry.accuracy)
+    assert loaded.labels.size == 2000
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(run.RunFolderError, match="No such folder"):
+        run.load(tmp_path / "nowhere")
+
+
+def test_a_foreign_folder_is_told_from_an_unfinished_run(tmp_path):
+    with pytest.raises(run.RunFolderError, match="not a run folder"):
+        run.load(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(run.RunFolderError, match="not finished"):
+        run.load(tmp_path)
+
+
+def test_truncated_results(make_run):
+    folder = make_run()
+    text = (folder / "results.json").read_text()
+    (folder / "results.json").write_text(text[: len(text) // 2])
+    with pytest.raises(run.RunFolderError, match=r"not valid JSON.*truncated"):
+        run.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 99}, "schema_version 99"),
+        ({"baseline": None}, "lacks its data, baseline"),
+        ({"baseline": {"nam": "x"}}, "unknown field"),
+        ({"artifacts": 3}, "does not fit"),
+    ],
+    ids=["version", "no baseline", "unknown field", "wrong type"],
+)
+def test_foreign_results(make_run, change, message):
+    folder = make_run()
+    record = json.loads((folder / "results.json").read_text()) | change
+    (folder / "results.json").write_text(json.dumps(record))
+    with pytest.raises(run.RunFolderError, match=message):
+        run.load(folder)
+
+
+def test_missing_predictions_are_named(make_run):
+    folder = make_run()
+    (folder / "predictions" / "baseline-int8.npz").unlink()
+    with pytest.raises(run.RunFolderError, match=r"Missing predictions: .*baseline-int8\.npz"):
+        run.load(folder)
+
+
+@pytest.mark.parametrize("kept", [0, 100, 5000])
+def test_truncated_predictions(make_run, kept):
+    folder = make_run()
+    path = folder / "predictions" / "baseline-int8.npz"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(run.RunFolderError, match="cannot be read"):
+        run.load(folder)
+
+
+def test_predictions_with_other_arrays(make_run):
+    folder = make_run()
+    np.savez(folder / "predictions" / "baseline.npz", outputs=np.zeros([2, 2]))
+    with pytest.raises(run.RunFolderError, match="lacks labels, ids, kind"):
+        run.load(folder)
+
+
+def test_pickled_predictions_are_not_executed(make_run):
+    folder = make_run()
+    pickled = np.array([{"code": 1}], dtype=object)
+    np.savez(
+        folder / "predictions" / "baseline.npz",
+        outputs=pickled,
+        labels=pickled,
+        ids=pickled,
+        kind="logits",
+    )
+    with pytest.raises(run.RunFolderError, match="cannot be read"):
+        run.load(folder)
+
+
+def test_predictions_of_other_examples(make_run):
+    folder = make_run()
+    path = folder / "predictions" / "baseline-int8.npz"
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    np.savez(path, **(arrays | {"ids": arrays["ids"][::-1]}))
+    with pytest.raises(run.RunFolderError, match="other examples"):
+        run.load(folder)
+
+
+def test_predictions_that_disagree_with_the_results(make_run):
+    def edit(made):
+        return dataclasses.replace(
+            made,
+            baseline=dataclasses.replace(made.baseline, accuracy=made.baseline.accuracy - 0.01),
+        )
+
+    with pytest.raises(run.RunFolderError, match="not of one run"):
+        run.load(make_run(edit=edit))
+
+
+def test_nan_outputs_name_the_file(make_run):
+    folder = make_run()
+    path = folder / "predictions" / "baseline.npz"
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays["outputs"][0, 0] = np.nan
+    np.savez(path, **arrays)
+    with pytest.raises(run.RunFolderError, match=r"baseline\.npz: Outputs hold NaN in 1"):
+        run.load(folder)
+
+
+def test_a_run_without_recorded_predictions_loads(make_run):
+    def edit(made):
+        return dataclasses.replace(
+            made,
+            baseline=dataclasses.replace(made.baseline, predictions=None),
+            artifacts=tuple(dataclasses.replace(a, predictions=None) for a in made.artifacts),
+        )
+
+    loaded = run.load(make_run(edit=edit))
+    assert loaded.labels is None
+    assert loaded.right == {}

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import dataclasses
+
+from tfcompress.report import tables
+from tfcompress.results import ArtifactResult, DataResult, Results, StageResult
+
+
+def _cells(table, name):
+    row = next(row for row in table.rows if row[0].value == name)
+    return {
+        column.title: (cell.value, cell.detail)
+        for column, cell in zip(table.columns, row, strict=True)
+    }
+
+
+def test_files_table_by_hand(example):
+    table = tables.artifacts(example)
+    cells = _cells(table, "prune+qat-int8")
+    assert cells["Format"] == ("int8", "")
+    assert cells["Stored"] == ("96.2", "3.2\u00d7")
+    assert cells["Gzipped"] == ("40.4", "7.0\u00d7")
+    assert cells["Difference"][0] == "\u22120.20"
+    assert cells["p"] == ("0.541", "")
+    assert cells["Parity"] == ("99.80", "max 0.021")
+    assert cells["Latency"] == ("0.119 / 0.143", "")
+    assert cells["Memory"] == ("39.1", "")
+    assert cells["Integer"] == ("16 of 16", "")
+    assert cells["Zeros"] == ("80.0", "")
+    assert table.rows[table.marked][0].value == "prune+qat-int8"
+    assert "baseline-float32" in table.note
+
+
+def test_absent_figures_are_dashes():
+    made = Results(
+        config={},
+        environment={},
+        data=DataResult("x", "sample", ("a", "b"), {}),
+        baseline=ArtifactResult("baseline"),
+        artifacts=(ArtifactResult("one", path="one.tflite"),),
+    )
+    table = tables.artifacts(made)
+    assert {cell.value for cell in table.rows[1][1:]} == {"\u2013"}
+    assert {cell.detail for row in table.rows for cell in row} == {""}
+    assert table.marked is None
+    assert tables.stages(made) is None
+    assert tables.latencies(made) is None
+    assert tables.environment(made) is None
+
+
+def test_stages_table(example):
+    cells = _cells(tables.stages(example), "01-prune")
+    assert cells["Epochs"] == ("6", "")
+    assert cells["Best epoch"] == ("6", "")
+    assert cells["Layers treated"] == ("8 of 9", "")
+    assert cells["Time"] == ("57.0 s", "")
+    assert _cells(tables.stages(example), "00-baseline")["Layers treated"] == ("\u2013", "")
+
+
+def test_a_stage_that_trained_nothing_is_listed(example):
+    bare = StageResult("01-dynamic", "quantize", {})
+    made = dataclasses.replace(example, stages=(bare,))
+    cells = _cells(tables.stages(made), "01-dynamic")
+    assert {
+        value for title, (value, _) in cells.items() if title not in ("Stage", "Technique")
+    } == {"\u2013"}
+
+
+def test_layers_say_why_they_were_skipped(example):
+    table = tables.layers(example.stages[1])
+    assert _cells(table, "stem_conv")["Treated"] == ("no: first layer", "")
+    assert _cells(table, "logits")["Treated"] == ("yes", "")
+    assert _cells(table, "logits")["Zeros"] == ("80.0", "")
+    assert tables.layers(example.stages[0]) is None
+
+
+def test_latency_table_has_every_setting(example):
+    cells = _cells(tables.latencies(example), "baseline-float32")
+    assert cells["Rounds' p50"] == ("0.208 to 0.223", "")
+    assert cells["First call"] == ("0.900", "")
+
+
+def test_data_table_shows_the_splits_and_the_evaluation_speed(example):
+    rows = {row[0].value: row[1].value for row in tables.data(example).rows}
+    assert rows["Images, calibration"] == "512"
+    assert rows["Source"] == "sample"
+    assert "7.5\u00d7" in rows["Evaluation of baseline-int8"]
+
+
+def test_settings_flatten_nested_records():
+    record = {"a": {"b": True, "c": 0.5}, "gpus": [{"name": "G"}], "e": {}, "f": [1, 2]}
+    assert list(tables.flatten(record)) == [
+        ("a.b", "yes"),
+        ("a.c", "0.5"),
+        ("gpus[0].name", "G"),
+        ("e", "\u2013"),
+        ("f", "1, 2"),
+    ]

@@ -1,0 +1,227 @@
+"""What the results say when set against one another: ratios, a common timing setting, the verdict.
+
+Knows which file stands for the baseline and how the verdict is reached. Does not know tables or
+figures.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tfcompress.report import text
+from tfcompress.results import ArtifactResult, Latency, Results
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a latency was measured: only equal settings are compared."""
+
+    runtime: str
+    threads: int
+    batch: int
+
+    def __str__(self) -> str:
+        return f"{self.runtime}, {text.plural(self.threads, 'thread')}, batch {self.batch}"
+
+
+@dataclass(frozen=True)
+class Card:
+    """One of the large figures on top of the report."""
+
+    value: str
+    label: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer of a run.
+
+    Attributes:
+      headline: names the file that answers the run's question.
+      remarks: what it costs, then further sentences, such as on a smaller file that loses accuracy.
+      chosen: the file that the headline is about; None where there is none.
+      cards: its figures.
+    """
+
+    headline: str
+    remarks: tuple[str, ...]
+    chosen: ArtifactResult | None
+    cards: tuple[Card, ...]
+
+
+def reference(results: Results) -> ArtifactResult | None:
+    """The file that sizes and latencies are compared with: the baseline exported as float32.
+
+    None where the run exported no such file; ratios are then missing, not guessed.
+    """
+    return next(
+        (a for a in results.artifacts if a.format == "float32" and not a.stages),
+        None,
+    )
+
+
+def ratio(reference_value: float | None, value: float | None) -> float | None:
+    """How many times smaller (or faster) `value` is; None where either is missing."""
+    return None if not reference_value or not value else reference_value / value
+
+
+def common_setting(results: Results) -> Setting | None:
+    """The setting that most files were timed in; of several, the one measured first."""
+    settings = Counter(_setting(latency) for a in results.artifacts for latency in a.latency_ms)
+    return settings.most_common(1)[0][0] if settings else None
+
+
+def latency_in(entry: ArtifactResult, setting: Setting | None) -> Latency | None:
+    """The latency of one file in a setting; None where it was not timed in it."""
+    return next((each for each in entry.latency_ms if _setting(each) == setting), None)
+
+
+def speedup(entry: ArtifactResult, results: Results) -> float | None:
+    """Median latency of the reference file over that of `entry`, in the common setting."""
+    setting, base = common_setting(results), reference(results)
+    mine, theirs = latency_in(entry, setting), base and latency_in(base, setting)
+    return ratio(theirs.p50, mine.p50) if mine and theirs else None
+
+
+def within_noise(entry: ArtifactResult) -> bool | None:
+    """Whether the interval of the difference reaches zero; None where it was not measured."""
+    interval = entry.difference_interval
+    return None if interval is None else interval.high >= 0
+
+
+def verdict(results: Results) -> Verdict:
+    """Finds the smallest file within noise of the baseline and says what it costs.
+
+    Candidates are all files but the baseline's float32 one. The smallest is judged by gzipped bytes
+    where all candidates have them (pruning and clustering show nowhere else), by stored bytes
+    otherwise. Where none is within noise, the file that loses least is named instead.
+    """
+    base = reference(results)
+    candidates = [a for a in results.artifacts if a is not base]
+    if not candidates:
+        return Verdict(
+            "This run holds no compressed file to compare with the baseline.", (), None, ()
+        )
+    measured = [a for a in candidates if within_noise(a) is not None]
+    if not measured:
+        headline = "No file's accuracy was compared with the baseline: no verdict on accuracy."
+        return Verdict(headline, (), None, ())
+    by_gzip = all(a.gzip_size_bytes is not None for a in candidates)
+    kept = [a for a in measured if within_noise(a)]
+    if kept:
+        chosen = min(kept, key=lambda a: _size(a, by_gzip=by_gzip))
+        headline = f"{chosen.name} is the smallest file within noise of the baseline."
+    else:
+        chosen = max(measured, key=lambda a: a.difference or 0.0)
+        headline = f"No compressed file is within noise of the baseline; {chosen.name} loses least."
+    costs = ", ".join(_costs(chosen, results))
+    remarks = (
+        f"{costs[0].upper()}{costs[1:]}.",
+        *_smaller_but_worse(chosen, measured, by_gzip=by_gzip),
+    )
+    return Verdict(headline, remarks, chosen, _cards(chosen, results))
+
+
+def accuracy_sentence(entry: ArtifactResult, results: Results) -> str:
+    """The accuracy difference, its interval and what may be said from it."""
+    if entry.difference is None or entry.difference_interval is None:
+        return "accuracy difference not measured"
+    interval = entry.difference_interval
+    shown = (
+        f"accuracy difference {text.points(entry.difference)} points "
+        f"({round(100 * interval.confidence)}% interval {text.points_interval(interval)})"
+    )
+    if interval.low > 0:
+        return f"{shown}: better than the baseline"
+    if interval.high < 0:
+        return f"{shown}: worse by {text.percent(-entry.difference)} points"
+    images = results.data.split_sizes.get("test")
+    size = "" if images is None else f" ({text.plural(images, 'image')})"
+    return (
+        f"{shown}: no difference shown at this sample size{size}; "
+        f"a loss of up to {text.percent(-interval.low)} points is not excluded"
+    )
+
+
+def _costs(entry: ArtifactResult, results: Results) -> list[str]:
+    base = reference(results)
+    sentences = []
+    if base is not None:
+        gzip = ratio(base.gzip_size_bytes, entry.gzip_size_bytes)
+        stored = ratio(base.size_bytes, entry.size_bytes)
+        if gzip and stored:
+            sentences.append(
+                f"{_times(gzip, 'smaller', 'larger')} than {base.name} gzipped "
+                f"({_times(stored, 'smaller', 'larger')} as stored)"
+            )
+        elif stored:
+            sentences.append(f"{_times(stored, 'smaller', 'larger')} than {base.name} as stored")
+    faster = speedup(entry, results)
+    if faster is not None:
+        setting = common_setting(results)
+        sentences.append(f"{_times(faster, 'faster', 'slower')} (median, {setting})")
+    return [*sentences, accuracy_sentence(entry, results)]
+
+
+def _smaller_but_worse(
+    chosen: ArtifactResult, measured: list[ArtifactResult], *, by_gzip: bool
+) -> tuple[str, ...]:
+    smallest = min(measured, key=lambda a: _size(a, by_gzip=by_gzip))
+    if smallest is chosen or _size(smallest, by_gzip=by_gzip) >= _size(chosen, by_gzip=by_gzip):
+        return ()
+    size = smallest.gzip_size_bytes if by_gzip else smallest.size_bytes
+    bytes_kind = "gzipped" if by_gzip else "as stored"
+    return (
+        f"The smallest file of all, {smallest.name} ({text.kib(size)} KiB {bytes_kind}), "
+        f"differs by {text.points(smallest.difference)} points "
+        f"({text.points_interval(smallest.difference_interval)}).",
+    )
+
+
+def _cards(entry: ArtifactResult, results: Results) -> tuple[Card, ...]:
+    base, setting = reference(results), common_setting(results)
+    cards = []
+    if base is not None:
+        cards += [
+            _ratio_card(base.gzip_size_bytes, entry.gzip_size_bytes, text.kib, "KiB", "gzipped"),
+            _ratio_card(base.size_bytes, entry.size_bytes, text.kib, "KiB", "stored"),
+        ]
+    mine, theirs = latency_in(entry, setting), base and latency_in(base, setting)
+    if mine and theirs:
+        cards.append(_ratio_card(theirs.p50, mine.p50, text.milliseconds, "ms", "median"))
+    if entry.difference is not None:
+        interval = text.points_interval(entry.difference_interval)
+        cards.append(Card(text.points(entry.difference), "points of accuracy", interval))
+    return tuple(card for card in cards if card is not None)
+
+
+def _ratio_card(
+    before: float | None, after: float | None, show: Callable[[float], str], unit: str, what: str
+) -> Card | None:
+    value = ratio(before, after)
+    if value is None or before is None or after is None:
+        return None
+    words = ("faster", "slower") if unit == "ms" else ("smaller", "larger")
+    word = words[0] if value >= 0.995 else words[1]
+    shown = text.ratio(value if value >= 0.995 else 1 / value)
+    return Card(shown, f"{word}, {what}", f"{show(before)} to {show(after)} {unit}")
+
+
+def _times(value: float, above: str, below: str) -> str:
+    if 0.995 <= value < 1.005:
+        return f"neither {above} nor {below}"
+    word, factor = (above, value) if value >= 1 else (below, 1 / value)
+    digits = 2 if factor < 1.1 else 1 if factor < 10 else 0
+    return f"{factor:.{digits}f} times {word}"
+
+
+def _size(entry: ArtifactResult, *, by_gzip: bool) -> float:
+    size = entry.gzip_size_bytes if by_gzip else entry.size_bytes
+    return float("inf") if size is None else size
+
+
+def _setting(latency: Latency) -> Setting:
+    return Setting(latency.runtime, latency.threads, latency.batch)

@@ -1,0 +1,107 @@
+"""What every figure of a report means and how it was measured.
+
+Knows the definitions that hold for every run and fills in what the run recorded. Does not know
+markup.
+"""
+
+from __future__ import annotations
+
+from tfcompress.report import comparison, text
+from tfcompress.results import Results
+
+
+def definitions(results: Results) -> tuple[tuple[str, str], ...]:
+    """Pairs of a term and its meaning, with the sample sizes of this run."""
+    images = text.count(results.data.split_sizes.get("test"))
+    base = comparison.reference(results)
+    base_name = "the baseline's float32 file" if base is None else base.name
+    return (
+        (
+            "Baseline",
+            "The trained, uncompressed classifier, run by Keras. Every difference is to its "
+            f"outputs on the same {images} test images.",
+        ),
+        (
+            "Stored, gzipped",
+            "Size of the exported .tflite file, and of that file after gzip at level 9; "
+            "1 KiB is 1,024 bytes. "
+            f"A ratio divides the size of {base_name} by the file's, both in the same bytes. "
+            "Zeros and shared weights save stored bytes only where the file encodes them; "
+            "gzip shows what they save in transfer.",
+        ),
+        (
+            "Accuracy",
+            f"Share of the {images} images of the test split with the right class on top; of equal "
+            "outputs the first counts. The interval is Wilson's score interval.",
+        ),
+        (
+            "Difference",
+            "Accuracy minus the baseline's, in percentage points, paired image by image. The "
+            "interval is Tango's score interval for paired proportions, which holds its coverage "
+            "where two models differ on few images. A file is within noise when the interval "
+            "reaches zero: no loss is shown, which is not proof that there is none.",
+        ),
+        (
+            "p",
+            "McNemar's exact test, two-sided, on the images that only one of the two has right. "
+            "Not corrected for the number of files.",
+        ),
+        ("Parity", _parity(results)),
+        ("Latency", _latency(results)),
+        (
+            "Memory",
+            "Greatest resident size of the process that ran the file, its interpreter included, "
+            "in MiB (1,048,576 bytes).",
+        ),
+        (
+            "Integer operators",
+            "Operators of the file whose inputs and outputs are all integers, of all operators.",
+        ),
+        (
+            "Zeros",
+            "Share of exact zeros among the weights of convolutions and matrix products, "
+            "counted in the exported file (in the layers table: in the Keras model, after the "
+            "stage).",
+        ),
+        (
+            "Distinct weights",
+            "Different values among the weights of a layer, or of one output channel where a stage "
+            "clusters by channel.",
+        ),
+        (
+            "Change by class",
+            "Accuracy on the test images of one class minus the baseline's on the same images. "
+            "Outlined cells differ by McNemar's exact test at 5% after Holm's correction "
+            "over the cells of the figure; the others are within noise.",
+        ),
+        (text.MISSING, "Not measured in this run, or not defined for this file."),
+    )
+
+
+def _parity(results: Results) -> str:
+    examples = {a.parity.examples for a in results.artifacts if a.parity is not None}
+    where = f" ({text.count(max(examples))} images)" if examples else ""
+    return (
+        f"The file against the Keras model that it was made from, on the validation split{where}: "
+        "share of images with the same class on top and, beside it, the greatest absolute "
+        "difference of a raw output."
+    )
+
+
+def _latency(results: Results) -> str:
+    setting = comparison.common_setting(results)
+    timed = [
+        latency
+        for entry in results.artifacts
+        if (latency := comparison.latency_in(entry, setting)) is not None
+    ]
+    if setting is None or not timed:
+        return "Not measured in this run."
+    samples = min(each.samples for each in timed)
+    rounds = min(len(each.round_p50) for each in timed)
+    spread = f" in {text.plural(rounds, 'round')}, each a process of its own" if rounds else ""
+    return (
+        f"Time of one call with {setting}, on the processor named under Environment: median (p50) "
+        f"and 90th percentile (p90) of at least {samples:,} calls{spread}, files taken in turn. "
+        "The first, cold call is kept apart."
+    )

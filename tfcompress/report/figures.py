@@ -1,0 +1,150 @@
+"""The figures of a report: which there are, what each says in words, and their SVG.
+
+Knows the list of figures and the two widths of a page. Does not know HTML or Markdown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from tfcompress.report import (
+    class_changes,
+    comparison,
+    drawing,
+    sparsity_chart,
+    text,
+    trade_off,
+    training_curves,
+)
+from tfcompress.report.run import Run
+
+# A column of a desktop page and the inside of a phone's, in CSS pixels.
+WIDE = 528
+NARROW = 340
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure, drawn.
+
+    Attributes:
+      name: file name without its ending, and prefix of ids.
+      title: heading.
+      description: what it shows and how to read it, in a sentence or two.
+      wide: SVG at the desktop width, light colours.
+      narrow: SVG at the phone width, light colours.
+    """
+
+    name: str
+    title: str
+    description: str
+    wide: str
+    narrow: str
+
+
+def draw_all(run: Run) -> tuple[Drawn, ...]:
+    """Draws every figure that the run has data for, in reading order."""
+    with drawing.theme():
+        makers = (_size, _latency, _sparsity, _curves, _classes)
+        return tuple(drawn for maker in makers if (drawn := maker(run)) is not None)
+
+
+def _drawn(name: str, title: str, description: str, draw: Callable[[int], Figure]) -> Drawn:
+    wide, narrow = (
+        drawing.to_svg(draw(width), name=f"{name}-{kind}", title=title, description=description)
+        for kind, width in (("wide", WIDE), ("narrow", NARROW))
+    )
+    return Drawn(name, title, description, wide, narrow)
+
+
+def _size(run: Run) -> Drawn | None:
+    points = trade_off.size_points(run.results)
+    if not points:
+        return None
+    gzipped = trade_off.size_field(run.results) == "gzip_size_bytes"
+    x_title = "Size of the gzipped file, KiB" if gzipped else "Size of the stored file, KiB"
+    return _drawn(
+        "accuracy-size",
+        "Accuracy against size",
+        f"Up and to the left is better. {_baseline_words(run)} Bars are 95% intervals.",
+        lambda width: trade_off.draw(points, run.results.baseline, x_title=x_title, width=width),
+    )
+
+
+def _latency(run: Run) -> Drawn | None:
+    points = trade_off.latency_points(run.results)
+    if not points:
+        return None
+    setting = comparison.common_setting(run.results)
+    return _drawn(
+        "accuracy-latency",
+        "Accuracy against latency",
+        f"Up and to the left is better. {_baseline_words(run)} Upright bars are 95% intervals, "
+        f"level ones span the rounds' medians ({setting}).",
+        lambda width: trade_off.draw(
+            points, run.results.baseline, x_title="Median latency, ms", width=width
+        ),
+    )
+
+
+def _baseline_words(run: Run) -> str:
+    accuracy = run.results.baseline.accuracy
+    if accuracy is None:
+        return "The baseline's accuracy was not measured."
+    ring = " The ringed point is its float32 file." if comparison.reference(run.results) else ""
+    return f"The dashed line is the baseline, {text.percent(accuracy)}%.{ring}"
+
+
+def _curves(run: Run) -> Drawn | None:
+    stages = training_curves.trained(run.results.stages)
+    if not stages:
+        return None
+    return _drawn(
+        "training-curves",
+        "Training",
+        "Loss and accuracy after each epoch of each stage. "
+        "The circle marks the epoch whose weights were kept, chosen on validation.",
+        lambda width: training_curves.draw(stages, width=width),
+    )
+
+
+def _classes(run: Run) -> Drawn | None:
+    changes = class_changes.table(run)
+    if changes is None:
+        return None
+    which = (
+        f"The {len(changes.classes)} of {len(changes.classes) + changes.omitted} classes that "
+        "change the most. "
+        if changes.omitted
+        else ""
+    )
+    return _drawn(
+        "class-change",
+        "Change by class",
+        "Accuracy on each class minus the baseline's, in points: blue gains, orange losses. "
+        f"{which}"
+        "Outlined cells stand out from noise (5%, corrected for the number of cells).",
+        lambda width: class_changes.draw(changes, width=width),
+    )
+
+
+def _sparsity(run: Run) -> Drawn | None:
+    stages = sparsity_chart.reporting(run.results.stages)
+    layers, omitted = sparsity_chart.shown_layers(stages)
+    if not stages or not layers:
+        return None
+    which = (
+        f" The {len(layers)} largest of {len(layers) + omitted} layers; the tables below have all."
+        if omitted
+        else ""
+    )
+    return _drawn(
+        "layer-sparsity",
+        "Zeros by layer",
+        "Share of each layer's treated weights that are exactly zero in the Keras model after each "
+        f"stage.{which}",
+        lambda width: sparsity_chart.draw(stages, width=width),
+    )

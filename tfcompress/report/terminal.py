@@ -1,0 +1,49 @@
+"""The closing table of a run, in the terminal.
+
+Knows which columns fit a terminal. Does not know how a run was made.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from tfcompress.report import comparison, tables
+from tfcompress.results import Results
+
+# The columns of the files table that a terminal of 100 characters has room for.
+COLUMNS = ("Name", "Stored", "Gzipped", "Accuracy", "Difference", "Latency", "Zeros")
+
+
+def print_summary(results: Results, console: Console) -> None:
+    """Prints one line for each file and the verdict.
+
+    Args:
+      results: of the run.
+      console: decides on width and colours; a plain one prints plain text.
+    """
+    files = tables.artifacts(results)
+    kept = [i for i, column in enumerate(files.columns) if column.title in COLUMNS]
+    shown = RichTable(box=None, pad_edge=False, header_style="bold")
+    for index in kept:
+        column = files.columns[index]
+        shown.add_column(
+            f"{column.title}\n{column.unit}".rstrip(),
+            justify="right" if column.numeric else "left",
+            overflow="fold",
+        )
+    for position, row in enumerate(files.rows):
+        cells = [_cell(row[index], detail=files.columns[index].title) for index in kept]
+        shown.add_row(*cells, style="bold" if position == files.marked else None)
+    console.print(shown)
+    answer = comparison.verdict(results)
+    for sentence in (answer.headline, *answer.remarks):
+        console.print()
+        console.print(Text(sentence))
+
+
+def _cell(cell: tables.Cell, *, detail: str) -> Text:
+    if not cell.detail:
+        return Text(cell.value)
+    return Text.assemble(cell.value, ("\n" + cell.detail, "dim not bold"))

@@ -1,0 +1,353 @@
+"""Accuracy against size and accuracy against latency.
+
+Knows how the files of a run are laid out as points with intervals. Does not know where the figure
+is shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+
+from tfcompress.report import comparison, drawing, labels, text
+from tfcompress.report.drawing import COLORS
+from tfcompress.report.labels import Box, Placement
+from tfcompress.results import ArtifactResult, Results
+
+FORMATS = {
+    "float32": ("ink", "o"),
+    "float16": ("purple", "s"),
+    "dynamic": ("amber", "D"),
+    "int16x8": ("green", "v"),
+    "int8": ("blue", "^"),
+}
+OTHER_FORMAT = ("muted", "X")
+# Files that lost more than this (a fraction), if they are few, stand at the lower edge with their
+# figure, so that they do not press the others into one line.
+COLLAPSED = (0.05, 0.15)
+# Names farther from their points than this, in pixels, or more of them, are harder to read than
+# numbers with a key.
+FARTHEST = 40.0
+MOST_NAMES = 12
+MARKER = 8.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """One file in the plane; accuracies in percent."""
+
+    name: str
+    format: str
+    x: float
+    x_low: float
+    x_high: float
+    accuracy: float
+    low: float
+    high: float
+    is_reference: bool
+
+
+def size_points(results: Results) -> list[Point]:
+    """Files by gzipped size in KiB; by stored size where one lacks the gzipped."""
+    field = size_field(results)
+    return [
+        point
+        for entry in results.artifacts
+        if (size := getattr(entry, field)) is not None
+        and (point := _point(entry, results, size / 1024, ()))
+    ]
+
+
+def size_field(results: Results) -> str:
+    """The size that the figure shows, the same for all its points."""
+    gzipped = all(a.gzip_size_bytes is not None for a in results.artifacts)
+    return "gzip_size_bytes" if gzipped else "size_bytes"
+
+
+def latency_points(results: Results) -> list[Point]:
+    """Files by median latency in milliseconds, in the common setting."""
+    setting = comparison.common_setting(results)
+    return [
+        point
+        for entry in results.artifacts
+        if (latency := comparison.latency_in(entry, setting)) is not None
+        and (point := _point(entry, results, latency.p50, latency.round_p50))
+    ]
+
+
+def _point(
+    entry: ArtifactResult, results: Results, x: float, spread: tuple[float, ...]
+) -> Point | None:
+    if entry.accuracy is None:
+        return None
+    interval = entry.accuracy_interval
+    return Point(
+        name=entry.name,
+        format=entry.format or "",
+        x=x,
+        x_low=min(spread, default=x),
+        x_high=max(spread, default=x),
+        accuracy=100 * entry.accuracy,
+        low=100 * (entry.accuracy if interval is None else interval.low),
+        high=100 * (entry.accuracy if interval is None else interval.high),
+        is_reference=entry is comparison.reference(results),
+    )
+
+
+def draw(points: list[Point], baseline: ArtifactResult, *, x_title: str, width: int) -> Figure:
+    """Draws points with their intervals and the baseline as a line with its band.
+
+    Names stand beside the points where there is room for all; otherwise numbers do, with a key
+    below.
+
+    Args:
+      points: at least one.
+      baseline: gives the line; drawn only if its accuracy is known.
+      x_title: what the horizontal axis shows, with its unit.
+      width: of the figure in pixels.
+    """
+    height = 330 if len(points) <= 8 else 400
+    columns = 1 if width < 450 else 2
+    figure, axes = _frame(points, baseline, x_title=x_title, width=width, height=height)
+    placements = _place([p.name for p in points], points, axes, baseline)
+    if len(points) <= MOST_NAMES and all(
+        place.overlap == 0 and place.distance <= FARTHEST for place in placements
+    ):
+        _draw_labels(axes, [p.name for p in points], points, placements)
+        return figure
+    rows = -(-len(points) // columns)
+    figure, axes = _frame(
+        points, baseline, x_title=x_title, width=width, height=height, below=18 * rows + 14
+    )
+    numbers = [str(i + 1) for i in range(len(points))]
+    _draw_labels(axes, numbers, points, _place(numbers, points, axes, baseline))
+    _draw_key(figure, points, top=height + 14, width=width, columns=columns)
+    return figure
+
+
+def _frame(
+    points: list[Point],
+    baseline: ArtifactResult,
+    *,
+    x_title: str,
+    width: int,
+    height: int,
+    below: int = 0,
+) -> tuple[Figure, Axes]:
+    figure = drawing.new_figure(width, height + below)
+    axes = drawing.add_axes(figure, left=34, top=58, width=width - 46, height=height - 58 - 44)
+    drawing.write(figure, "Accuracy, %", x=2, y=14, size=drawing.FONT_SIZE)
+    drawing.write(figure, x_title, x=width - 12, y=height - 6, align="right")
+    _draw_legend(figure, points, baseline, y=36)
+    _scale(axes, points, baseline)
+    _draw_baseline(axes, baseline)
+    for point in points:
+        _draw_point(axes, point)
+    return figure, axes
+
+
+def _draw_legend(
+    figure: Figure, points: list[Point], baseline: ArtifactResult, *, y: float
+) -> None:
+    x, height = 6.0, figure.get_size_inches()[1] * 72
+    total = figure.get_size_inches()[0] * 72
+    shown = [name for name in FORMATS if any(p.format == name for p in points)]
+    for name in shown:
+        color, marker = FORMATS[name]
+        figure.add_artist(_marker(x / total, 1 - (y - 4) / height, color, marker))
+        drawing.write(figure, name, x=x + 9, y=y, size=drawing.SMALL, color="muted")
+        x += 9 + drawing.text_size(name, drawing.SMALL)[0] + 14
+    if baseline.accuracy is not None:
+        level = 1 - (y - 4) / height
+        span = [(x - 4) / total, (x + 12) / total]
+        figure.add_artist(
+            Line2D(span, [level, level], color=COLORS["vermilion"], lw=1.4, ls=(0, (4, 3)))
+        )
+        words = "baseline, 95% interval" if baseline.accuracy_interval else "baseline"
+        if x + 17 + drawing.text_size(words, drawing.SMALL)[0] > total:
+            words = "baseline"
+        drawing.write(figure, words, x=x + 17, y=y, size=drawing.SMALL, color="muted")
+
+
+def _marker(x: float, y: float, color: str, marker: str) -> Line2D:
+    return Line2D([x], [y], marker=marker, markersize=6.5, color=COLORS[color], lw=0)
+
+
+def _scale(axes: Axes, points: list[Point], baseline: ArtifactResult) -> None:
+    low = min(p.x_low for p in points)
+    high = max(p.x_high for p in points)
+    if high > 3 * low > 0:
+        axes.set_xscale("log")
+        pad = (high / low) ** 0.09
+        axes.set_xlim(low / pad, high * pad)
+        ticks = drawing.nice_log_ticks(*axes.get_xlim())
+        axes.xaxis.set_major_locator(FixedLocator(ticks))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FixedFormatter([f"{t:,g}" for t in ticks]))
+    else:
+        pad = 0.15 * (high - low) or 0.2 * high or 1.0
+        axes.set_xlim(max(0.0, low - pad), high + pad)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.set_ylim(*_accuracy_range(points, baseline))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.grid(axis="y", color=COLORS["grid"], lw=0.8)
+
+
+def _accuracy_range(points: list[Point], baseline: ArtifactResult) -> tuple[float, float]:
+    kept = _kept(points, baseline)
+    ends = [p.low for p in kept] + [p.high for p in kept]
+    interval = baseline.accuracy_interval
+    if interval is not None:
+        ends += [100 * interval.low, 100 * interval.high]
+    elif baseline.accuracy is not None:
+        ends.append(100 * baseline.accuracy)
+    pad = max(0.12 * (max(ends) - min(ends)), 0.1)
+    bottom = min(ends) - (3 if len(kept) < len(points) else 1) * pad
+    return max(bottom, -pad), min(max(ends) + pad, 100 + pad)
+
+
+def _kept(points: list[Point], baseline: ArtifactResult) -> list[Point]:
+    """The points that the vertical scale is made for: all but a few that collapsed."""
+    levels = [p.accuracy for p in points]
+    top = max(levels) if baseline.accuracy is None else 100 * baseline.accuracy
+    for limit in COLLAPSED:
+        kept = [p for p in points if p.accuracy >= top - 100 * limit]
+        if sum(not p.is_reference for p in kept) > len(points) - len(kept):
+            return kept
+    return points
+
+
+def _draw_baseline(axes: Axes, baseline: ArtifactResult) -> None:
+    if baseline.accuracy is None:
+        return
+    interval, color = baseline.accuracy_interval, COLORS["vermilion"]
+    if interval is not None:
+        axes.axhspan(100 * interval.low, 100 * interval.high, color=color, alpha=0.09, lw=0)
+    axes.axhline(100 * baseline.accuracy, color=color, lw=1.4, ls=(0, (4, 3)))
+
+
+def _draw_point(axes: Axes, point: Point) -> None:
+    color, marker = FORMATS.get(point.format, OTHER_FORMAT)
+    bottom = axes.get_ylim()[0]
+    y = _level(axes, point)
+    if point.accuracy > bottom:
+        axes.plot([point.x] * 2, [point.low, point.high], color=COLORS[color], lw=1.3, alpha=0.6)
+    else:
+        axes.annotate(
+            "",
+            (point.x, bottom),
+            xytext=(point.x, y),
+            arrowprops={"arrowstyle": "->", "color": COLORS[color], "lw": 1.3},
+        )
+    if point.x_high > point.x_low:
+        axes.plot([point.x_low, point.x_high], [y, y], color=COLORS[color], lw=1.3, alpha=0.6)
+    edge = COLORS["vermilion"] if point.is_reference else COLORS["surface"]
+    axes.plot(
+        [point.x],
+        [y],
+        marker=marker,
+        markersize=MARKER + (1.5 if point.is_reference else 0),
+        color=COLORS[color],
+        markeredgecolor=edge,
+        markeredgewidth=2.0 if point.is_reference else 0.8,
+        lw=0,
+    )
+
+
+def _level(axes: Axes, point: Point) -> float:
+    """Where a point stands: at its accuracy, or just above the lower edge when it lies below."""
+    bottom, top = axes.get_ylim()
+    return max(point.accuracy, bottom + 0.09 * (top - bottom))
+
+
+def _pixels(axes: Axes, points: list[Point]) -> np.ndarray:
+    return axes.transData.transform([(p.x, _level(axes, p)) for p in points])
+
+
+def _shown(name: str, point: Point, axes: Axes) -> str:
+    if point.accuracy > axes.get_ylim()[0]:
+        return name
+    return f"{name} ({text.percent(point.accuracy / 100, 1)}%)"
+
+
+def _place(
+    names: list[str], points: list[Point], axes: Axes, baseline: ArtifactResult
+) -> list[Placement]:
+    pixels = _pixels(axes, points)
+    half = MARKER / 2 + 1
+    obstacles = [Box(x - half, y - half, x + half, y + half) for x, y in pixels]
+    for point, (x, y) in zip(points, pixels, strict=True):
+        low, high = axes.transData.transform([(point.x, point.low), (point.x, point.high)])[:, 1]
+        obstacles.append(Box(x - 1, low, x + 1, high))
+        left, right = axes.transData.transform([(point.x_low, 0), (point.x_high, 0)])[:, 0]
+        obstacles.append(Box(left, y - 1, right, y + 1))
+    frame = axes.get_window_extent()
+    bounds = Box(frame.x0, frame.y0 + 2, frame.x1 + 10, frame.y1 + 8)
+    shown = [_shown(name, point, axes) for name, point in zip(names, points, strict=True)]
+    sizes = np.array([drawing.text_size(name, drawing.SMALL) for name in shown])
+    return labels.place(
+        pixels,
+        sizes,
+        obstacles=obstacles,
+        bounds=bounds,
+        discouraged=_baseline_boxes(axes, baseline),
+    )
+
+
+def _baseline_boxes(axes: Axes, baseline: ArtifactResult) -> list[Box]:
+    if baseline.accuracy is None:
+        return []
+    frame = axes.get_window_extent()
+    level = axes.transData.transform((axes.get_xlim()[0], 100 * baseline.accuracy))[1]
+    return [Box(frame.x0, level - 1.5, frame.x1, level + 1.5)]
+
+
+def _draw_labels(
+    axes: Axes, names: list[str], points: list[Point], placements: list[Placement]
+) -> None:
+    to_data = axes.transData.inverted()
+    for name, point, (x, y), place in zip(
+        names, points, _pixels(axes, points), placements, strict=True
+    ):
+        box = place.box
+        middle = np.array([(box.left + box.right) / 2, (box.bottom + box.top) / 2])
+        if place.distance > 15:
+            end = np.clip((x, y), (box.left, box.bottom), (box.right, box.top))
+            line = to_data.transform([(x, y), end])
+            axes.plot(*line.T, color=COLORS["muted"], lw=0.7, zorder=1.5)
+        axes.text(
+            *to_data.transform(middle),
+            _shown(name, point, axes),
+            fontsize=drawing.SMALL,
+            color=COLORS["ink"],
+            ha="center",
+            va="center_baseline",
+            weight="bold" if point.is_reference else "normal",
+        )
+
+
+def _draw_key(figure: Figure, points: list[Point], *, top: float, width: int, columns: int) -> None:
+    rows = -(-len(points) // columns)
+    column_width = (width - 12) / columns
+    for index, point in enumerate(points):
+        x = 6 + (index // rows) * column_width
+        y = top + 12 + 18 * (index % rows)
+        drawing.write(figure, str(index + 1), x=x + 16, y=y, size=drawing.SMALL, align="right")
+        name = drawing.shorten(point.name, column_width - 76, drawing.SMALL)
+        drawing.write(figure, name, x=x + 24, y=y, size=drawing.SMALL)
+        level = text.percent(point.accuracy / 100)
+        drawing.write(
+            figure,
+            level,
+            x=x + column_width - 10,
+            y=y,
+            size=drawing.SMALL,
+            color="muted",
+            align="right",
+        )
