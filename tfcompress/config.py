@@ -19,7 +19,6 @@ from tfcompress.export import ExportConfig
 from tfcompress.registry import require
 from tfcompress.training import TrainingConfig
 
-
 BASELINE = "baseline"
 
 
@@ -81,7 +80,7 @@ class StageTrainingConfig:
     learning_rate: float = 3e-4
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.learning_rate <= 0:
+        if not (self.epochs >= 1 and self.learning_rate > 0):
             raise ValueError(
                 "StageTrainingConfig takes at least 1 epoch and a learning rate above 0. "
                 f"Received: epochs {self.epochs}, learning_rate {self.learning_rate}."
@@ -141,13 +140,16 @@ class RunConfig:
 
     @property
     def titles(self) -> tuple[str, ...]:
-        """A short name for each recipe: its techniques, and its arguments where those do not tell."""
+        """A short name for each recipe: its techniques, with arguments where those do not tell."""
         plain = ["+".join(s.technique for s in plan.stages) or BASELINE for plan in self.plans]
         full = ["+".join(_title(s) for s in recipe.parse(t).stages) for t in self.recipes]
-        return tuple(
-            long if plain.count(short) > 1 else short
-            for short, long in zip(plain, full, strict=True)
-        )
+        titles: list[str] = []
+        for short, long in zip(plain, full, strict=True):
+            title = long if plain.count(short) > 1 else short
+            # Signs that no file name can hold may have been all that told two of them apart.
+            same = sum(item.partition("~")[0] == title for item in titles)
+            titles.append(f"{title}~{same + 1}" if same else title)
+        return tuple(titles)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready record."""
@@ -155,7 +157,7 @@ class RunConfig:
 
 
 def _title(stage: recipe.Stage) -> str:
-    """A stage in letters that a file name can hold: `prune(0.8, end=0.5)` as `prune-0.8-end-0.5`."""
+    """A stage in letters of a file name: `prune(0.8, end=0.5)` as `prune-0.8-end-0.5`."""
     text = str(stage).replace(", ", "-").replace("=", "-").replace("(", "-").rstrip(")")
     return "".join(c if c.isalnum() or c in "-._" else "_" for c in text)
 

@@ -51,7 +51,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def open_for(self, config: Mapping[str, Any]) -> Iterator[None]:
-        """Makes the folder that of `config`, or finds that it is, and locks it against a second run.
+        """Makes the folder that of `config`, or finds that it is, and locks out a second run.
 
         Raises:
           RunFolderError: it cannot be written, belongs to something else, to a run of another
@@ -73,7 +73,8 @@ class RunFolder:
         foreign = (
             self.root.is_dir()
             and not (self.root / CONFIG).exists()
-            and any(path.name != _LOCK for path in self.root.iterdir())
+            # A kill may have left the lock and an unfinished config.
+            and any(not path.name.startswith((_LOCK, ".config-")) for path in self.root.iterdir())
         )
         if foreign:
             raise RunFolderError(
