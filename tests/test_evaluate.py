@@ -6,6 +6,7 @@ import pytest
 
 from tfcompress import evaluate
 from tfcompress.evaluate import Predictions
+from tfcompress.preprocessing import Preprocessing
 
 
 def predictions():
@@ -64,8 +65,8 @@ def test_fields_must_fit(fields, said):
         Predictions(**(vars(predictions()) | fields))
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("batch_size", [1, 16, 1000])
+@pytest.mark.parametrize("threads", [None, 1, 3])
+@pytest.mark.parametrize("batch_size", [None, 1, 16, 1000])
 def test_every_test_example_is_run_in_order(exported, quadrants, threads, batch_size):
     seen = []
     found = evaluate.predict_artifact(
@@ -113,19 +114,29 @@ def test_empty_split_is_refused(exported, quadrants):
 
 
 def test_speed_is_images_over_seconds(exported, quadrants):
-    # The loop reads the clock before and after, then the batched evaluation does.
-    times = iter([10.0, 15.0, 20.0, 20.5])
+    # In each round the loop reads the clock before and after, then the evaluation in batches does.
+    times = iter([10, 15, 20, 20.5, 30, 33, 40, 40.25, 50, 59, 60, 67])
     speed = evaluate.evaluation_speed(
         exported("int8"),
         quadrants.dataset,
         name="mine",
         batch_size=16,
         single_images=30,
+        rounds=3,
         clock=lambda: next(times),
     )
     assert (speed.artifact, speed.batch) == ("mine", 16)
     assert speed.single == pytest.approx(30 / 5)
     assert speed.batched == pytest.approx(70 / 0.5)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "expected"), [(28, 1, 32), (64, 3, 32), (224, 3, 5), (2000, 3, 1)]
+)
+def test_large_images_run_in_smaller_batches(size, channels, expected):
+    preprocessing = Preprocessing(image_shape=(size, size, channels))
+    assert evaluate._batch_size(None, preprocessing, "artifact") == expected
+    assert evaluate._batch_size(7, preprocessing, "artifact") == 7
 
 
 def test_reading_stored_predictions_imports_no_tensorflow(tmp_path):

@@ -10,7 +10,7 @@ import os
 import queue
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +27,14 @@ from tfcompress.results import EvaluationSpeed
 
 if TYPE_CHECKING:
     from tfcompress._keras import keras
-    from tfcompress.data import Dataset
+    from tfcompress.data import Dataset, Split
 
-# Images preprocessed at a time: enough to spread the cost of a call, little enough for the cache.
-_CHUNK = 128
-DEFAULT_BATCH = 32
-DEFAULT_THREADS = 2
+# Numbers in the input of one call: 32 images of 64 pixels, 5 of 224. Larger calls run no faster and
+# take memory for every activation.
+_INPUT_BUDGET = 2**18 * 3
+_LARGEST_BATCH = {"artifact": 32, "model": 256}
+# Batches preprocessed together: enough to spread the cost of a call, little enough for the cache.
+_BATCHES_A_TURN = 4
 
 Progress = Callable[[int, int], None]
 
@@ -130,7 +132,7 @@ def predict_model(
     dataset: Dataset,
     preprocessing: Preprocessing,
     *,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> Predictions:
     """Runs a Keras model over the whole test split.
@@ -139,14 +141,17 @@ def predict_model(
       model: one image input, one output [batch, classes].
       dataset: whose test split is read.
       preprocessing: what the model was trained with.
-      batch_size: images in one call.
+      batch_size: images in one call; None chooses by the size of an image.
       progress: called with the count of images done and of all.
+
+    Raises:
+      ValueError: the split is empty.
     """
     # Here, not above: reading stored predictions needs no export.
     from tfcompress.export import inference, output_kind
 
-    split, call = dataset.test, inference(model)
-    check_counts(batch_size=batch_size)
+    split, call = _non_empty(dataset.test), inference(model)
+    batch_size = _batch_size(batch_size, preprocessing, "model")
     outputs = []
     for start in range(0, len(split), batch_size):
         images = preprocessing.apply(split.images[start : start + batch_size])
@@ -161,32 +166,31 @@ def predict_artifact(
     dataset: Dataset,
     preprocessing: Preprocessing | None = None,
     *,
-    threads: int = DEFAULT_THREADS,
-    batch_size: int = DEFAULT_BATCH,
+    threads: int | None = None,
+    batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> Predictions:
-    """Runs an exported file over the whole test split, in batches.
+    """Runs an exported file over the whole test split, in batches on every core.
 
     Args:
       artifact: the file; its metadata say what its outputs are.
       dataset: whose test split is read.
       preprocessing: None takes what the file carries.
-      threads: processor threads.
-      batch_size: images in one call.
+      threads: processor threads; None takes every core that this process may use.
+      batch_size: images in one call; None chooses by the size of an image.
       progress: called with the count of images done and of all.
 
     Raises:
-      ValueError: the file lacks the metadata.
+      ValueError: the file lacks the metadata, or the split is empty.
     """
-    split = dataset.test
+    split = _non_empty(dataset.test)
     preprocessing = preprocessing or artifact.preprocessing
-    batches = _artifact_outputs(
-        artifact, split.images, preprocessing, threads=threads, batch_size=batch_size
-    )
+    batch_size = _batch_size(batch_size, preprocessing, "artifact")
+    sessions = _sessions(artifact, threads, min(batch_size, len(split)))
     outputs, done = [], 0
-    for batch in batches:
-        outputs.append(batch)
-        done += len(batch)
+    for part in _outputs(sessions, split.images, preprocessing):
+        outputs.append(part)
+        done += len(part)
         if progress is not None:
             progress(done, len(split))
     return Predictions(np.concatenate(outputs), split.labels, split.ids, artifact.output)
@@ -197,74 +201,102 @@ def evaluation_speed(
     dataset: Dataset,
     *,
     name: str = "",
-    threads: int = DEFAULT_THREADS,
-    batch_size: int = DEFAULT_BATCH,
-    single_images: int = 1000,
+    threads: int | None = None,
+    batch_size: int | None = None,
+    single_images: int = 500,
+    batched_images: int = 2000,
+    rounds: int = 3,
     clock: Callable[[], float] = time.perf_counter,
 ) -> EvaluationSpeed:
-    """Images a second through one file: the batched evaluation against a loop over single images.
+    """Images a second through one file: evaluation in batches against a loop over single images.
 
-    Both start from raw images and end with real outputs; both have loaded the file before the clock
-    starts for the loop, while loading counts for the batched evaluation. The loop keeps one session
-    with one thread, which is its fastest setting for a small model.
+    Both go from raw images to real outputs with the same code, and load the file before the clock
+    starts. The loop runs on one thread, which is its fastest setting for a small model. The two
+    take turns; the median of the rounds counts.
 
     Args:
       artifact: the file, with its metadata.
       dataset: whose test split is read.
       name: what to call the file in the result.
-      threads: processor threads of the batched evaluation.
-      batch_size: images in one batched call.
+      threads: processor threads of the evaluation in batches; None takes every core.
+      batch_size: images in one call of it; None chooses by the size of an image.
       single_images: images that the loop runs over, at most.
+      batched_images: images that the evaluation in batches runs over, at most.
+      rounds: how often each is measured.
       clock: seconds.
+
+    Raises:
+      ValueError: the file lacks the metadata, or the split is empty.
     """
-    images, preprocessing = dataset.test.images, artifact.preprocessing
-    session = artifact.session(threads=1, batch=1)
+    images = _non_empty(dataset.test).images[:batched_images]
+    preprocessing = artifact.preprocessing
+    batch_size = min(_batch_size(batch_size, preprocessing, "artifact"), len(images))
+    check_counts(rounds=rounds, single_images=single_images, batched_images=batched_images)
+    single = artifact.session(threads=1, batch=1)
+    sessions = _sessions(artifact, threads, batch_size)
     singles = images[:single_images]
-    run_batches(session, preprocessing.apply(singles[:1]))
-    start = clock()
-    for index in range(len(singles)):
-        run_batches(session, preprocessing.apply(singles[index : index + 1]))
-    single_seconds = clock() - start
-    start = clock()
-    for _ in _artifact_outputs(
-        artifact, images, preprocessing, threads=threads, batch_size=batch_size
-    ):
-        pass
+
+    def run_singles() -> None:
+        for index in range(len(singles)):
+            run_batches(single, preprocessing.apply(singles[index : index + 1]))
+
+    def run_all() -> None:
+        for _ in _outputs(sessions, images, preprocessing):
+            pass
+
+    def seconds(work: Callable[[], None]) -> float:
+        start = clock()
+        work()
+        return clock() - start
+
+    run_batches(single, preprocessing.apply(singles[:1]))
+    times = [(seconds(run_singles), seconds(run_all)) for _ in range(rounds)]
+    single_seconds, all_seconds = np.median(times, axis=0)
     return EvaluationSpeed(
         artifact=name or str(artifact.path or ""),
-        batched=len(images) / (clock() - start),
-        single=len(singles) / single_seconds,
+        batched=float(len(images) / all_seconds),
+        single=float(len(singles) / single_seconds),
         batch=batch_size,
     )
 
 
-def _artifact_outputs(
-    artifact: Artifact,
-    images: np.ndarray,
-    preprocessing: Preprocessing,
-    *,
-    threads: int,
-    batch_size: int,
-) -> Iterator[np.ndarray]:
-    """Outputs in the order of the images, a chunk at a time.
-
-    Each thread has a session of its own: small models gain little from threads within a call, and
-    preprocessing runs beside them.
-    """
-    check_counts(threads=threads, batch_size=batch_size)
-    if len(images) == 0:
+def _non_empty(split: Split) -> Split:
+    if len(split) == 0:
         raise ValueError("There is no example to evaluate: the split is empty.")
-    sessions: queue.SimpleQueue[Session] = queue.SimpleQueue()
-    for _ in range(threads):
-        sessions.put(artifact.session(threads=1, batch=min(batch_size, len(images))))
-    chunk = max(_CHUNK // batch_size, 1) * batch_size
+    return split
+
+
+def _batch_size(asked: int | None, preprocessing: Preprocessing, kind: str) -> int:
+    if asked is not None:
+        check_counts(batch_size=asked)
+        return asked
+    fitting = _INPUT_BUDGET // int(np.prod(preprocessing.image_shape))
+    return max(1, min(_LARGEST_BATCH[kind], fitting))
+
+
+def _sessions(artifact: Artifact, threads: int | None, batch: int) -> list[Session]:
+    """One session a thread: small models gain little from threads within a call."""
+    if threads is None:
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    check_counts(threads=threads)
+    return [artifact.session(threads=1, batch=batch) for _ in range(threads)]
+
+
+def _outputs(
+    sessions: Sequence[Session], images: np.ndarray, preprocessing: Preprocessing
+) -> Iterator[np.ndarray]:
+    """Outputs in the order of the images, some batches at a time; the threads preprocess too."""
+    idle: queue.SimpleQueue[Session] = queue.SimpleQueue()
+    for session in sessions:
+        idle.put(session)
+    chunk = _BATCHES_A_TURN * sessions[0].input_details.shape[0]
 
     def run(start: int) -> np.ndarray:
-        session = sessions.get()
+        session = idle.get()
         try:
             return run_batches(session, preprocessing.apply(images[start : start + chunk]))
         finally:
-            sessions.put(session)
+            idle.put(session)
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(len(sessions)) as pool:
         yield from pool.map(run, range(0, len(images), chunk))
