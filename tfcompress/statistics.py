@@ -106,7 +106,8 @@ def softmax(outputs: np.ndarray) -> np.ndarray:
     """
     values = np.asarray(outputs, np.float64)
     exponentials = np.exp(values - values.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+    shares: np.ndarray = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return shares
 
 
 def probabilities(outputs: np.ndarray, kind: str) -> np.ndarray:
@@ -154,7 +155,8 @@ def correct(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     if np.isnan(outputs).any():
         rows = int(np.isnan(outputs).any(axis=1).sum())
         raise ValueError(f"Outputs hold NaN in {rows} of {len(outputs)} examples.")
-    return outputs.argmax(axis=1) == labels
+    right: np.ndarray = outputs.argmax(axis=1) == labels
+    return right
 
 
 def accuracy_with_interval(

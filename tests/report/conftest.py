@@ -103,6 +103,7 @@ def artifact(file: File, right: np.ndarray, baseline_right: np.ndarray) -> Artif
         latency_ms=(Latency(file.p50, file.p50 * 1.2, "litert_cpu", 1, 1, 250, spread, 0.9, 3.1),),
         peak_memory_bytes=41_000_000,
         predictions=f"predictions/{file.name}.npz",
+        distinct_weights=142 if "int8" in file.format else 2304,
     )
 
 
@@ -154,6 +155,7 @@ def make_results(files=FILES, *, images=2000, classes=CLASSES):
         artifacts.append(artifact(file, mine, baseline_right))
     baseline = ArtifactResult(
         name="baseline",
+        format="keras",
         parameters=77_360,
         macs=12_501_632,
         accuracy=float(baseline_right.mean()),
@@ -164,7 +166,7 @@ def make_results(files=FILES, *, images=2000, classes=CLASSES):
         config={
             "data": {"name": "cifar10", "seed": 0},
             "backbone": {"name": "resnet8", "weights": "default"},
-            "recipe": "prune(0.8)+qat",
+            "recipes": ("prune(0.8)+qat",),
             "output_dir": "runs/example",
         },
         environment={

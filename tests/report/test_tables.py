@@ -26,8 +26,9 @@ def test_files_table_by_hand(example):
     assert cells["Latency"] == ("0.119 / 0.143", "")
     assert cells["Memory"] == ("39.1", "")
     assert cells["Integer"] == ("16 of 16", "")
-    assert cells["Zeros"] == ("80.0", "")
+    assert cells["Zeros"] == ("80.0", "142 distinct")
     assert table.rows[table.marked][0].value == "prune+qat-int8"
+    assert table.rows[0][1].value == "Keras model"
     assert "baseline-float32" in table.note
 
 
@@ -84,7 +85,14 @@ def test_data_table_shows_the_splits_and_the_evaluation_speed(example):
     rows = {row[0].value: row[1].value for row in tables.data(example).rows}
     assert rows["Images, calibration"] == "512"
     assert rows["Source"] == "sample"
+    assert rows["Parameters of the baseline"] == "77,360"
     assert "7.5\u00d7" in rows["Evaluation of baseline-int8"]
+
+
+def test_details_name_the_techniques(example):
+    cells = _cells(tables.origins(example), "prune+qat-int8")
+    assert cells["Techniques"] == ("prune+qat", "")
+    assert cells["SHA-256"] == ("0" * 64, "")
 
 
 def test_settings_flatten_nested_records():

@@ -42,6 +42,7 @@ def contents(results: Results) -> Contents:
     """Gathers what a report of these results shows."""
     sections = (tables.latencies(results), tables.stages(results), tables.data(results))
     folded = (
+        tables.origins(results),
         *(tables.layers(stage) for stage in results.stages),
         *(tables.stage_settings(stage) for stage in results.stages),
         tables.settings(results.config, title="Configuration"),
@@ -59,15 +60,16 @@ def contents(results: Results) -> Contents:
 
 
 def _title(results: Results) -> str:
-    backbone = _named(results.config, "backbone") or _named(results.config, "model")
+    backbone = _named(results.config, "backbone")
     return f"{backbone} on {results.data.name}" if backbone else results.data.name
 
 
 def _subtitle(results: Results) -> str:
     parts = []
-    recipe = _named(results.config, "recipe")
-    if recipe:
-        parts.append(f"recipe {recipe}")
+    recipes = results.config.get("recipes") or ()
+    if isinstance(recipes, (list, tuple)) and recipes:
+        word = "recipe" if len(recipes) == 1 else "recipes"
+        parts.append(f"{word} {', '.join(map(str, recipes))}")
     test = results.data.split_sizes.get("test")
     if test is not None:
         parts.append(f"judged on {text.plural(test, 'test image')}")

@@ -65,8 +65,9 @@ def definitions(results: Results) -> tuple[tuple[str, str], ...]:
         ),
         (
             "Distinct weights",
-            "Different values among the weights of a layer, or of one output channel where a stage "
-            "clusters by channel.",
+            "In the files table: the most different values that the weights of one output channel "
+            "take, over all weight tensors of the file. In the layers table: different values "
+            "among the layer's weights.",
         ),
         (
             "Change by class",

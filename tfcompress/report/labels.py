@@ -100,9 +100,11 @@ def _candidates(point: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.nda
 def _overlap(boxes: np.ndarray, blocked: np.ndarray) -> np.ndarray:
     low = np.maximum(boxes[:, None, :2], blocked[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], blocked[None, :, 2:])
-    return np.clip(high - low, 0, None).prod(axis=2).sum(axis=1)
+    shared: np.ndarray = np.clip(high - low, 0, None).prod(axis=2).sum(axis=1)
+    return shared
 
 
 def _outside(boxes: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     over = np.clip(bounds[:2] - boxes[:, :2], 0, None) + np.clip(boxes[:, 2:] - bounds[2:], 0, None)
-    return (over * 20).sum(axis=1)
+    area: np.ndarray = (over * 20).sum(axis=1)
+    return area

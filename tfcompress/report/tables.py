@@ -83,9 +83,9 @@ def _artifact_row(
 ) -> tuple[Cell, ...]:
     return (
         Cell(entry.name),
-        Cell(entry.format or ("Keras model" if entry.path is None else text.MISSING)),
-        _size(entry.size_bytes, base and base.size_bytes),
-        _size(entry.gzip_size_bytes, base and base.gzip_size_bytes),
+        Cell(_format(entry)),
+        _size(entry.size_bytes, base.size_bytes if base else None),
+        _size(entry.gzip_size_bytes, base.gzip_size_bytes if base else None),
         _with_interval(
             text.percent(entry.accuracy), text.percent_interval, entry.accuracy_interval
         ),
@@ -97,8 +97,18 @@ def _artifact_row(
         _latency(entry, setting),
         Cell(text.mib(entry.peak_memory_bytes)),
         _integer_operators(entry),
-        Cell(text.percent(entry.sparsity, 1)),
+        Cell(text.percent(entry.sparsity, 1), _distinct(entry)),
     )
+
+
+def _format(entry: ArtifactResult) -> str:
+    if entry.path is None and entry.format in (None, "keras"):
+        return "Keras model"
+    return entry.format or text.MISSING
+
+
+def _distinct(entry: ArtifactResult) -> str:
+    return "" if entry.distinct_weights is None else f"{entry.distinct_weights:,} distinct"
 
 
 def _artifacts_note(base: ArtifactResult | None, setting: Setting | None) -> str:
@@ -259,10 +269,36 @@ def data(results: Results) -> Table:
         ("Source", record.source),
         ("Classes", f"{len(record.classes)}: {_shorten(record.classes)}"),
         *((f"Images, {split}", text.count(size)) for split, size in record.split_sizes.items()),
+        ("Parameters of the baseline", text.count(results.baseline.parameters)),
+        ("Multiply-accumulates of the baseline, one image", text.count(results.baseline.macs)),
     ]
     if results.evaluation_speed is not None:
         rows += _evaluation_rows(results)
-    return _pairs("Data", rows)
+    return _pairs("Data and model", rows)
+
+
+def origins(results: Results) -> Table | None:
+    """What made each file, its network's size, where it lies and its SHA-256; None without a file."""
+    columns = (
+        Column("Name", numeric=False),
+        Column("Techniques", numeric=False),
+        Column("Parameters"),
+        Column("Multiply-accumulates", "one image"),
+        Column("Path in the run folder", numeric=False),
+        Column("SHA-256", numeric=False),
+    )
+    rows = tuple(
+        (
+            Cell(entry.name),
+            Cell("+".join(entry.stages) or "none"),
+            Cell(text.count(entry.parameters)),
+            Cell(text.count(entry.macs)),
+            Cell(entry.path or text.MISSING),
+            Cell(entry.sha256 or text.MISSING),
+        )
+        for entry in results.artifacts
+    )
+    return Table("Files in detail", columns, rows) if rows else None
 
 
 def _evaluation_rows(results: Results) -> list[tuple[str, str]]:

@@ -186,7 +186,7 @@ def _scale(axes: Axes, points: list[Point], baseline: ArtifactResult) -> None:
         pad = (high / low) ** 0.09
         axes.set_xlim(low / pad, high * pad)
         ticks = drawing.nice_log_ticks(*axes.get_xlim())
-        axes.xaxis.set_major_locator(FixedLocator(ticks))
+        axes.xaxis.set_major_locator(FixedLocator(ticks.tolist()))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FixedFormatter([f"{t:,g}" for t in ticks]))
     else:
@@ -321,8 +321,10 @@ def _draw_labels(
             end = np.clip((x, y), (box.left, box.bottom), (box.right, box.top))
             line = to_data.transform([(x, y), end])
             axes.plot(*line.T, color=COLORS["muted"], lw=0.7, zorder=1.5)
+        x_data, y_data = to_data.transform(middle)
         axes.text(
-            *to_data.transform(middle),
+            x_data,
+            y_data,
             _shown(name, point, axes),
             fontsize=drawing.SMALL,
             color=COLORS["ink"],
