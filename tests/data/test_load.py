@@ -51,6 +51,12 @@ def test_form_that_cannot_be_served_is_refused_before_any_work(config, message):
         check(config)
 
 
+def test_tilde_in_a_path_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "pictures").mkdir()
+    check(DataConfig(name="folder:~/pictures"))
+
+
 def test_checking_a_name_needs_no_tensorflow():
     program = (
         "import sys; from tfcompress.data import *; check(DataConfig(name='cifar10'));"

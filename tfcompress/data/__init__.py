@@ -70,15 +70,17 @@ def _resolve(config: DataConfig) -> tuple[ModuleType, str]:
     if bool(argument) != bool(placeholder):
         expected = f"{name}:{placeholder}" if placeholder else name
         raise ValueError(f"Data set {config.name!r} must be written as {expected}.")
-    if argument and not Path(argument).exists():
-        raise ValueError(f"Data set {config.name!r}: {Path(argument).absolute()} does not exist.")
+    # A shell leaves a tilde after the colon as it is.
+    path = Path(argument).expanduser()
+    if argument and not path.exists():
+        raise ValueError(f"Data set {config.name!r}: {path.absolute()} does not exist.")
     source = getattr(module, "SOURCE", "")
     if source and config.source != "auto":
         raise ValueError(
             f"DataConfig.source={config.source!r} is for data sets of TFDS. {name} has one source, "
             f"{source}: leave source at 'auto'."
         )
-    return module, argument
+    return module, str(path) if argument else ""
 
 
 def _require_tfds_name(config: DataConfig) -> None:

@@ -1,5 +1,7 @@
 import errno
+import os
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -40,6 +42,15 @@ def test_prepared_directory_gives_every_published_image_in_the_same_order(prepar
 def test_images_are_resized_as_they_are_read(prepared_dir):
     request = Request("tiny_pictures", str(prepared_dir), image_size=8)
     assert prepared.obtain(request).test.images.shape == (10, 8, 8, 1)
+
+
+def test_work_of_a_process_killed_long_ago_is_removed(tiny_builder, tmp_path):
+    for name, age in ((".registry-old", 100_000), (".registry-new", 0)):
+        (tmp_path / name).mkdir()
+        then = time.time() - age
+        os.utime(tmp_path / name, (then, then))
+    registry.obtain(Request("tiny_pictures", str(tmp_path), mirror=mirror))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".registry-new", "tiny_pictures"]
 
 
 def test_unprepared_directory_is_named(tiny_builder, tmp_path):

@@ -1,8 +1,7 @@
 """`folder:DIR`: one folder a class, holding PNG, JPEG, BMP or GIF files (a GIF's first frame).
 
     DIR/train/CLASS/*.png and DIR/test/CLASS/*.png   published with a test split, or
-    DIR/CLASS/*.png                                  a fifth of each class is held out as the test
-    split
+    DIR/CLASS/*.png                                  a fifth of each class is held out for test
 
 Class names are the folders' names in sorted order. The held-out fifth does not depend on any seed
 of a run, so that every run on the folder is tested on the same images. Hidden files are passed

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from tfcompress.data.dataset import Published
 from tfcompress.data.sources import Request, SourceUnavailableError, _tfds
 
 FETCH_SECONDS = 900
+_WORK_PREFIX = ".registry-"
+_ABANDONED_SECONDS = 24 * 3600
 
 
 def obtain(request: Request) -> Published:
@@ -37,7 +40,8 @@ def obtain(request: Request) -> Published:
     data_dir = _tfds.directory(request)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=data_dir, prefix=".registry-") as folder:
+        _remove_abandoned(data_dir)
+        with tempfile.TemporaryDirectory(dir=data_dir, prefix=_WORK_PREFIX) as folder:
             files = request.mirror(Path(folder))
             download_dir = Path(folder) / "downloads"
             for url, path in files.items():
@@ -117,6 +121,28 @@ def require_sha256(path: Path, expected: str) -> None:
         )
 
 
+def checked_files(root: Path, expected: Mapping[str, str]) -> dict[str, Path]:
+    """The paths of files in a package's folder, each held against its SHA-256.
+
+    Args:
+      root: folder of the unpacked package.
+      expected: SHA-256 by path relative to `root`.
+
+    Raises:
+      SourceUnavailableError: a file is missing or differs.
+    """
+    for name, sha256 in expected.items():
+        require_sha256(root / name, sha256)
+    return {name: root / name for name in expected}
+
+
+def _remove_abandoned(data_dir: Path) -> None:
+    """Removes what a killed process left behind, once no process can be at work in it any more."""
+    for folder in data_dir.glob(f"{_WORK_PREFIX}*"):
+        if time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _hand_over(made: Any, url: str, path: Path, *, download_dir: Path) -> None:
     """Puts a checked, unpacked file or folder where TFDS looks for what it unpacked from `url`.
 
@@ -173,18 +199,3 @@ def _only(found: Iterable[Path], *, what: str) -> Path:
     if len(paths) != 1:
         raise SourceUnavailableError(f"{what}: expected one file, received {len(paths)}.")
     return paths[0]
-
-
-def checked_files(root: Path, expected: Mapping[str, str]) -> dict[str, Path]:
-    """The paths of files in a package's folder, each held against its SHA-256.
-
-    Args:
-      root: folder of the unpacked package.
-      expected: SHA-256 by path relative to `root`.
-
-    Raises:
-      SourceUnavailableError: a file is missing or differs.
-    """
-    for name, sha256 in expected.items():
-        require_sha256(root / name, sha256)
-    return {name: root / name for name in expected}
