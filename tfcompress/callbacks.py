@@ -51,8 +51,8 @@ class ReseedEachEpoch(keras.callbacks.Callback):
     """Sets the random generators of the model's layers from (seed, epoch).
 
     A training that goes on from epoch k then drops the same units as one that was never
-    interrupted. Reaches layers that draw from a `tf.random.Generator` (`rng_type="stateful"`, as
-    this package's backbones build them); legacy layers keep their own sequence.
+    interrupted. Layers that draw from the process-wide sequence, as Keras builds them by default,
+    are given a `tf.random.Generator` of their own, since that sequence cannot be set to an epoch.
 
     Args:
       seed: of the training.
@@ -61,13 +61,25 @@ class ReseedEachEpoch(keras.callbacks.Callback):
     def __init__(self, seed: int) -> None:
         super().__init__()
         self._seed = seed
+        self._generators: list[Any] = []
+
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        """Gives every layer that draws random numbers a generator that can be reset."""
+        self._generators = []
+        for layer in self.model._flatten_layers(include_self=False):
+            if getattr(layer, "_random_generator", None) is None:
+                continue
+            if getattr(layer._random_generator, "_generator", None) is None:
+                layer._random_generator = keras.backend.RandomGenerator(
+                    self._seed, rng_type="stateful"
+                )
+                layer._random_generator._maybe_init()
+            self._generators.append(layer._random_generator._generator)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Resets every generator."""
-        for index, layer in enumerate(self.model._flatten_layers(include_self=False)):
-            generator = getattr(getattr(layer, "_random_generator", None), "_generator", None)
-            if generator is not None:
-                generator.reset_from_seed(hash((self._seed, epoch, index)) % 2**31)
+        for index, generator in enumerate(self._generators):
+            generator.reset_from_seed(hash((self._seed, epoch, index)) % 2**31)
 
 
 class BatchProgress(keras.callbacks.Callback):

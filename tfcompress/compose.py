@@ -182,13 +182,25 @@ def wrap(
     """
     current = stages[-1]
     size = {"steps_per_epoch": steps_per_epoch, "epochs": epochs}
-    if current.technique != "distill":
-        model = current.module.wrap(model, current.config, **size)
-    distillation = next((stage for stage in stages if stage.technique == "distill"), None)
-    if distillation is not None:
-        config = dataclasses.replace(distillation.config, teacher=teacher)
-        model = distillation.module.wrap(model, config, **size)
+    if current.technique == "distill":
+        config = dataclasses.replace(current.config, teacher=teacher)
+        return current.module.wrap(model, config, **size)
+    model = current.module.wrap(model, current.config, **size)
+    for stage in stages[:-1]:
+        if stage.technique == "distill":
+            model = stage.module.under(model, dataclasses.replace(stage.config, teacher=teacher))
     return model
+
+
+def first_eligible_epoch(stages: Sequence[PlannedStage], *, epochs: int) -> int:
+    """The 0-based epoch at whose end the effect of the last of `stages` is complete.
+
+    Args:
+      stages: those of the model in training; empty for the baseline.
+      epochs: of the stage.
+    """
+    settles_at = stages[-1].config.settles_at if stages else 0.0
+    return max(math.ceil(settles_at * epochs) - 1, 0)
 
 
 def callbacks(stages: Sequence[PlannedStage]) -> list[Any]:

@@ -7,7 +7,6 @@ part.
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -258,7 +257,6 @@ class _Run:
             training.load_weights(model, state_dir / training.BEST)
             self._reporter.note(f"finished before, epoch {self._stages[-1].best_epoch + 1} kept")
             return
-        settles_at = stages[-1].config.settles_at if stages else 0.0
         with self._reporter.bar(name) as step:
             found = training.fit(
                 model,
@@ -266,7 +264,7 @@ class _Run:
                 config=config,
                 state_dir=state_dir,
                 callbacks=compose.callbacks(stages) if stages else (),
-                first_eligible_epoch=max(math.ceil(settles_at * config.epochs) - 1, 0),
+                first_eligible_epoch=compose.first_eligible_epoch(stages, epochs=config.epochs),
                 on_step=listener(step),
                 on_epoch=lambda epoch, metrics: self._reporter.epoch(epoch, config.epochs, metrics),
                 tensorboard_dir=(

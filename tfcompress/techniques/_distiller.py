@@ -41,6 +41,11 @@ class Distiller(keras.Model):
             regressor.build(layer.output_shape)
         self.build(student.input_shape)
 
+    @property
+    def layers(self) -> list[Any]:
+        """The student alone: no technique is meant to treat the regressors."""
+        return [self.student]
+
     def call(self, inputs: Any, training: Any = None) -> Any:
         """The student's logits."""
         return self.student(inputs, training=training)

@@ -18,7 +18,7 @@ class PruningMasks(keras.callbacks.Callback):
 
     The state is the step number and the zeros in the weights, so that a training that goes on from
     a saved epoch prunes as one that was never interrupted. Weights that are exactly zero when
-    training begins stay zero.
+    training begins stay zero, except in a kernel that is zero altogether.
 
     Args:
       config: what to prune and when.
@@ -40,14 +40,16 @@ class PruningMasks(keras.callbacks.Callback):
         schedule = build_schedule(self._config, steps=steps * epochs)
         pruned = [kernel for kernel in kernels(self.model) if not skip_reason(kernel, self._config)]
         variables = [kernel.variable for kernel in pruned]
-        masks = [tf.Variable(variable != 0, trainable=False) for variable in variables]
+        masks = [tf.Variable(_nonzero(variable), trainable=False) for variable in variables]
 
         @tf.function(input_signature=[tf.TensorSpec([], tf.int64)])
         def apply(step: Any) -> None:
             update, sparsity = schedule(step)
             if update:
                 for variable, mask in zip(variables, masks, strict=True):
-                    mask.assign(_mask(variable, sparsity, self._config))
+                    # A pruned weight, moved by this one step, would compete on equal terms.
+                    kept = variable * tf.cast(mask, variable.dtype)
+                    mask.assign(_mask(kept, sparsity, self._config) & mask)
             for variable, mask in zip(variables, masks, strict=True):
                 variable.assign(variable * tf.cast(mask, variable.dtype))
 
@@ -72,11 +74,14 @@ def build_schedule(config: PruningConfig, *, steps: int) -> Any:
     updates is rounded up and the end moved back to a multiple of it (TF-MOT's default of one update
     in 100 steps never acts in a shorter training).
     """
-    begin = min(round(config.begin * steps), steps - 1)
+    # What is pruned at once is pruned in the last step before `begin`, so that the epoch that ends
+    # there is complete.
+    at_once = config.schedule == "constant"
+    begin = min(max(round(config.begin * steps) - at_once, 0), steps - 1)
     end = max(min(round(config.end * steps), steps) - 1, begin)
     frequency = max(-(-(end - begin) // config.updates), 1)
     end -= (end - begin) % frequency
-    if config.schedule == "constant" or end == begin:
+    if at_once or end == begin:
         return tfmot.sparsity.keras.ConstantSparsity(
             config.target_sparsity,
             begin_step=begin,
@@ -91,6 +96,11 @@ def build_schedule(config: PruningConfig, *, steps: int) -> Any:
         power=3,
         frequency=frequency,
     )
+
+
+def _nonzero(variable: Any) -> Any:
+    """True where a kernel is not zero; everywhere where it has not been initialized to anything."""
+    return (variable != 0) | tf.reduce_all(variable == 0)
 
 
 def _mask(weights: Any, sparsity: Any, config: PruningConfig) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tfcompress._keras import keras
 from tfcompress.artifact import Artifact
 from tfcompress.graph.kernels import layer_reports
 from tfcompress.results import CompressionReport
@@ -77,10 +78,9 @@ CONFIG = DistillationConfig
 
 
 def wrap(model: Any, config: DistillationConfig, *, steps_per_epoch: int, epochs: int) -> Any:
-    """Returns a model that trains the given one under the teacher; calling it calls the student.
+    """Returns a model that trains a copy of the given one under the teacher.
 
-    Unlike the other techniques it holds the model itself, so that another technique's wrapped model
-    can be trained under it.
+    Calling it calls the student. The model may be the teacher itself, which stays as it is.
 
     Args:
       model: the student, a functional model that returns logits.
@@ -92,9 +92,26 @@ def wrap(model: Any, config: DistillationConfig, *, steps_per_epoch: int, epochs
       ValueError: no teacher, other input or output shapes, or no pair of layers for features or
         attention.
     """
+    del steps_per_epoch, epochs
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return under(copy, config)
+
+
+def under(model: Any, config: DistillationConfig) -> Any:
+    """Puts a model under the teacher's loss and holds the model itself.
+
+    For one that another technique has wrapped, and that is trained as it is.
+
+    Args:
+      model: the student, wrapped or not.
+      config: with the teacher.
+
+    Raises:
+      ValueError: see `wrap`.
+    """
     from tfcompress.techniques._distiller import Distiller
 
-    del steps_per_epoch, epochs
     teacher = config.teacher
     if teacher is None:
         raise ValueError(
