@@ -278,7 +278,7 @@ def data(results: Results) -> Table:
 
 
 def origins(results: Results) -> Table | None:
-    """What made each file, its network's size, where it lies and its SHA-256; None without a file."""
+    """What made each file, its network's size, its path and SHA-256; None without a file."""
     columns = (
         Column("Name", numeric=False),
         Column("Techniques", numeric=False),
