@@ -3,9 +3,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tfcompress import flatbuffer
 from tfcompress.flatbuffer import WeightTensor, _unpack_sparse
 
 DENSE, COMPRESSED = 0, 1
+
+
+def test_reference_to_a_tensor_that_is_not_there_is_refused(exported):
+    model = flatbuffer.parse(exported("int8").data, source="a")
+    operator = model.subgraphs[0].operators[0]
+    operator.inputs = [99, *operator.inputs[1:]]
+    with pytest.raises(ValueError, match="a is a damaged TFLite file"):
+        flatbuffer.parse(flatbuffer.write_metadata(model, "b", b"{}"), source="a")
 
 
 def level(size=0, segments=None, indices=None):

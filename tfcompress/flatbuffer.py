@@ -128,7 +128,8 @@ def parse(data: bytes, *, source: str) -> Any:
         )
     try:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
-    except (struct.error, ValueError, IndexError, TypeError, OverflowError) as error:
+        _check_references(model)
+    except (struct.error, ValueError, LookupError, TypeError, OverflowError) as error:
         raise ValueError(
             f"{source} is a damaged TFLite file of {len(data)} bytes ({error}). "
             "It may be truncated: copy or export it again."
@@ -136,6 +137,17 @@ def parse(data: bytes, *, source: str) -> Any:
     if not model.subgraphs or not model.buffers:
         raise ValueError(f"{source} is a TFLite file without a graph. Export it again.")
     return model
+
+
+def _check_references(model: Any) -> None:
+    for entry in model.metadata or []:
+        _ = model.buffers[entry.buffer]
+    for graph in model.subgraphs or []:
+        for tensor in graph.tensors:
+            _ = model.buffers[tensor.buffer], _TYPE_NAMES[tensor.type]
+        for operator in graph.operators or []:
+            _ = model.operatorCodes[operator.opcodeIndex]
+            _ = [graph.tensors[index] for index in _tensors_of(operator)]
 
 
 def operators(model: Any) -> tuple[OperatorInfo, ...]:
@@ -188,7 +200,8 @@ def read_metadata(model: Any, name: str) -> bytes | None:
     """The metadata buffer called `name`, or None where the file has none."""
     for entry in model.metadata or []:
         if _text(entry.name) == name:
-            return bytes(np.asarray(model.buffers[entry.buffer].data, np.uint8).tobytes())
+            data = model.buffers[entry.buffer].data
+            return b"" if data is None else np.asarray(data, np.uint8).tobytes()
     return None
 
 
