@@ -100,6 +100,9 @@ def test_a_collapsed_file_does_not_press_the_others_together(example):
         figure = trade_off.draw(trade_off.size_points(made), made.baseline, x_title="x", width=528)
         svg = drawing.to_svg(figure, name="n", title="t", description="d")
     assert "(10.0%)" in svg
+    assert trade_off._kept(trade_off.size_points(made), made.baseline) == [
+        *trade_off.size_points(example)
+    ]
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -283,7 +283,10 @@ def _place(
     half = MARKER / 2 + 1
     obstacles = [Box(x - half, y - half, x + half, y + half) for x, y in pixels]
     for point, (x, y) in zip(points, pixels, strict=True):
-        low, high = axes.transData.transform([(point.x, point.low), (point.x, point.high)])[:, 1]
+        ends = (point.low, point.high)
+        if point.accuracy <= axes.get_ylim()[0]:
+            ends = (axes.get_ylim()[0], _level(axes, point))
+        low, high = axes.transData.transform([(point.x, end) for end in ends])[:, 1]
         obstacles.append(Box(x - 1, low, x + 1, high))
         left, right = axes.transData.transform([(point.x_low, 0), (point.x_high, 0)])[:, 0]
         obstacles.append(Box(left, y - 1, right, y + 1))
