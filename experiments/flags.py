@@ -1,7 +1,7 @@
 """Flag groups of the experiment programs, and the settings that they stand for.
 
 Each group is a function that a program calls; importing this module defines no flag. A flag that is
-not given leaves the value of `--config=NAME`, or the package's default.
+not given leaves the value of `--config=NAME`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
 
 def define_run_flags() -> None:
     """Defines the flags of a run: one for each setting, `--config`, `--seed`, `--output_dir`."""
-    flags.DEFINE_string("config", None, f"Start from these settings: {', '.join(config_names())}.")
+    flags.DEFINE_string(
+        "config", "default", f"Settings to start from: {', '.join(config_names())}."
+    )
     flags.DEFINE_string(
         "output_dir", None, "Run folder; by default runs/ and a name of the settings."
     )
@@ -98,13 +100,7 @@ def _define(name: str, default: Any, text: str) -> None:
 
 
 def _default(part: str, field: str) -> Any:
-    return getattr(_part(_run_config(), part), field)
-
-
-def _run_config() -> Any:
-    from tfcompress.config import RunConfig
-
-    return RunConfig()
+    return getattr(_part(named_config("default"), part), field)
 
 
 def _part(config: Any, part: str) -> Any:
@@ -118,17 +114,24 @@ def config_names() -> tuple[str, ...]:
     return tuple(sorted(m.name for m in pkgutil.iter_modules(experiments.configs.__path__)))
 
 
+def named_config(name: str) -> Any:
+    """The `RunConfig` of a module of `experiments/configs`.
+
+    Raises:
+      UnknownNameError: no module has that name.
+    """
+    registry.require(name, config_names(), what="config")
+    return importlib.import_module(f"experiments.configs.{name}").get_config()
+
+
 def run_config_from_flags() -> Any:
-    """The `RunConfig` of the flags that were given, over that of `--config` or the defaults.
+    """The `RunConfig` of the flags that were given, over that of `--config`.
 
     Raises:
       ValueError: an unknown config, or a value that its config class refuses.
     """
     values = flags.FLAGS
-    config = _run_config()
-    if values.config is not None:
-        name = registry.require(values.config, config_names(), what="config")
-        config = importlib.import_module(f"experiments.configs.{name}").get_config()
+    config = named_config(values.config)
     changes: dict[str, dict[str, Any]] = {}
     for name, (part, field, _) in RUN_FLAGS.items():
         value = values[name].value

@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfcompress import backbones, compose, recipe
+from tfcompress import backbones, compose, data, recipe
 from tfcompress.backbones import BackboneConfig
 from tfcompress.benchmark import LatencyConfig
 from tfcompress.compose import Plan
@@ -122,6 +122,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         texts = (str(recipe.parse(text)) for text in self.recipes)
         object.__setattr__(self, "recipes", tuple(dict.fromkeys(text for text in texts if text)))
+        data.check(self.data)
         for plan in self.plans:
             first = plan.stages[0] if plan.stages else None
             if first and first.technique == "distill" and first.config.student:

@@ -178,7 +178,7 @@ class _Run:
         self._train(head, batches, config, name=name)
 
     def _compressed(self, baseline: Any, stages: tuple[PlannedStage, ...]) -> Any:
-        """The model that a recipe leaves; stages that another recipe began with are not repeated."""
+        """The model that a recipe leaves; stages that another recipe began with stand already."""
         model = baseline
         for count in range(1, len(stages) + 1):
             begun = stages[:count]
@@ -272,7 +272,9 @@ class _Run:
                 ),
             )
         settings = {"training": dataclasses.asdict(config)}
-        if stages:
+        if not stages:
+            settings["weights"] = backbones.weights_origin(self._config.backbone)
+        else:
             settings["technique"] = _config_record(stages[-1].config)
         record = StageResult(
             name=name,

@@ -1,9 +1,10 @@
 """LeNet-5 on MNIST under the recipes of TF-MOT's tutorials, beside one baseline.
 
     for seed in 0 1 2; do
-      python -m experiments.compress --config=mnist_lenet5 --seed=$seed --output_dir=runs/mnist_lenet5/$seed
+      python -m experiments.compress --config=mnist_lenet5 --seed=$seed \
+        --output_dir=runs/mnist_lenet5/$seed
     done
-    python -m experiments.report --run_dir=runs/mnist_lenet5/0,runs/mnist_lenet5/1,runs/mnist_lenet5/2
+    python -m experiments.report --compare=runs/mnist_lenet5/0,runs/mnist_lenet5/1,runs/mnist_lenet5/2
 
 The result, with its spread over the seeds, stands in `RESULTS.md`.
 """

@@ -62,7 +62,7 @@ def test_missing_and_unknown_tensors_are_listed(tensors):
 def test_weights_reach_the_layers(tensors):
     config = BackboneConfig(name="efficientnet_lite0")
     model = backbones.build_classifier(config, classes=10, image_shape=(32, 32, 3))
-    assert model.input_shape == (None, 96, 96, 3)
+    assert model.input_shape == (None, 64, 64, 3)
     norm = model.get_layer("block15_project_bn")
     theirs = [tensors[f"_blocks.15._bn2.{part}"] for part in ("bias", "running_var")]
     np.testing.assert_array_equal(norm.beta, theirs[0])

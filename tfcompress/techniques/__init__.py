@@ -24,8 +24,8 @@ class Technique(Protocol):
     CONFIG: type
     """A frozen dataclass of the settings.
 
-    Its `__post_init__` refuses bad values; its property `settles_at` is the fraction of the training
-    after which the effect is complete (0.0 where it is from the start)."""
+    Its `__post_init__` refuses bad values; its property `settles_at` is the fraction of the
+    training after which the effect is complete (0.0 where it is from the start)."""
 
     def wrap(self, model: Any, config: Any, *, steps_per_epoch: int, epochs: int) -> Any:
         """Returns a new model that trains under the technique; the caller's is untouched.

@@ -148,7 +148,7 @@ def _initial(ordered: np.ndarray, count: int, config: ClusteringConfig) -> np.nd
 
 
 def _kmeans(ordered: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """k-means on sorted numbers; a cluster that loses its last member splits the widest other one."""
+    """k-means on sorted numbers; a cluster that loses its last member splits the widest one."""
     for _ in range(centroids.size):
         centroids, sizes, spread = _lloyd(ordered, centroids)
         widest = int(spread.argmax())

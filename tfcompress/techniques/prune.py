@@ -112,8 +112,8 @@ class PruningConfig:
                 object.__setattr__(self, "target_sparsity", 0.5)
         else:
             raise ValueError(
-                "PruningConfig.pattern must be 'unstructured', 'N:M' such as '2:4', or 'RxC' such as "
-                f"'4x1'. Received: {self.pattern!r}."
+                "PruningConfig.pattern must be 'unstructured', 'N:M' such as '2:4', or 'RxC' such "
+                f"as '4x1'. Received: {self.pattern!r}."
             )
 
     @property

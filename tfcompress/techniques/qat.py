@@ -15,7 +15,7 @@ from typing import Any
 
 from tfcompress._keras import keras, tfmot
 from tfcompress.artifact import Artifact
-from tfcompress.graph.kernels import kernels, layer_reports
+from tfcompress.graph.kernels import kernels, layer_reports, weight_name
 from tfcompress.results import CompressionReport
 from tfcompress.techniques import VerificationError
 
@@ -124,12 +124,19 @@ def report(before: Any, after: Any, config: QATConfig) -> CompressionReport:
 
 
 def verify(model: Any, config: QATConfig) -> None:
-    """Looks for the quantization wrappers.
+    """Looks for the quantization wrappers and for the ranges that training gave them.
 
     Raises:
-      VerificationError: a layer with a kernel is not wrapped and was not skipped by name.
+      VerificationError: a layer with a kernel is not wrapped and was not skipped by name, or no
+        batch was seen, so that the ranges are still empty.
     """
     for layer in model.layers:
+        for weight in layer.weights:
+            if weight_name(weight).endswith("_batches") and not weight.numpy():
+                raise VerificationError(
+                    f"qat: the activation range of layer {layer.name} has seen no batch. "
+                    "Train the wrapped model before it is exported."
+                )
         has_kernel = any(weight.name.split(":")[0].endswith("kernel") for weight in layer.weights)
         if has_kernel and not is_quantized(layer) and not _skipped(layer.name, config):
             raise VerificationError(f"qat: layer {layer.name} is not quantized.")
