@@ -70,9 +70,8 @@ class ReseedEachEpoch(keras.callbacks.Callback):
             if getattr(layer, "_random_generator", None) is None:
                 continue
             if getattr(layer._random_generator, "_generator", None) is None:
-                layer._random_generator = keras.backend.RandomGenerator(
-                    self._seed, rng_type="stateful"
-                )
+                kind = type(layer._random_generator)
+                layer._random_generator = kind(self._seed, rng_type="stateful")
                 layer._random_generator._maybe_init()
             self._generators.append(layer._random_generator._generator)
 

@@ -10,7 +10,9 @@ import inspect
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,7 @@ LOSSES = (
     "categorical_hinge",
     "mean_squared_error",
 )
+_TAKE_LABEL_SMOOTHING = ("categorical_crossentropy", "categorical_focal_crossentropy")
 CHECKPOINT = "checkpoint.npz"
 BEST = "best.npz"
 
@@ -67,7 +70,7 @@ class TrainingConfig:
       warmup: fraction of the steps in [0, 1) over which the learning rate first rises from 0, in a
         straight line.
       loss: one of `LOSSES`, on one-hot labels.
-      label_smoothing: in [0, 1).
+      label_smoothing: in [0, 1); of the cross-entropies.
       weight_decay: decoupled, 0 for none.
       early_stopping_patience: epochs without a better validation accuracy before the training ends;
         0 for never.
@@ -100,6 +103,11 @@ class TrainingConfig:
         _require(self, "learning_rate", self.learning_rate > 0, "above 0")
         _require(self, "warmup", 0 <= self.warmup < 1, "in [0, 1)")
         _require(self, "label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
+        if self.label_smoothing and self.loss not in _TAKE_LABEL_SMOOTHING:
+            raise ValueError(
+                f"Loss {self.loss!r} takes no label_smoothing. Received: {self.label_smoothing}. "
+                f"Use one of {', '.join(_TAKE_LABEL_SMOOTHING)}, or 0."
+            )
         _require(self, "weight_decay", self.weight_decay >= 0, "at least 0")
         _require(self, "early_stopping_patience", self.early_stopping_patience >= 0, "at least 0")
 
@@ -150,7 +158,9 @@ def build_optimizer(config: TrainingConfig, *, steps: int) -> Any:
         options |= {"momentum": 0.9, "nesterov": True}
     if config.weight_decay:
         options["weight_decay"] = config.weight_decay
-    kind = keras.optimizers.get(config.optimizer).__class__
+    # Not keras.optimizers.get, which knows only some of Keras' optimizers.
+    kinds = {name.lower(): name for name in dir(keras.optimizers)}
+    kind = getattr(keras.optimizers, kinds[config.optimizer])
     if not config.weight_decay and "weight_decay" in inspect.signature(kind.__init__).parameters:
         options["weight_decay"] = 0.0 if config.optimizer == "adamw" else None
     return kind(**options)
@@ -183,11 +193,6 @@ def build_loss(config: TrainingConfig) -> Any:
     options: dict[str, Any] = {}
     if "from_logits" in parameters:
         options["from_logits"] = True
-    if config.label_smoothing and "label_smoothing" not in parameters:
-        raise ValueError(
-            f"Loss {config.loss!r} takes no label_smoothing. "
-            f"Received: {config.label_smoothing}. Use categorical_crossentropy, or 0."
-        )
     if config.label_smoothing:
         options["label_smoothing"] = config.label_smoothing
     return kind(**options)
@@ -393,13 +398,13 @@ class _State:
         path = self._folder / CHECKPOINT
         if not path.is_file():
             return 0
-        with np.load(path) as stored:
+        self._model.optimizer.build(self._model.trainable_variables)
+        with _opened(path) as stored:
             self.history = json.loads(str(stored["history"]))
             self._model.set_weights(_unnamed("model", stored))
-            self._model.optimizer.build(self._model.trainable_variables)
             values = _unnamed("optimizer", stored)
-        for variable, value in zip(_variables(self._model.optimizer), values, strict=True):
-            variable.assign(value)
+            for variable, value in zip(_variables(self._model.optimizer), values, strict=True):
+                variable.assign(value)
         self.seconds_before = sum(record["seconds"] for record in self.history)
         return len(self.history)
 
@@ -419,10 +424,16 @@ def load_weights(model: Any, path: str | Path) -> None:
     Raises:
       ValueError: the file is damaged or of another architecture.
     """
+    with _opened(path) as stored:
+        model.set_weights(_unnamed("model", stored))
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Mapping[str, np.ndarray]]:
     try:
         with np.load(path) as stored:
-            model.set_weights(_unnamed("model", stored))
-    except (OSError, EOFError, ValueError, KeyError) as error:
+            yield stored
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"The weights in {path} do not fit the model or are damaged: {error}. "
             "Remove the stage's folder to train it again."
@@ -431,7 +442,10 @@ def load_weights(model: Any, path: str | Path) -> None:
 
 def _variables(optimizer: Any) -> list[Any]:
     variables = optimizer.variables
-    return list(variables() if callable(variables) else variables)
+    found = list(variables() if callable(variables) else variables)
+    # Nadam does not list the product of its momenta.
+    product = getattr(optimizer, "_u_product", None)
+    return found if product is None else [*found, product]
 
 
 def _named(prefix: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

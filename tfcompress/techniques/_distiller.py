@@ -53,9 +53,9 @@ class Distiller(keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on labels and teacher."""
         images, labels = data
-        taught = self._teacher.model(images, training=False)
+        taught = _called(self._teacher.model, images, training=False)
         with tf.GradientTape() as tape:
-            learned = self._student_outputs(images, training=True)
+            learned = _called(self._student_outputs, images, training=True)
             hard = self.compute_loss(images, labels, learned[0], None)
             loss = (1 - self._config.alpha) * hard + self._from_teacher(learned, taught)
         variables = self.trainable_variables
@@ -118,3 +118,9 @@ def _last_by_resolution(model: Any) -> dict[tuple[int, int], Any]:
 
 def _with_features(model: Any, layers: list[Any]) -> Any:
     return keras.Model(model.inputs, [model.output, *(layer.output for layer in layers)])
+
+
+def _called(model: Any, images: Any, *, training: bool) -> list[Any]:
+    """The outputs as a list, also where there is but one, which Keras returns bare."""
+    outputs = model(images, training=training)
+    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
