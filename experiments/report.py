@@ -3,6 +3,10 @@
     python -m experiments.report --run_dir=runs/x
 
 writes `report.md`, `report.html` and `figures/` into the run folder and prints the closing table.
+
+    python -m experiments.report --compare=runs/seed0,runs/seed1,runs/seed2
+
+prints mean and spread over runs that differ in their seed, as a Markdown table.
 """
 
 from __future__ import annotations
@@ -14,7 +18,8 @@ from absl import app, flags
 
 def define_flags() -> None:
     """Defines this program's flags."""
-    flags.DEFINE_string("run_dir", None, "Folder of a finished run.", required=True)
+    flags.DEFINE_string("run_dir", None, "Folder of a finished run.")
+    flags.DEFINE_list("compare", None, "Folders of finished runs that differ in their seed.")
     flags.DEFINE_bool("summary", True, "Print the closing table.")
 
 
@@ -22,19 +27,34 @@ def main(argv: list[str]) -> None:
     """Renders the report and prints where it lies."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Pass --run_dir=FOLDER.")
+    if (flags.FLAGS.run_dir is None) == (flags.FLAGS.compare is None):
+        raise app.UsageError("Pass --run_dir=FOLDER, or --compare=FOLDER,FOLDER.")
+    try:
+        show(flags.FLAGS.run_dir) if flags.FLAGS.run_dir else compare(flags.FLAGS.compare)
+    except (ValueError, OSError) as error:
+        sys.exit(f"Error: {error}")
+
+
+def show(run_dir: str) -> None:
+    """Renders one run."""
     from rich.console import Console
 
     from tfcompress import report, results
     from tfcompress.report import terminal
 
-    run_dir = flags.FLAGS.run_dir
-    try:
-        paths = report.render(run_dir)
-        if flags.FLAGS.summary:
-            terminal.print_summary(results.load(run_dir), Console())
-    except (ValueError, OSError) as error:
-        sys.exit(f"Error: {error}")
+    paths = report.render(run_dir)
+    if flags.FLAGS.summary:
+        terminal.print_summary(results.load(run_dir), Console())
     print(f"\nReport: {paths.html}\n        {paths.markdown}")
+
+
+def compare(run_dirs: list[str]) -> None:
+    """Prints the table of several seeds."""
+    from tfcompress import results
+    from tfcompress.report import markdown, seeds
+
+    table = seeds.across_seeds([results.load(run_dir) for run_dir in run_dirs])
+    print("\n".join((f"### {table.title}", "", *markdown.table_lines(table), "", table.note)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,40 @@
+"""What the README says must work as it stands there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_script_runs(tmp_path: Path) -> None:
+    (script,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    found = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr[-2000:]
+    assert (tmp_path / "digits.tflite").stat().st_size < 40_000
+    # The last three lines are the three predictions: a digit and its probability.
+    for line in found.stdout.splitlines()[-3:]:
+        label, probability = line.split()
+        assert label in "0123456789"
+        assert 0 <= float(probability) <= 1
+
+
+def test_recipes_can_be_carried_out() -> None:
+    from tfcompress.config import RunConfig
+
+    recipes = re.findall(r'--recipe="([^"]+)"', README)
+    assert len(recipes) >= 2
+    for text in recipes:
+        assert RunConfig(recipes=(text,)).plans
+
+
+def test_links_exist() -> None:
+    root = Path(__file__).parents[1]
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert links
+    assert [link for link in links if not (root / link).exists()] == []
