@@ -1,13 +1,14 @@
 """The one door to TensorFlow, tf_keras and TF-MOT.
 
-Knows which Keras the package speaks (Keras 2, as `tf_keras`, the only one that TF-MOT takes) and how to
-load the three heavy packages late: importing `tfcompress` costs no TensorFlow import, so `--help` and a
-bad flag answer at once. Does not know any technique or model.
+Knows which Keras the package speaks (Keras 2, as `tf_keras`, the only one that TF-MOT takes) and
+how to load the three heavy packages late: importing `tfcompress` costs no TensorFlow import, so
+`--help` and a bad flag answer at once. Does not know any technique or model.
 
     from tfcompress._keras import keras, tf
 
-binds names that import their package at the first attribute access. A module that defines a subclass of a
-Keras class needs the package at import time; such modules are imported inside the functions that use them.
+binds names that import their package at the first attribute access. A module that defines a
+subclass of a Keras class needs the package at import time; such modules are imported inside the
+functions that use them.
 """
 
 from __future__ import annotations

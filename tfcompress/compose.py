@@ -65,7 +65,7 @@ def plan(recipe: Recipe) -> Plan:
       RecipeError: an unknown name, a wrong argument, a stage twice or out of order.
     """
     terms = list(recipe.stages)
-    formats = []
+    formats: list[str] = []
     while terms and terms[-1].technique in export.FORMATS:
         term = terms.pop()
         if term.positional or term.options:
@@ -92,7 +92,7 @@ def _planned(recipe: Recipe, term: Stage) -> PlannedStage:
         )
     kind = registry.load("techniques", term.technique).CONFIG
     options = dict(term.options)
-    training = {name: options.pop(name, None) for name in ("epochs", "learning_rate")}
+    training: dict[str, Any] = {name: options.pop(name, None) for name in ("epochs", "learning_rate")}
     types = {f.name: str(f.type) for f in dataclasses.fields(kind) if f.name != "teacher"}
     fields = list(types)
     if len(term.positional) > len(fields):
@@ -119,7 +119,7 @@ def _planned(recipe: Recipe, term: Stage) -> PlannedStage:
         raise RecipeError(f"Recipe {recipe}: {error}") from error
 
 
-def _typed(recipe: Recipe, what: str, value: Value, annotation: str) -> Value:
+def _typed(recipe: Recipe, what: str, value: Value, annotation: str) -> Any:
     """The value in the type of its field; a name that reads like a number becomes text again."""
     wanted = annotation.removesuffix(" | None")
     if wanted == "str":

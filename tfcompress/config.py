@@ -154,7 +154,8 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready record."""
-        return _plain(dataclasses.asdict(self))
+        record: dict[str, Any] = _plain(dataclasses.asdict(self))
+        return record
 
 
 def _title(stage: recipe.Stage) -> str:

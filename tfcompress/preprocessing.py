@@ -1,7 +1,8 @@
 """What happens to a raw image before a model sees it, as data and in numpy.
 
-The same record drives the training pipeline (in TensorFlow, `data/`), the evaluation of an artifact and
-the two-line use of an exported file, where it travels in the file's metadata. No TensorFlow here.
+The same record drives the training pipeline (in TensorFlow, `data/`), the evaluation of an artifact
+and the two-line use of an exported file, where it travels in the file's metadata. No TensorFlow
+here.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class Preprocessing:
       image_shape: (height, width, channels) that the model takes; channels is 1 or 3.
       scale: multiplies each pixel in [0, 255]; one number for each channel, or one for all.
       offset: added after the scale; one number for each channel, or one for all.
-      channel_order: `"rgb"`, or `"bgr"` for networks trained by Caffe; scale and offset are in this order.
+      channel_order: `"rgb"`, or `"bgr"` for networks trained by Caffe; scale and offset are in this
+        order.
 
     Raises:
       ValueError: a shape, channel order or length that does not fit.
@@ -63,7 +65,8 @@ class Preprocessing:
         """Brings raw images to what the model takes.
 
         Args:
-          images: uint8 [batch, height, width, channels] in [0, 255], of any size, 1 or 3 channels (RGB).
+          images: uint8 [batch, height, width, channels] in [0, 255], of any size, 1 or 3 channels
+            (RGB).
 
         Returns:
           float32 [batch, *image_shape].
@@ -130,7 +133,8 @@ def resize_bilinear(images: np.ndarray, height: int, width: int) -> np.ndarray:
     weight = columns_weight[None, None, :, None]
     columns = images[:, :, columns_low] * (1 - weight) + images[:, :, columns_high] * weight
     weight = rows_weight[None, :, None, None]
-    return columns[:, rows_low] * (1 - weight) + columns[:, rows_high] * weight
+    resized: np.ndarray = columns[:, rows_low] * (1 - weight) + columns[:, rows_high] * weight
+    return resized
 
 
 def _source_pixels(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """What a run leaves behind, as frozen dataclasses and as `results.json`.
 
-Knows the fields, their units and the schema version. Absent is `None`, never a made-up number. Does not
-know how a figure was measured or how it is shown. No TensorFlow here.
+Knows the fields, their units and the schema version. Absent is `None`, never a made-up number. Does
+not know how a figure was measured or how it is shown. No TensorFlow here.
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ class StageResult:
       config: the stage's settings, JSON-ready.
       history: for each epoch the Keras metrics (`loss`, `accuracy`, `val_loss`, `val_accuracy`,
         `learning_rate`, `seconds`).
-      best_epoch: 0-based epoch whose weights were kept, chosen on validation; None where nothing was trained.
+      best_epoch: 0-based epoch whose weights were kept, chosen on validation; None where nothing
+        was trained.
       seconds: wall time of the stage, over all sessions.
       report: what was treated; None for the baseline.
     """
@@ -167,7 +168,8 @@ class ArtifactResult:
       peak_memory_bytes: peak resident size of the process that ran it, at batch 1.
       predictions: path of its stored outputs, relative to the run folder.
       p_value: McNemar's exact test of the paired difference to the baseline.
-      distinct_weights: for each weight tensor, the largest count of distinct values within one channel.
+      distinct_weights: for each weight tensor, the largest count of distinct values within one
+        channel.
     """
 
     name: str
@@ -282,7 +284,8 @@ def load(run_dir: str | os.PathLike[str]) -> Results:
             f"{path} has schema_version {version!r}. This package reads version {SCHEMA_VERSION}."
         )
     try:
-        return from_record(Results, record)
+        found: Results = from_record(Results, record)
+        return found
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{path} does not fit schema_version {SCHEMA_VERSION}: {error}."
@@ -311,5 +314,6 @@ def from_record(kind: Any, value: Any) -> Any:
         unknown = set(value) - set(hints)
         if unknown:
             raise TypeError(f"unknown field {sorted(unknown)}")
-        return kind(**{name: from_record(hints[name], item) for name, item in value.items()})
+        build: Any = kind
+        return build(**{name: from_record(hints[name], item) for name, item in value.items()})
     return value

@@ -448,7 +448,7 @@ def _variables(optimizer: Any) -> list[Any]:
     return found if product is None else [*found, product]
 
 
-def _named(prefix: str, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+def _named(prefix: str, arrays: Sequence[np.ndarray]) -> dict[str, Any]:
     return {f"{prefix}/{index:05d}": array for index, array in enumerate(arrays)}
 
 

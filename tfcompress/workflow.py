@@ -255,7 +255,7 @@ class _Run:
         if done.exists():
             self._stages.append(results.from_record(StageResult, durable.read_json(done)))
             training.load_weights(model, state_dir / training.BEST)
-            self._reporter.note(f"finished before, epoch {self._stages[-1].best_epoch + 1} kept")
+            self._reporter.note(f"finished before, epoch {(self._stages[-1].best_epoch or 0) + 1} kept")
             return
         with self._reporter.bar(name) as step:
             found = training.fit(
@@ -271,7 +271,7 @@ class _Run:
                     self._folder.root / "tensorboard" / name if self._config.tensorboard else None
                 ),
             )
-        settings = {"training": dataclasses.asdict(config)}
+        settings: dict[str, Any] = {"training": dataclasses.asdict(config)}
         if not stages:
             settings["weights"] = backbones.weights_origin(self._config.backbone)
         else:
@@ -326,7 +326,7 @@ class _Run:
         path = self._folder.artifact(item.name)
         record = path.with_suffix(".json")
         if path.exists() and record.exists():
-            known = results.from_record(ArtifactResult, durable.read_json(record))
+            known: ArtifactResult = results.from_record(ArtifactResult, durable.read_json(record))
             if known.sha256 == Artifact.load(path).sha256:
                 return known
         artifact = export.convert(
@@ -469,7 +469,10 @@ class _Run:
             artifact = Artifact.load(self._folder.root / str(row.path))
             speed = evaluate.evaluation_speed(artifact, self._dataset, name=row.name)
             durable.write_json(path, dataclasses.asdict(speed))
-        return results.from_record(results.EvaluationSpeed, durable.read_json(path))
+        found: results.EvaluationSpeed = results.from_record(
+            results.EvaluationSpeed, durable.read_json(path)
+        )
+        return found
 
     def _record_seconds(self) -> float:
         """Wall time of the run over all sessions, kept in the folder."""
@@ -480,7 +483,7 @@ class _Run:
         return total
 
 
-def _cost(model: Any) -> dict[str, int]:
+def _cost(model: Any) -> dict[str, Any]:
     from tfcompress.graph import cost
 
     return {"parameters": cost.parameters(model), "macs": cost.macs(model)}

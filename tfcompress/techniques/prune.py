@@ -225,7 +225,7 @@ def verify(model: Any, config: PruningConfig) -> None:
 def expected_zeros(size: int, config: PruningConfig) -> int:
     """Zeros that a kernel of `size` weights must have at the end, in whole blocks."""
     block = config.block[0] * config.block[1] if config.block else 1
-    return int(size // block * config.target_sparsity + 1e-6) * block
+    return int(size // block * (config.target_sparsity or 0.0) + 1e-6) * block
 
 
 def _verify_n_of_m(name: str, values: Any, kept: int, group: int) -> None:
