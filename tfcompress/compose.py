@@ -92,7 +92,9 @@ def _planned(recipe: Recipe, term: Stage) -> PlannedStage:
         )
     kind = registry.load("techniques", term.technique).CONFIG
     options = dict(term.options)
-    training: dict[str, Any] = {name: options.pop(name, None) for name in ("epochs", "learning_rate")}
+    training: dict[str, Any] = {
+        name: options.pop(name, None) for name in ("epochs", "learning_rate")
+    }
     types = {f.name: str(f.type) for f in dataclasses.fields(kind) if f.name != "teacher"}
     fields = list(types)
     if len(term.positional) > len(fields):

@@ -255,7 +255,9 @@ class _Run:
         if done.exists():
             self._stages.append(results.from_record(StageResult, durable.read_json(done)))
             training.load_weights(model, state_dir / training.BEST)
-            self._reporter.note(f"finished before, epoch {(self._stages[-1].best_epoch or 0) + 1} kept")
+            self._reporter.note(
+                f"finished before, epoch {(self._stages[-1].best_epoch or 0) + 1} kept"
+            )
             return
         with self._reporter.bar(name) as step:
             found = training.fit(
