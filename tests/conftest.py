@@ -88,3 +88,50 @@ def exported(quadrants: Quadrants) -> Callable[[str], Any]:
         )
 
     return make
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Handwritten digits of the shipped sample at 14x14, and a small classifier of them."""
+
+    model: Any
+    train_inputs: np.ndarray
+    train_labels: np.ndarray
+    inputs: np.ndarray
+    labels: np.ndarray
+    metadata: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def digits() -> Digits:
+    """Convolution, batch normalization, depthwise and pointwise convolution, dense: 5 s to train."""
+    from tfcompress import data
+    from tfcompress._keras import keras
+
+    found = data.load(data.DataConfig(name="mnist_sample", max_train=1500, calibration_size=64))
+    preprocessing = Preprocessing(image_shape=(14, 14, 1), scale=(1 / 255,))
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    inputs = keras.Input([14, 14, 1])
+    x = layers.Conv2D(8, 3, use_bias=False, name="conv")(inputs)
+    x = layers.BatchNormalization(momentum=0.8, name="conv_bn")(x)
+    x = layers.ReLU(name="conv_relu")(x)
+    x = layers.DepthwiseConv2D(3, strides=2, use_bias=False, name="depthwise")(x)
+    x = layers.BatchNormalization(momentum=0.8, name="depthwise_bn")(x)
+    x = layers.ReLU(name="depthwise_relu")(x)
+    x = layers.Conv2D(16, 1, name="pointwise")(x)
+    x = layers.ReLU(name="pointwise_relu")(x)
+    x = layers.Flatten(name="flatten")(x)
+    model = keras.Model(inputs, layers.Dense(10, name="logits")(x))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(5e-3), loss)
+    train_inputs = preprocessing.apply(found.train.images)
+    model.fit(train_inputs, found.train.labels, epochs=12, batch_size=64, verbose=0)
+    return Digits(
+        model,
+        train_inputs,
+        found.train.labels,
+        preprocessing.apply(found.validation.images[:500]),
+        found.validation.labels[:500],
+        {"preprocessing": preprocessing, "labels": found.classes},
+    )

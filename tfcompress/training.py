@@ -431,7 +431,8 @@ def load_weights(model: Any, path: str | Path) -> None:
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Mapping[str, np.ndarray]]:
     try:
-        with np.load(path) as stored:
+        # Opened here, since numpy leaves a damaged file open.
+        with Path(path).open("rb") as stream, np.load(stream) as stored:
             yield stored
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(
