@@ -127,6 +127,23 @@ def test_integer_operators_are_counted(exported, format, integer):
     assert exported(format).integer_operators == integer
 
 
+@pytest.mark.parametrize(("format", "integer"), [("float32", False), ("int8", True)])
+def test_arithmetic_on_shapes_is_left_out(format, integer):
+    from tfcompress._keras import keras
+    from tfcompress.export import convert
+
+    # The reshape asks for the size of the open batch: SHAPE, STRIDED_SLICE, PACK on int32.
+    inputs = keras.Input([4])
+    x = keras.layers.Reshape([1, 1, 3])(keras.layers.Dense(3)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Reshape([3])(x)))
+    images = np.random.default_rng(0).random((8, 4), np.float32)
+    artifact = convert(model, format, calibration=images)
+    names = [operator.name for operator in artifact.operators]
+    assert not {"SHAPE", "STRIDED_SLICE", "PACK"} & set(names)
+    assert artifact.integer_operators == (len(names) if integer else 0)
+    assert names.count("FULLY_CONNECTED") == 2
+
+
 def test_unpacking_is_listed_as_an_operator_that_is_not_integer(exported):
     found = {(operator.name, operator.integer) for operator in exported("float16").operators}
     assert ("DEQUANTIZE", False) in found

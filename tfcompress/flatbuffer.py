@@ -38,6 +38,7 @@ def _names(enumeration: type) -> dict[int, str]:
 _OPERATOR_NAMES = _names(schema.BuiltinOperator)
 _TYPE_NAMES = _names(schema.TensorType)
 _INTEGER_TYPES = frozenset({"INT4", "INT8", "UINT8", "INT16", "INT32", "INT64", "BOOL"})
+_SHAPE_TYPES = frozenset({"INT32", "INT64", "BOOL"})
 _DTYPES = {
     "FLOAT16": np.float16,
     "FLOAT32": np.float32,
@@ -151,11 +152,16 @@ def _check_references(model: Any) -> None:
 
 
 def operators(model: Any) -> tuple[OperatorInfo, ...]:
-    """The operators of all subgraphs, in file order."""
+    """The operators of all subgraphs, in file order.
+
+    Arithmetic on shapes, which a file with an open batch carries, is left out: it touches no data,
+    and would make a float file look partly integer.
+    """
     return tuple(
         OperatorInfo(name, all(_is_integer(graph, index) for index in _tensors_of(operator)))
         for graph in model.subgraphs
         for name, operator in _named_operators(model, graph)
+        if name != "SHAPE" and not all(_is_shape(graph, index) for index in _tensors_of(operator))
     )
 
 
@@ -272,6 +278,12 @@ def _tensors_of(operator: Any) -> list[int]:
 
 def _is_integer(graph: Any, index: int) -> bool:
     return _TYPE_NAMES[graph.tensors[index].type] in _INTEGER_TYPES
+
+
+def _is_shape(graph: Any, index: int) -> bool:
+    tensor = graph.tensors[index]
+    scale = None if tensor.quantization is None else tensor.quantization.scale
+    return _TYPE_NAMES[tensor.type] in _SHAPE_TYPES and (scale is None or len(scale) == 0)
 
 
 def _text(name: bytes | str | None) -> str:
