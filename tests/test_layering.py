@@ -40,7 +40,7 @@ TIERS = {
         "techniques",
     ),
     "steps": ("benchmark", "compose", "evaluate", "training"),
-    "workflow": ("config", "run_folder", "workflow"),
+    "workflow": ("config", "run_folder", "stages", "workflow"),
     "experiments": ("experiments",),
 }
 # Tiers whose rooms may import one another.

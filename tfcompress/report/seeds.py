@@ -38,7 +38,7 @@ def across_seeds(runs: Sequence[Results]) -> Table:
         columns=columns,
         rows=tuple(_row(runs, name) for name in names),
         note=(
-            "± is the standard deviation over the seeds. Differences are to the same seed's baseline. "
+            "± is the standard deviation over seeds. Differences are to the same seed's baseline. "
             "Times smaller is to the gzipped float32 file of the same seed's baseline."
         ),
     )

@@ -1,10 +1,10 @@
-"""Caffe's LeNet-5, counted."""
+"""The LeNets, counted."""
 
 from tfcompress import backbones
 from tfcompress.backbones import BackboneConfig
 
 
-def test_size_is_the_one_that_papers_count_from():
+def test_lenet5_has_the_size_that_papers_count_from():
     model = backbones.build_classifier(
         BackboneConfig(name="lenet5"), classes=10, image_shape=(28, 28, 1)
     )
@@ -18,3 +18,11 @@ def test_least_size_leaves_one_pixel():
     config = BackboneConfig(name="lenet5", image_size=16)
     model = backbones.build_classifier(config, classes=2, image_shape=(16, 16, 1))
     assert model.get_layer("pool2").output_shape == (None, 1, 1, 50)
+
+
+def test_lenet_300_100_has_the_published_size():
+    model = backbones.build_classifier(
+        BackboneConfig(name="lenet_300_100"), classes=10, image_shape=(28, 28, 1)
+    )
+    # 300*(784+1) + 100*(300+1) + 10*(100+1)
+    assert model.count_params() == 266_610

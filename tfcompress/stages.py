@@ -1,0 +1,237 @@
+"""Trains what a run asks for, stage by stage: the baseline, then each recipe from it. Resumable.
+
+Knows which model a stage starts from, and how a finished one is found again in the run folder. Does
+not know what becomes of the models.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tfcompress import backbones, compose, data, durable, export, results, training
+from tfcompress.compose import PlannedStage
+from tfcompress.config import BASELINE, RunConfig
+from tfcompress.data import encoding
+from tfcompress.progress import Reporter, listener
+from tfcompress.results import CompressionReport, StageResult
+from tfcompress.run_folder import RunFolder
+from tfcompress.training import TrainingConfig
+
+_DONE = "stage.json"
+
+
+class StageTrainer:
+    """Trains the stages of one run, each once.
+
+    Args:
+      config: all settings of the run.
+      folder: where checkpoints and records lie.
+      dataset: whose train and validation splits are used.
+      reporter: told of the progress.
+
+    Attributes:
+      records: what was trained so far, in order.
+    """
+
+    def __init__(
+        self, config: RunConfig, folder: RunFolder, dataset: data.Dataset, *, reporter: Reporter
+    ) -> None:
+        self.records: list[StageResult] = []
+        self._config = config
+        self._folder = folder
+        self._dataset = dataset
+        self._reporter = reporter
+        self._preprocessing = backbones.preprocessing(config.backbone, dataset.image_shape)
+        self._models: dict[tuple[PlannedStage, ...], tuple[Any, CompressionReport]] = {}
+
+    def report(self, stages: tuple[PlannedStage, ...]) -> CompressionReport:
+        """What the last of `stages` did, after `compressed` was asked for them."""
+        return self._models[stages][1]
+
+    @cached_property
+    def baseline(self) -> Any:
+        """The classifier, transferred to the task."""
+        config, transfer = self._config, self._config.transfer
+        self._reporter.stage(
+            BASELINE,
+            f"{config.backbone.name}, weights {config.backbone.resolved_weights}, {transfer.mode}",
+        )
+        model = backbones.build_classifier(
+            config.backbone,
+            classes=len(self._dataset.classes),
+            image_shape=self._dataset.image_shape,
+            seed=config.seed,
+        )
+        if transfer.head_epochs:
+            head = dataclasses.replace(config.training, epochs=transfer.head_epochs)
+            self._train_head(model, head, name=self._stage_name("head"))
+        if transfer.mode == "linear_probe":
+            self._train_head(model, config.training, name=self._stage_name(BASELINE))
+        else:
+            backbones.set_transfer_mode(model, transfer.mode, last_layers=transfer.last_layers)
+            batches = training.image_batches(self._dataset, self._preprocessing, config.training)
+            self._train(model, batches, config.training, name=self._stage_name(BASELINE))
+        # Later stages train every layer; frozen ones could not follow a mask.
+        backbones.set_transfer_mode(model, "full")
+        return model
+
+    def _train_head(self, model: Any, config: TrainingConfig, *, name: str) -> None:
+        """Trains the head on images that are encoded once."""
+        backbones.set_transfer_mode(model, "linear_probe")
+        features, head = backbones.split_head(model)
+        if not (self._folder.stage(name) / _DONE).exists():
+            self._reporter.note("encoding the images once")
+        encode = export.inference(features)
+        fingerprint = durable.sha256(
+            b"".join(np.ascontiguousarray(weight).tobytes() for weight in features.get_weights())
+        )
+
+        def codes(split: data.Split) -> tuple[np.ndarray, np.ndarray]:
+            found = encoding.encoded(
+                split,
+                encode,
+                self._preprocessing,
+                fingerprint=fingerprint,
+                cache_dir=self._folder.root / "encoded",
+                batch_size=128,
+            )
+            return found, split.labels
+
+        batches = training.encoded_batches(
+            codes(self._dataset.train),
+            codes(self._dataset.validation),
+            config,
+            classes=len(self._dataset.classes),
+        )
+        self._train(head, batches, config, name=name)
+
+    def compressed(self, stages: tuple[PlannedStage, ...]) -> Any:
+        """The model that a recipe leaves; stages that another recipe began with stand already."""
+        model = self.baseline
+        for count in range(1, len(stages) + 1):
+            begun = stages[:count]
+            if begun not in self._models:
+                start = self._student(begun, model)
+                self._models[begun] = self._train_stage(begun, start)
+            model, _ = self._models[begun]
+        return model
+
+    def _student(self, stages: Sequence[PlannedStage], model: Any) -> Any:
+        """The model that a stage starts from: a new student where a distillation names one."""
+        current = stages[-1]
+        if current.technique != "distill" or not current.config.student:
+            return model
+        config = backbones.BackboneConfig(
+            name=current.config.student,
+            weights="none",
+            image_size=self._preprocessing.image_shape[0],
+            batch_norm_momentum=self._config.backbone.batch_norm_momentum,
+        )
+        shape = self._preprocessing.image_shape
+        if backbones.preprocessing(config, shape) == self._preprocessing:
+            config = dataclasses.replace(config, weights="default")
+        return backbones.build_classifier(
+            config, classes=len(self._dataset.classes), image_shape=shape, seed=self._config.seed
+        )
+
+    def _train_stage(
+        self, stages: tuple[PlannedStage, ...], model: Any
+    ) -> tuple[Any, CompressionReport]:
+        current, defaults = stages[-1], self._config.stage_training
+        config = dataclasses.replace(
+            self._config.training,
+            epochs=current.epochs or defaults.epochs,
+            learning_rate=current.learning_rate or defaults.learning_rate,
+            early_stopping_patience=0,
+        )
+        batches = training.image_batches(self._dataset, self._preprocessing, config)
+        self._reporter.stage(current.technique, _settings(current.config))
+        wrapped = compose.wrap(
+            stages,
+            model,
+            teacher=self.baseline,
+            steps_per_epoch=batches.steps_per_epoch,
+            epochs=config.epochs,
+        )
+        name = self._stage_name("+".join(stage.technique for stage in stages))
+        self._train(wrapped, batches, config, name=name, stages=stages)
+        stripped = compose.strip(stages, wrapped)
+        compose.verify(stages, stripped)
+        found = current.module.report(model, stripped, current.config)
+        self.records[-1] = dataclasses.replace(self.records[-1], report=found)
+        treated = sum(layer.treated for layer in found.layers)
+        self._reporter.note(
+            f"{treated} of {len(found.layers)} layers with weights treated, verified"
+        )
+        return stripped, found
+
+    def _stage_name(self, title: str) -> str:
+        return f"{len(self.records):02d}-{title}"
+
+    def _train(
+        self,
+        model: Any,
+        batches: training.Batches,
+        config: TrainingConfig,
+        *,
+        name: str,
+        stages: Sequence[PlannedStage] = (),
+    ) -> None:
+        """Trains one stage, or loads it where it is finished, and appends its record."""
+        state_dir = self._folder.stage(name)
+        done = state_dir / _DONE
+        if done.exists():
+            self.records.append(results.from_record(StageResult, durable.read_json(done)))
+            training.load_weights(model, state_dir / training.BEST)
+            self._reporter.note(
+                f"finished before, epoch {(self.records[-1].best_epoch or 0) + 1} kept"
+            )
+            return
+        with self._reporter.bar(name) as step:
+            found = training.fit(
+                model,
+                batches,
+                config=config,
+                state_dir=state_dir,
+                callbacks=compose.callbacks(stages) if stages else (),
+                first_eligible_epoch=compose.first_eligible_epoch(stages, epochs=config.epochs),
+                on_step=listener(step),
+                on_epoch=lambda epoch, metrics: self._reporter.epoch(epoch, config.epochs, metrics),
+                tensorboard_dir=(
+                    self._folder.root / "tensorboard" / name if self._config.tensorboard else None
+                ),
+            )
+        settings: dict[str, Any] = {"training": dataclasses.asdict(config)}
+        if not stages:
+            settings["weights"] = backbones.weights_origin(self._config.backbone)
+        else:
+            settings["technique"] = _config_record(stages[-1].config)
+        record = StageResult(
+            name=name,
+            technique=stages[-1].technique if stages else name.partition("-")[2],
+            config=settings,
+            history=found.history,
+            best_epoch=found.best_epoch,
+            seconds=found.seconds,
+        )
+        durable.write_json(done, dataclasses.asdict(record))
+        (state_dir / training.CHECKPOINT).unlink(missing_ok=True)
+        self.records.append(record)
+        self._reporter.note(f"epoch {found.best_epoch + 1} kept, best on validation")
+
+
+def _config_record(config: Any) -> dict[str, Any]:
+    return {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.name != "teacher"
+    }
+
+
+def _settings(config: Any) -> str:
+    return ", ".join(f"{name} {value}" for name, value in _config_record(config).items() if value)
