@@ -1,0 +1,243 @@
+"""Every technique that the registry finds keeps the contract of `tfcompress.techniques`.
+
+Each is used as a user would: own compile, own `fit` on numpy arrays, own callbacks.
+"""
+
+import dataclasses
+import inspect
+from functools import cache
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tfcompress import registry
+from tfcompress.export import convert
+from tfcompress.results import CompressionReport
+from tfcompress.techniques import VerificationError
+
+NAMES = registry.names("techniques")
+NEEDS_CALLBACKS = ("cluster", "prune")
+"""Techniques whose effect is absent where their callbacks were not passed to `fit`."""
+
+QAT_AS_FLOAT = ("qat", "float32")
+
+technique = pytest.mark.parametrize("name", NAMES)
+
+
+def config_for(module, teacher):
+    fields = {field.name for field in dataclasses.fields(module.CONFIG)}
+    return module.CONFIG(**({"teacher": teacher} if "teacher" in fields else {}))
+
+
+def fitted(digits, name, *, with_callbacks=True):
+    """A model wrapped, compiled and trained outside of the package's own training."""
+    from tfcompress._keras import keras
+
+    module = registry.load("techniques", name)
+    config = config_for(module, digits.model)
+    steps = -(-len(digits.train_labels) // 64)
+    wrapped = module.wrap(digits.model, config, steps_per_epoch=steps, epochs=2)
+    wrapped.compile(
+        keras.optimizers.Adam(1e-3),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    callbacks = [keras.callbacks.TerminateOnNaN()]
+    if with_callbacks:
+        callbacks += module.callbacks(config)
+    wrapped.fit(
+        digits.train_inputs,
+        digits.train_labels,
+        batch_size=64,
+        epochs=2,
+        callbacks=callbacks,
+        verbose=0,
+    )
+    return module, config, wrapped
+
+
+@pytest.fixture(scope="module")
+def trained(digits):
+    """What a technique leaves, made once."""
+
+    @cache
+    def make(name):
+        before = snapshot(digits)
+        module, config, wrapped = fitted(digits, name)
+        outputs = wrapped.predict(digits.inputs, verbose=0)
+        stripped = module.strip(wrapped)
+        return SimpleNamespace(
+            module=module,
+            config=config,
+            before=before,
+            after=snapshot(digits),
+            outputs=outputs,
+            stripped=stripped,
+            report=module.report(digits.model, stripped, config),
+        )
+
+    return make
+
+
+def snapshot(digits):
+    model = digits.model
+    return SimpleNamespace(
+        weights=model.get_weights(),
+        layers=[(layer.name, type(layer), id(layer), layer.trainable) for layer in model.layers],
+        outputs=model.predict(digits.inputs, verbose=0),
+        optimizer=model.optimizer,
+    )
+
+
+@technique
+def test_it_offers_the_names_of_the_contract(name):
+    module = registry.load("techniques", name)
+    assert module.__doc__
+    for function, parameters in {
+        "wrap": ["model", "config", "steps_per_epoch", "epochs"],
+        "callbacks": ["config"],
+        "strip": ["model"],
+        "report": ["before", "after", "config"],
+        "verify": ["model", "config"],
+        "verify_artifact": ["artifact", "report", "config"],
+    }.items():
+        assert list(inspect.signature(getattr(module, function)).parameters) == parameters
+        assert getattr(module, function).__doc__
+
+
+@technique
+def test_its_config_is_frozen_and_says_when_it_settles(name):
+    kind = registry.load("techniques", name).CONFIG
+    config = kind()
+    assert dataclasses.is_dataclass(kind)
+    assert 0 <= config.settles_at <= 1
+    field = dataclasses.fields(kind)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(config, field, getattr(config, field))
+    assert config == kind()
+    assert hash(config) == hash(kind())
+
+
+@technique
+def test_callbacks_are_fresh(name):
+    module = registry.load("techniques", name)
+    config = module.CONFIG()
+    first, second = module.callbacks(config), module.callbacks(config)
+    assert first is not second
+    assert not {id(item) for item in first} & {id(item) for item in second}
+
+
+@technique
+def test_the_callers_model_is_left_alone(trained, name):
+    found = trained(name)
+    assert found.before.layers == found.after.layers
+    assert found.before.optimizer is found.after.optimizer
+    for old, new in zip(found.before.weights, found.after.weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+    np.testing.assert_array_equal(found.before.outputs, found.after.outputs)
+
+
+@technique
+def test_it_trained_a_model_of_its_own(trained, digits, name):
+    kernels = {weight.name for weight in digits.model.trainable_weights}
+    own = {id(weight) for weight in digits.model.weights}
+    found = trained(name)
+    assert kernels
+    assert not own & {id(weight) for weight in found.stripped.weights}
+    assert np.abs(found.outputs - found.before.outputs).max() > 1e-3
+
+
+@technique
+def test_stripping_keeps_the_outputs(trained, digits, name):
+    found = trained(name)
+    outputs = found.stripped.predict(digits.inputs, verbose=0)
+    np.testing.assert_allclose(outputs, found.outputs, atol=1e-5)
+
+
+@technique
+def test_it_still_recognizes_digits(trained, digits, name):
+    accuracy = np.mean(trained(name).outputs.argmax(1) == digits.labels)
+    assert accuracy > 0.8
+
+
+@technique
+def test_the_report_lists_every_layer_with_weights(trained, digits, name):
+    report = trained(name).report
+    assert isinstance(report, CompressionReport)
+    assert report.technique == name
+    expected = [layer.name for layer in digits.model.layers if layer.weights]
+    assert [layer.name for layer in report.layers] == expected
+    for layer in report.layers:
+        assert layer.treated == (layer.reason == "")
+    assert any(layer.treated for layer in report.layers)
+    sizes = {layer.name: layer.kernel_parameters for layer in report.layers}
+    assert sizes["conv"] == 3 * 3 * 1 * 8
+    assert sizes["pointwise"] == 8 * 16
+    assert sizes["conv_bn"] is None
+
+
+@technique
+def test_the_effect_is_counted_in_the_model(trained, name):
+    found = trained(name)
+    found.module.verify(found.stripped, found.config)
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    # What qat makes exists in the int8 file only.
+    [(name, fmt) for name in NAMES for fmt in ("float32", "int8") if (name, fmt) != QAT_AS_FLOAT],
+)
+def test_the_effect_is_counted_in_the_file(trained, digits, name, format):
+    found = trained(name)
+    artifact = convert(
+        found.stripped, format, calibration=digits.train_inputs[:64], metadata=digits.metadata
+    )
+    found.module.verify_artifact(artifact, found.report, found.config)
+    outputs = artifact.run(digits.inputs)
+    assert np.mean(outputs.argmax(1) == found.outputs.argmax(1)) > 0.95
+
+
+@pytest.mark.parametrize("name", NEEDS_CALLBACKS)
+def test_forgotten_callbacks_are_found_out(digits, name):
+    module, config, wrapped = fitted(digits, name, with_callbacks=False)
+    with pytest.raises(VerificationError, match=rf"{name}: layer .*callbacks"):
+        module.verify(module.strip(wrapped), config)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "distill"])
+def test_a_model_that_was_not_treated_is_found_out(digits, name):
+    module = registry.load("techniques", name)
+    with pytest.raises(VerificationError, match=f"{name}: layer"):
+        module.verify(digits.model, module.CONFIG())
+
+
+@pytest.mark.parametrize("name", ["prune", "cluster", "qat"])
+def test_a_file_of_the_untreated_model_is_found_out(trained, digits, exported_digits, name):
+    found = trained(name)
+    with pytest.raises(VerificationError, match=f"{name}: "):
+        found.module.verify_artifact(exported_digits, found.report, found.config)
+
+
+@pytest.fixture(scope="module")
+def exported_digits(digits):
+    return convert(
+        digits.model, "float32", calibration=digits.train_inputs[:64], metadata=digits.metadata
+    )
+
+
+def test_a_distillation_that_was_not_stripped_is_found_out(digits):
+    module = registry.load("techniques", "distill")
+    config = module.CONFIG(teacher=digits.model)
+    wrapped = module.wrap(digits.model, config, steps_per_epoch=1, epochs=1)
+    with pytest.raises(VerificationError, match="still holds its teacher"):
+        module.verify(wrapped, config)
+
+
+def test_a_qat_model_that_was_never_fitted_is_found_out(digits):
+    """Its ranges are all zero: the file would give a constant."""
+    module = registry.load("techniques", "qat")
+    config = module.CONFIG()
+    wrapped = module.wrap(digits.model, config, steps_per_epoch=1, epochs=1)
+    with pytest.raises(VerificationError, match="qat: .* no batch"):
+        module.verify(module.strip(wrapped), config)
