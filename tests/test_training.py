@@ -347,7 +347,9 @@ def test_the_state_of_every_optimizer_is_complete(optimizer):
         built = training.build_optimizer(TrainingConfig(optimizer=optimizer), steps=10)
         variable = tf.Variable([[1.0, -2.0], [0.5, 3.0]])
         built.build([variable])
-        for target, value in zip([variable, *training._variables(built)], values or ()):
+        for target, value in zip(
+            [variable, *training._variables(built)], values or (), strict=False
+        ):
             target.assign(value)
 
         @tf.function

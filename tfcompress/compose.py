@@ -207,13 +207,21 @@ def first_eligible_epoch(stages: Sequence[PlannedStage], *, epochs: int) -> int:
 
 def callbacks(stages: Sequence[PlannedStage]) -> list[Any]:
     """Fresh callbacks for training the last of `stages` and keeping what the others made."""
-    current, earlier = stages[-1], {stage.technique for stage in stages[:-1]}
+    current, earlier = stages[-1], {stage.technique: stage for stage in stages[:-1]}
     found = list(current.module.callbacks(current.config))
-    if current.technique not in ("prune", "cluster") and earlier & {"prune", "cluster"}:
+    if current.technique not in ("prune", "cluster") and earlier.keys() & {"prune", "cluster"}:
         from tfcompress.graph.structure import KeepStructure
 
-        found.append(KeepStructure(zeros="prune" in earlier, groups="cluster" in earlier))
+        found.append(
+            KeepStructure(zeros="prune" in earlier, groups=_clustered(earlier.get("cluster")))
+        )
     return found
+
+
+def _clustered(stage: PlannedStage | None) -> Any:
+    if stage is None:
+        return None
+    return lambda kernel: not stage.module.skip_reason(kernel, stage.config)
 
 
 def strip(stages: Sequence[PlannedStage], model: Any) -> Any:

@@ -239,5 +239,5 @@ def test_a_qat_model_that_was_never_fitted_is_found_out(digits):
     module = registry.load("techniques", "qat")
     config = module.CONFIG()
     wrapped = module.wrap(digits.model, config, steps_per_epoch=1, epochs=1)
-    with pytest.raises(VerificationError, match="qat: .* no batch"):
+    with pytest.raises(VerificationError, match=r"qat: .* no batch"):
         module.verify(module.strip(wrapped), config)

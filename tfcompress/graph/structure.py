@@ -7,13 +7,13 @@ resumed training needs no state besides the weights. Importing this module impor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from tfcompress._keras import keras, tf
-from tfcompress.graph.kernels import kernels
+from tfcompress.graph.kernels import Kernel, kernels
 
 MAX_GROUPS = 256
 """More distinct values than this in one kernel count as unclustered (8 bits index 256)."""
@@ -23,19 +23,22 @@ class KeepStructure(keras.callbacks.Callback):
     """Projects the kernels back onto their structure after each training step.
 
     Exact zeros of a kernel that has some (and is not zero altogether) are set to zero again. In a
-    kernel of at most `MAX_GROUPS` distinct values the members of each group of equal values are set
+    kernel that was clustered, to at most `MAX_GROUPS` values, the members of each group are set
     to their mean: one step then moves each shared value by the average of its members' updates, the
     gradient that weight sharing asks for.
 
     Args:
       zeros: keep zeros.
-      groups: keep equal values equal.
+      groups: tells of a kernel whether it was clustered, so that its equal values stay equal; None
+        where none was.
 
     Reference:
       Han, Mao, Dally: Deep Compression, ICLR 2016 (shared weights, gradients grouped by centroid).
     """
 
-    def __init__(self, *, zeros: bool = True, groups: bool = False) -> None:
+    def __init__(
+        self, *, zeros: bool = True, groups: Callable[[Kernel], bool] | None = None
+    ) -> None:
         super().__init__()
         self._zeros = zeros
         self._groups = groups
@@ -46,7 +49,7 @@ class KeepStructure(keras.callbacks.Callback):
         projections = []
         for kernel in kernels(self.model):
             values = kernel.numpy()
-            groups = _groups(values) if self._groups else None
+            groups = _groups(values) if self._groups and self._groups(kernel) else None
             mask = values != 0
             if groups is not None:
                 projections.append(_group_mean(kernel.variable, *groups))

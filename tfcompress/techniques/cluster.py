@@ -191,8 +191,7 @@ def callbacks(config: ClusteringConfig) -> Sequence[Any]:
     """The callback that moves the members of a cluster together."""
     from tfcompress.graph.structure import KeepStructure
 
-    del config
-    return [KeepStructure(groups=True)]
+    return [KeepStructure(groups=lambda kernel: not skip_reason(kernel, config))]
 
 
 def strip(model: Any) -> Any:
