@@ -7,6 +7,7 @@ with the part.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,6 +124,11 @@ class RunConfig:
         texts = (str(recipe.parse(text)) for text in self.recipes)
         object.__setattr__(self, "recipes", tuple(dict.fromkeys(text for text in texts if text)))
         data.check(self.data)
+        if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
+            raise ValueError(
+                "TensorBoard logs need the package tensorboard, which is not installed. "
+                "Run: pip install 'tfcompress[tensorboard]', or leave --tensorboard out."
+            )
         for plan in self.plans:
             first = plan.stages[0] if plan.stages else None
             if first and first.technique == "distill" and first.config.student:

@@ -41,6 +41,10 @@ class RunFolder:
         """One exported file."""
         return self.root / "artifacts" / f"{name}.tflite"
 
+    def model(self, name: str) -> Path:
+        """One trained Keras model."""
+        return self.root / "models" / f"{name}.keras"
+
     def predictions(self, name: str) -> Path:
         """The stored outputs of one file or model on the test split."""
         return self.root / "predictions" / f"{name}.npz"

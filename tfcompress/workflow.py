@@ -120,8 +120,10 @@ class _Run:
         """Every file: the baseline and each finished recipe, in every format it is asked for."""
         formats = self._config.export.formats
         found = [_Candidate(f"{BASELINE}-{name}", baseline, name, ()) for name in formats]
+        self._save(BASELINE, baseline)
         for title, plan in zip(self._config.titles, self._config.plans, strict=True):
             model = self._trainer.compressed(plan.stages)
+            self._save(title, model)
             own = plan.formats or formats
             if plan.stages and plan.stages[-1].technique == "qat":
                 # Its fake-quantization becomes integers in this format only.
@@ -133,6 +135,13 @@ class _Run:
                 if f"{title}-{name}" not in names
             ]
         return found
+
+    def _save(self, name: str, model: Any) -> None:
+        """Keeps a plain Keras model, to go on with; a quantization-aware one is its int8 file."""
+        path = self._folder.model(name)
+        if not path.exists() and not export.is_quantization_aware(model):
+            with durable.whole_file(path) as temporary:
+                model.save(temporary)
 
     def _exported(
         self, candidates: Sequence[_Candidate]
