@@ -81,7 +81,7 @@ def test_every_import_is_required() -> None:
 
 def test_the_promised_extras_exist() -> None:
     extras = setup_cfg()["options.extras_require"]
-    assert set(extras) == {"gpu", "search", "text", "test"}
+    assert set(extras) >= {"gpu", "search", "text", "test"}
     assert required("test", "options.extras_require") >= {"pytest", "ruff", "mypy"}
 
 
