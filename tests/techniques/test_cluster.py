@@ -141,7 +141,7 @@ def test_a_model_without_anything_to_cluster_is_refused(config):
 
 
 def test_a_layer_that_is_skipped_learns_freely_though_some_weights_are_equal(digits):
-    """Clustering one layer ties no weights of another that chance, or a float16 file, made equal."""
+    """Clustering one layer ties no weights of another that happen to be equal."""
     from tfcompress._keras import keras
 
     values = digits.model.get_layer("depthwise").get_weights()[0]

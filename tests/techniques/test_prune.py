@@ -1,5 +1,7 @@
 """Pruning: masks, schedules and patterns by hand."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,7 @@ def dense_model(values, *, name="dense"):
 
 
 def pruned(model, config, *, steps=1, epochs=1, rate=0.0, also=()):
-    """The model after a fit with plain gradient descent at `rate`; at 0 nothing but pruning acts."""
+    """The model after plain gradient descent at `rate`; at 0 nothing but pruning acts."""
     from tfcompress._keras import keras
 
     wrapped = prune.wrap(model, config, steps_per_epoch=steps, epochs=epochs)
@@ -160,7 +162,7 @@ def test_zeros_stay_zero_while_the_rest_learns():
     config = PruningConfig(0.6, end=1.0)
     found = pruned(dense_model(values), config, steps=8, epochs=2, rate=0.1, also=[Zeros()])
     assert (zeros[0][:3]).all()
-    for before, after in zip(zeros, zeros[1:], strict=False):
+    for before, after in itertools.pairwise(zeros):
         assert (after | ~before).all()
     assert np.mean(kernel(found) == 0) == 0.6
     assert (kernel(found)[kernel(found) != 0] != values[kernel(found) != 0]).all()

@@ -39,6 +39,8 @@ class Distiller(keras.Model):
         ]
         for regressor, (layer, _) in zip(self.regressors, pairs, strict=False):
             regressor.build(layer.output_shape)
+        # Keras' own mean, which it reports as the loss, is of the loss on the labels alone.
+        self._mean_loss = _Untracked(keras.metrics.Mean(name="loss"))
         self.build(student.input_shape)
 
     @property
@@ -53,15 +55,28 @@ class Distiller(keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on labels and teacher."""
         images, labels = data
-        taught = _called(self._teacher.model, images, training=False)
+        taught = _called(self._teacher.value, images, training=False)
         with tf.GradientTape() as tape:
             learned = _called(self._student_outputs, images, training=True)
             hard = self.compute_loss(images, labels, learned[0], None)
             loss = (1 - self._config.alpha) * hard + self._from_teacher(learned, taught)
         variables = self.trainable_variables
         self.optimizer.minimize(loss, variables, tape=tape)
-        metrics = self.compute_metrics(images, labels, learned[0], None)
-        return {**metrics, "loss": loss}
+        self._mean_loss.value.update_state(loss, sample_weight=tf.shape(images)[0])
+        return self.compute_metrics(images, labels, learned[0], None)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """The student on labels alone."""
+        images, labels = data
+        outputs = self(images, training=False)
+        loss = self.compute_loss(images, labels, outputs, None)
+        self._mean_loss.value.update_state(loss, sample_weight=tf.shape(images)[0])
+        return self.compute_metrics(images, labels, outputs, None)
+
+    @property
+    def metrics(self) -> list[Any]:
+        """Keras' metrics, with the whole loss under the name of the loss."""
+        return [*super().metrics, self._mean_loss.value]
 
     def _from_teacher(self, learned: list[Any], taught: list[Any]) -> Any:
         config = self._config
@@ -80,10 +95,10 @@ class Distiller(keras.Model):
 
 
 class _Untracked:
-    """Hides a model from Keras' attribute tracking."""
+    """Hides a model or metric from Keras' attribute tracking."""
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 def attention_map(features: Any) -> Any:

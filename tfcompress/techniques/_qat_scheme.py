@@ -155,7 +155,8 @@ class FlooredChannels(_quantizers.Quantizer):
     computes something else than the model that was trained.
 
     Args:
-      floor: smallest range of a channel as a fraction of the median channel's.
+      floor: smallest range of a channel as a fraction of the median channel's, of those that are
+        not all but zero themselves.
     """
 
     def __init__(self, floor: float) -> None:
@@ -176,12 +177,20 @@ class FlooredChannels(_quantizers.Quantizer):
         low, high = weights["min"], weights["max"]
         if training:
             extent = tf.reduce_max(tf.abs(inputs), axis=list(range(inputs.shape.rank - 1)))
-            median = tf.sort(extent)[extent.shape[0] // 2]
-            extent = tf.maximum(extent, tf.maximum(self._floor * median, keras.backend.epsilon()))
+            extent = tf.maximum(extent, self._smallest(extent))
             low, high = low.assign(-extent), high.assign(extent)
         return tf.quantization.fake_quant_with_min_max_vars_per_channel(
             inputs, low, high, num_bits=8, narrow_range=True
         )
+
+    def _smallest(self, extent: Any) -> Any:
+        largest = tf.reduce_max(extent)
+        # After pruning most channels may be zero altogether: they have no say in the median.
+        alive = tf.reduce_sum(tf.cast(extent >= self._floor * largest, tf.int32))
+        median = tf.sort(extent)[extent.shape[0] - alive + alive // 2]
+        smallest = tf.maximum(self._floor * median, keras.backend.epsilon())
+        # Of a kernel of zeros any range is exact, and a wide one leaves room for the bias.
+        return tf.where(largest > 0, smallest, 1.0)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
