@@ -161,7 +161,7 @@ class _Run:
         record = path.with_suffix(".json")
         if path.exists() and record.exists():
             known: ArtifactResult = results.from_record(ArtifactResult, durable.read_json(record))
-            if known.sha256 == Artifact.load(path).sha256:
+            if known.sha256 == durable.sha256_of_file(path):
                 return known
         artifact = export.convert(
             item.model,

@@ -6,16 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress.graph.kernels import kernels
+from tfcompress.graph.kernels import kernels, leaf_layers
 
 
 def parameters(model: Any) -> int:
     """Number of weights, trainable and not, without the bookkeeping of quantization wrappers."""
-    total = 0
-    for layer in model.layers:
-        inner = getattr(layer, "layer", layer)
-        total += sum(int(np.prod(weight.shape)) for weight in inner.weights)
-    return total
+    layers = [_plain(layer) for layer in leaf_layers(model) if not hasattr(layer, "quantizer")]
+    weights = [weight for layer in layers for weight in layer.weights]
+    # A quantization wrapper takes the kernels from its layer.
+    weights += [kernel.variable for kernel in kernels(model)]
+    return sum(int(np.prod(weight.shape)) for weight in {id(w): w for w in weights}.values())
+
+
+def _plain(layer: Any) -> Any:
+    return getattr(layer, "layer", layer)
 
 
 def macs(model: Any) -> int:

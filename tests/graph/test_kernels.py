@@ -1,0 +1,93 @@
+"""The kernels of a model, through wrappers and nested models, and what the model costs."""
+
+import numpy as np
+import pytest
+
+from tfcompress.graph import cost
+from tfcompress.graph.kernels import distinct, kernels, layer_reports, leaf_layers
+
+
+@pytest.fixture(scope="module")
+def model():
+    from tfcompress._keras import keras
+
+    layers = keras.layers
+    inner_inputs = keras.Input([8, 8, 3])
+    inner = keras.Model(inner_inputs, layers.Conv2D(4, 3, name="inner")(inner_inputs), name="net")
+    inputs = keras.Input([8, 8, 3])
+    x = inner(inputs)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.SeparableConv2D(5, 3, name="separable")(x)
+    x = layers.DepthwiseConv2D(3, strides=2, padding="same", name="depthwise")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    shared = layers.Dense(5, name="shared")
+    return keras.Model(inputs, layers.Dense(2, name="logits")(shared(shared(x))))
+
+
+def test_each_kernel_once_in_order(model):
+    found = kernels(model)
+    assert [(kernel.name, kernel.kind, kernel.depthwise) for kernel in found] == [
+        ("inner", "Conv2D", False),
+        ("separable", "SeparableConv2D", True),
+        ("separable", "SeparableConv2D", False),
+        ("depthwise", "DepthwiseConv2D", True),
+        ("shared", "Dense", False),
+        ("logits", "Dense", False),
+    ]
+    assert found[0].numpy().shape == (3, 3, 3, 4)
+
+
+def test_a_copy_does_not_change_the_model(model):
+    values = kernels(model)[0].numpy()
+    values[:] = 0
+    assert (kernels(model)[0].numpy() != 0).any()
+
+
+def test_leaf_layers_opens_nested_models(model):
+    names = [layer.name for layer in leaf_layers(model)]
+    assert "inner" in names
+    assert "net" not in names
+
+
+def test_the_kernels_of_a_quantized_model_have_the_names_of_the_plain_one(digits):
+    from tfcompress.techniques import qat
+
+    wrapped = qat.wrap(digits.model, qat.QATConfig(), steps_per_epoch=1, epochs=1)
+    plain, quantized = kernels(digits.model), kernels(wrapped)
+    assert [(k.name, k.kind, k.depthwise) for k in plain] == [
+        (k.name, k.kind, k.depthwise) for k in quantized
+    ]
+    for ours, theirs in zip(plain, quantized, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    assert cost.macs(wrapped) == cost.macs(digits.model)
+    assert cost.parameters(wrapped) == cost.parameters(digits.model)
+
+
+def test_distinct_takes_both_zeros_for_one():
+    assert distinct(np.array([0.0, -0.0, 1.0, 1.0])) == 2
+
+
+def test_parameters_and_multiply_accumulates_by_hand(digits):
+    # conv 3x3x1x8, depthwise 3x3x8, pointwise 8x16+16, logits 400x10+10, two norms of 4x8.
+    assert cost.parameters(digits.model) == 72 + 72 + 144 + 4010 + 64
+    # Outputs 12x12, then 5x5, 5x5 and 1.
+    assert cost.macs(digits.model) == 72 * 144 + 72 * 25 + 128 * 25 + 4000
+
+
+def test_a_dense_layer_on_positions_costs_each_of_them():
+    from tfcompress._keras import keras
+
+    inputs = keras.Input([6, 3])
+    assert cost.macs(keras.Model(inputs, keras.layers.Dense(2)(inputs))) == 6 * 3 * 2
+
+
+def test_reports_name_every_layer_with_weights(model):
+    found = {
+        layer.name: layer for layer in layer_reports(model, model, reasons={"shared": "chosen"})
+    }
+    assert list(found) == ["inner", "norm", "separable", "depthwise", "shared", "logits"]
+    assert (found["norm"].treated, found["norm"].reason) == (False, "no kernel")
+    assert (found["shared"].treated, found["shared"].reason) == (False, "chosen")
+    assert found["separable"].kernel_parameters == 3 * 3 * 4 + 4 * 5
+    assert found["inner"].parameters == 3 * 3 * 3 * 4 + 4
+    assert found["inner"].sparsity == 0

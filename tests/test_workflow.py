@@ -1,0 +1,121 @@
+"""A run as one call: several recipes from one baseline, resumed, and what it counts."""
+
+import dataclasses
+
+import pytest
+
+from tfcompress import durable, results, workflow
+from tfcompress.backbones import BackboneConfig
+from tfcompress.benchmark import LatencyConfig
+from tfcompress.config import RunConfig, StageTrainingConfig, TransferConfig
+from tfcompress.data import DataConfig
+from tfcompress.export import ExportConfig
+from tfcompress.run_folder import RunFolderError
+from tfcompress.training import TrainingConfig
+
+CONFIG = RunConfig(
+    data=DataConfig(name="mnist_sample", max_train=256, calibration_size=64),
+    backbone=BackboneConfig(name="lenet_300_100"),
+    training=TrainingConfig(epochs=2, batch_size=64),
+    recipes=("distill", "prune(0.8)", "prune(0.8)+cluster(4)"),
+    stage_training=StageTrainingConfig(epochs=2),
+    export=ExportConfig(formats=("float32",)),
+    latency=LatencyConfig(rounds=1, min_seconds=0.01, min_runs=5),
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return workflow.run(CONFIG, folder), folder
+
+
+def test_it_returns_what_stands_in_the_folder(finished):
+    found, folder = finished
+    assert results.load(folder) == found
+    assert found.config == CONFIG.to_dict()
+    for row in found.artifacts:
+        assert durable.sha256_of_file(folder / row.path) == row.sha256
+
+
+def test_stages_that_two_recipes_begin_with_are_trained_once(finished):
+    found, folder = finished
+    names = [stage.name for stage in found.stages]
+    assert names == ["00-baseline", "01-distill", "02-prune", "03-prune+cluster"]
+    assert sorted(path.name for path in (folder / "stages").iterdir()) == names
+    assert all(len(stage.history) == 2 for stage in found.stages)
+
+
+def test_every_recipe_has_its_files(finished):
+    found, _ = finished
+    assert {row.name: row.stages for row in found.artifacts} == {
+        "baseline-float32": (),
+        "distill-float32": ("distill",),
+        "prune-float32": ("prune",),
+        "prune+cluster-float32": ("prune", "cluster"),
+    }
+
+
+def test_the_numbers_are_those_of_the_recipes(finished):
+    rows = {row.name: row for row in finished[0].artifacts}
+    assert rows["baseline-float32"].sparsity < 0.01
+    assert rows["prune-float32"].sparsity == pytest.approx(0.8, abs=0.01)
+    assert rows["prune+cluster-float32"].sparsity == pytest.approx(0.8, abs=0.01)
+    assert rows["prune+cluster-float32"].distinct_weights <= 4
+    # 28 * 28 * 300 + 300 * 100 + 100 * 10, and the biases.
+    assert {row.macs for row in rows.values()} == {266_200}
+    assert {row.parameters for row in rows.values()} == {266_200 + 410}
+    assert all(row.parity.max_difference < 1e-3 for row in rows.values())
+
+
+def test_the_baselines_file_computes_the_baseline(finished):
+    """Distilling the baseline into itself must not change what is exported as the baseline."""
+    found, _ = finished
+    row = next(row for row in found.artifacts if row.name == "baseline-float32")
+    assert row.difference == 0
+    assert row.accuracy == found.baseline.accuracy
+
+
+def test_epochs_before_the_target_is_reached_are_not_chosen(tmp_path, finished):
+    (stage,) = (stage for stage in finished[0].stages if stage.name == "02-prune")
+    # The target is reached half-way, at the end of the first of two epochs.
+    assert stage.best_epoch in (0, 1)
+    assert stage.config["technique"]["end"] == 0.5
+
+
+def test_a_finished_run_repeats_nothing(finished):
+    found, folder = finished
+    files = {path: path.stat().st_mtime_ns for path in (folder / "stages").rglob("*.*")}
+    assert any(path.name == "best.npz" for path in files)
+    again = workflow.run(CONFIG, folder)
+    assert {path: path.stat().st_mtime_ns for path in (folder / "stages").rglob("*.*")} == files
+    assert dataclasses.replace(again, seconds=None) == dataclasses.replace(found, seconds=None)
+    assert again.seconds >= found.seconds
+
+
+def test_a_lost_artifact_is_made_again_to_the_byte(finished):
+    found, folder = finished
+    row = next(row for row in found.artifacts if row.name == "prune+cluster-float32")
+    (folder / row.path).write_bytes(b"damaged")
+    again = workflow.run(CONFIG, folder)
+    assert durable.sha256_of_file(folder / row.path) == row.sha256
+    assert [item.sha256 for item in again.artifacts] == [item.sha256 for item in found.artifacts]
+
+
+def test_another_recipe_in_the_same_folder_is_refused(finished):
+    _, folder = finished
+    other = dataclasses.replace(CONFIG, recipes=("qat",))
+    with pytest.raises(RunFolderError, match="recipes"):
+        workflow.run(other, folder)
+
+
+def test_a_recipe_that_treats_nothing_is_refused_before_the_baseline_is_trained(tmp_path):
+    config = dataclasses.replace(CONFIG, recipes=("prune(pattern=3:7)+cluster",))
+    with pytest.raises(ValueError, match="can treat no layer"):
+        workflow.run(config, tmp_path)
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_a_linear_probe_without_pretrained_weights_is_refused():
+    with pytest.raises(ValueError, match="needs pretrained weights"):
+        dataclasses.replace(CONFIG, transfer=TransferConfig(mode="linear_probe"))
