@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 
 import experiments.flags
 from experiments.flags import define_run_flags, run_config_from_flags
@@ -22,6 +22,9 @@ def main(argv: list[str]) -> None:
     """Parses, runs, and prints where the report lies."""
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Settings are flags.")
+    if not flags.FLAGS["verbosity"].present:
+        # TensorFlow and TFDS log every step of their own through absl.
+        logging.set_verbosity(logging.ERROR)
     try:
         config = run_config_from_flags()
         output_dir = Path(flags.FLAGS.output_dir or default_folder(config))

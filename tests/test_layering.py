@@ -21,6 +21,7 @@ TIERS = {
         "environment",
         "flatbuffer",
         "litert",
+        "native_output",
         "preprocessing",
         "progress",
         "recipe",

@@ -15,7 +15,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import TYPE_CHECKING, Any
+
+from tfcompress import native_output
 
 
 class _Lazy:
@@ -25,11 +28,24 @@ class _Lazy:
         self._module = module
 
     def __getattr__(self, attribute: str) -> Any:
-        # Without this TF-MOT would pick Keras 3 where both are installed.
-        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-        # The C++ side of TensorFlow prints start-up banners at level 0 and 1.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        return getattr(importlib.import_module(self._module), attribute)
+        if self._module not in sys.modules:
+            _load(self._module)
+        return getattr(sys.modules[self._module], attribute)
+
+
+def _load(module: str) -> None:
+    """Imports a package without its banners; what it wrote is shown where the import fails."""
+    # Without this TF-MOT would pick Keras 3 where both are installed.
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    # The C++ side prints what a machine without a GPU lacks at every level below this one.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    said: list[str] = []
+    try:
+        with native_output.held(said):
+            importlib.import_module(module)
+    except ImportError:
+        sys.stderr.write("".join(said))
+        raise
 
 
 if TYPE_CHECKING:

@@ -6,17 +6,15 @@ metadata. Does not know how the model was trained, where images come from, or ho
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import tfcompress
+from tfcompress import native_output
 from tfcompress._keras import keras, tf
 from tfcompress.artifact import Artifact
 from tfcompress.preprocessing import Preprocessing
@@ -378,7 +376,8 @@ def _set_options(
 def _run_converter(converter: Any, format: str) -> bytes:
     said: list[str] = []
     try:
-        with _quiet(said):
+        with native_output.held(said), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return bytes(converter.convert())
     # The converter raises its own ConverterError, RuntimeError, ValueError and plain Exception.
     except Exception as error:
@@ -388,22 +387,6 @@ def _run_converter(converter: Any, format: str) -> bytes:
             + "\n  ".join(lines[:5])
             + "\nExport another format, or replace the layer that it names."
         ) from error
-
-
-@contextmanager
-def _quiet(said: list[str]) -> Iterator[None]:
-    """Holds back what the converter writes to descriptor 2, also from C++; appends it to `said`."""
-    with tempfile.TemporaryFile() as held, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        kept = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            held.seek(0)
-            said.append(held.read().decode("utf-8", "replace"))
 
 
 def _require_running(artifact: Artifact, format: str) -> None:

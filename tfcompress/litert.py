@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from tfcompress import native_output
+
 
 @dataclass(frozen=True)
 class TensorDetails:
@@ -78,7 +80,8 @@ class Session:
             if inputs[0]["shape"][0] != batch:
                 shape = [batch, *inputs[0]["shape"][1:]]
                 self._interpreter.resize_tensor_input(inputs[0]["index"], shape)
-            self._interpreter.allocate_tensors()
+            with native_output.held([]):
+                self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise ValueError(
                 f"{source_name} cannot run with batch {batch}: {error}. "
@@ -131,7 +134,8 @@ def _interpreter(source: str | os.PathLike[str] | bytes, threads: int) -> tuple[
         if not os.path.isfile(name):
             raise FileNotFoundError(f"No TFLite file at {name}.")
     try:
-        return Interpreter(**model, num_threads=threads), name
+        with native_output.held([]):
+            return Interpreter(**model, num_threads=threads), name
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"{name} cannot be loaded by LiteRT: {error}") from error
 
