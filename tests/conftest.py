@@ -104,7 +104,7 @@ class Digits:
 
 @pytest.fixture(scope="session")
 def digits() -> Digits:
-    """Convolution, batch normalization, depthwise and pointwise convolution, dense: 5 s to train."""
+    """Convolution, batch normalization, depthwise, pointwise and dense layers: 5 s to train."""
     from tfcompress import data
     from tfcompress._keras import keras
 
