@@ -194,6 +194,23 @@ def wrap(
     return model
 
 
+def require_treatable(stages: Sequence[PlannedStage], model: Any, *, teacher: Any) -> None:
+    """Wraps an untrained classifier once for every stage, so that a refusal comes before training.
+
+    Args:
+      stages: of one recipe.
+      model: the classifier that they start from; of the architecture of a student, where there is
+        one.
+      teacher: an untrained classifier of the baseline's architecture.
+
+    Raises:
+      ValueError: a technique can treat no layer of it, or does not know one, or the student takes
+        other images than the teacher.
+    """
+    for count in range(1, len(stages) + 1):
+        wrap(stages[:count], model, teacher=teacher, steps_per_epoch=1, epochs=1)
+
+
 def first_eligible_epoch(stages: Sequence[PlannedStage], *, epochs: int) -> int:
     """The 0-based epoch at whose end the effect of the last of `stages` is complete.
 

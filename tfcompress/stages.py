@@ -67,6 +67,11 @@ class StageTrainer:
             image_shape=self._dataset.image_shape,
             seed=config.seed,
         )
+        # Also where all is trained: Keras numbers what it builds, and the numbers stand in the
+        # exported files.
+        for plan in config.plans:
+            start = self._student(plan.stages[:1], model)
+            compose.require_treatable(plan.stages, start, teacher=model)
         if transfer.head_epochs:
             head = dataclasses.replace(config.training, epochs=transfer.head_epochs)
             self._train_head(model, head, name=self._stage_name("head"))
@@ -123,11 +128,10 @@ class StageTrainer:
 
     def _student(self, stages: Sequence[PlannedStage], model: Any) -> Any:
         """The model that a stage starts from: a new student where a distillation names one."""
-        current = stages[-1]
-        if current.technique != "distill" or not current.config.student:
+        if not stages or stages[-1].technique != "distill" or not stages[-1].config.student:
             return model
         config = backbones.BackboneConfig(
-            name=current.config.student,
+            name=stages[-1].config.student,
             weights="none",
             image_size=self._preprocessing.image_shape[0],
             batch_norm_momentum=self._config.backbone.batch_norm_momentum,
