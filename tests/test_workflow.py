@@ -110,7 +110,7 @@ def test_another_recipe_in_the_same_folder_is_refused(finished):
 
 
 def test_a_recipe_that_treats_nothing_is_refused_before_the_baseline_is_trained(tmp_path):
-    config = dataclasses.replace(CONFIG, recipes=("prune(pattern=3:7)+cluster",))
+    config = dataclasses.replace(CONFIG, recipes=("prune(pattern=3:11)+cluster",))
     with pytest.raises(ValueError, match="can treat no layer"):
         workflow.run(config, tmp_path)
     assert not list(tmp_path.rglob("*.npz"))
