@@ -48,6 +48,8 @@ def test_recipes_are_written_in_one_form_and_once():
     [
         ((), ()),
         (("prune(0.8)+qat", "cluster"), ("prune+qat", "cluster")),
+        (("int8", "float16"), ("baseline", "baseline")),
+        (("prune(0.8)+int8", "prune(0.8)+dynamic"), ("prune", "prune")),
         (("prune(0.8)", "prune(0.9, end=0.7)"), ("prune-0.8", "prune-0.9-end-0.7")),
         (("prune(0.5, pattern=2:4)", "prune(0.8)"), ("prune-0.5-pattern-2_4", "prune-0.8")),
     ],

@@ -119,3 +119,19 @@ def test_places():
     assert folder.predictions("x").as_posix() == "runs/a/predictions/x.npz"
     assert folder.stage("00-baseline").as_posix() == "runs/a/stages/00-baseline"
     assert folder.relative(folder.artifact("x")) == "artifacts/x.tflite"
+
+
+def test_settings_refused_before_any_work_leave_the_folder_free(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+
+    def refused():
+        with folder.open_for({"a": 1}):
+            (folder.root / "environment.json").write_text("{}")
+            raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        refused()
+    with folder.open_for({"a": 2}):
+        folder.stage("00-baseline").mkdir(parents=True)
+    with pytest.raises(ValueError, match="a: 2 -> 1"), folder.open_for({"a": 1}):
+        pass

@@ -147,16 +147,25 @@ class RunConfig:
 
     @property
     def titles(self) -> tuple[str, ...]:
-        """A short name for each recipe: its techniques, with arguments where those do not tell."""
-        plain = ["+".join(s.technique for s in plan.stages) or BASELINE for plan in self.plans]
-        full = ["+".join(_title(s) for s in recipe.parse(t).stages) for t in self.recipes]
-        titles: list[str] = []
-        for short, long in zip(plain, full, strict=True):
-            title = long if plain.count(short) > 1 else short
+        """A short name for each recipe: its techniques, with arguments where those do not tell.
+
+        Recipes that differ in their export formats alone share one; others never do.
+        """
+        plans = self.plans
+        plain = ["+".join(s.technique for s in plan.stages) or BASELINE for plan in plans]
+        titles: dict[tuple[compose.PlannedStage, ...], str] = {}
+        for text, plan, short in zip(self.recipes, plans, plain, strict=True):
+            if plan.stages in titles:
+                continue
+            stages = recipe.parse(text).stages[: len(plan.stages)]
+            alike = {
+                other.stages for other, name in zip(plans, plain, strict=True) if name == short
+            }
+            title = short if len(alike) == 1 else "+".join(_title(stage) for stage in stages)
             # Signs that no file name can hold may have been all that told two of them apart.
-            same = sum(item.partition("~")[0] == title for item in titles)
-            titles.append(f"{title}~{same + 1}" if same else title)
-        return tuple(titles)
+            same = sum(item.partition("~")[0] == title for item in titles.values())
+            titles[plan.stages] = f"{title}~{same + 1}" if same else title
+        return tuple(titles[plan.stages] for plan in plans)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready record."""

@@ -16,6 +16,8 @@ from tfcompress import durable
 from tfcompress.config import differences
 
 CONFIG = "config.json"
+ENVIRONMENT = "environment.json"
+STAGES = "stages"
 _LOCK = ".lock"
 
 
@@ -35,7 +37,7 @@ class RunFolder:
 
     def stage(self, name: str) -> Path:
         """Checkpoints and record of one stage."""
-        return self.root / "stages" / name
+        return self.root / STAGES / name
 
     def artifact(self, name: str) -> Path:
         """One exported file."""
@@ -70,8 +72,15 @@ class RunFolder:
                     f"Another run is at work in {self.root}. Wait for it, or choose another "
                     "--output_dir."
                 ) from error
-            self._claim(config)
-            yield
+            claimed = self._claim(config)
+            try:
+                yield
+            except BaseException:
+                if claimed and not (self.root / STAGES).exists():
+                    # Refused before any work: the corrected settings may have the folder.
+                    for name in (CONFIG, ENVIRONMENT):
+                        (self.root / name).unlink(missing_ok=True)
+                raise
 
     def _make(self) -> None:
         foreign = (
@@ -93,11 +102,12 @@ class RunFolder:
                 f"{self.root} cannot be written ({error.strerror}). Choose another --output_dir."
             ) from error
 
-    def _claim(self, config: Mapping[str, Any]) -> None:
+    def _claim(self, config: Mapping[str, Any]) -> bool:
+        """Whether the folder had no config yet; where it has one, it must be the same."""
         path = self.root / CONFIG
         if not path.exists():
             durable.write_json(path, config)
-            return
+            return True
         changed = differences(durable.read_json(path), config)
         if changed:
             listed = "\n  ".join(changed)
@@ -105,3 +115,4 @@ class RunFolder:
                 f"{self.root} belongs to a run with other settings:\n  {listed}\n"
                 "Give the same settings to go on with it, or choose another --output_dir."
             )
+        return False

@@ -31,7 +31,7 @@ from tfcompress.config import BASELINE, RunConfig
 from tfcompress.evaluate import Predictions
 from tfcompress.progress import Reporter, Stopwatch
 from tfcompress.results import ArtifactResult, Results
-from tfcompress.run_folder import RunFolder
+from tfcompress.run_folder import ENVIRONMENT, RunFolder
 from tfcompress.stages import StageTrainer
 
 _PARITY_EXAMPLES = 1000
@@ -92,7 +92,7 @@ class _Run:
         self._trainer = StageTrainer(config, folder, self._dataset, reporter=reporter)
 
     def carry_out(self) -> Results:
-        environment_path = self._folder.root / "environment.json"
+        environment_path = self._folder.root / ENVIRONMENT
         if not environment_path.exists():
             durable.write_json(environment_path, environment.collect())
         baseline = self._trainer.baseline

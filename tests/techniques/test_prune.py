@@ -255,3 +255,7 @@ def test_a_file_with_fewer_zeros_than_the_model_is_found_out(digits):
     report = prune.report(digits.model, zeroed, config)
     with pytest.raises(VerificationError, match="0 zero weights, the pruned layers have"):
         prune.verify_artifact(artifact, report, config)
+
+
+def test_constant_schedule_may_begin_anywhere():
+    assert PruningConfig(0.5, schedule="constant", begin=0.7).settles_at == 0.7

@@ -80,7 +80,9 @@ class PruningConfig:
                 "PruningConfig.initial_sparsity must be in [0, target_sparsity]. "
                 f"Received: {self.initial_sparsity} with target_sparsity {target}."
             )
-        if not 0 <= self.begin < self.end <= 1:
+        # The constant schedule prunes once and for all: its end says nothing.
+        end = 1 if self.schedule == "constant" else self.end
+        if not 0 <= self.begin < end <= 1:
             raise ValueError(
                 "PruningConfig.begin and end are fractions of the training, 0 <= begin < end <= 1. "
                 f"Received: begin {self.begin}, end {self.end}."
