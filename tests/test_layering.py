@@ -35,6 +35,7 @@ TIERS = {
         "_schedules",
         "backbones",
         "callbacks",
+        "checkpoint",
         "data",
         "export",
         "runtimes",

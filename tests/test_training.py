@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from tfcompress import compose, training
+from tfcompress import checkpoint, compose, training
+from tfcompress.checkpoint import TrainingState
 from tfcompress.recipe import parse
 from tfcompress.training import Batches, TrainingConfig
 
@@ -223,7 +224,12 @@ def test_the_best_epoch_is_that_of_validation(tmp_path, case):
     config = TrainingConfig(epochs=len(case.accuracies))
     training.compile_model(model, config, steps=1)
     model.optimizer.build(model.trainable_variables)
-    state = training._State(model, tmp_path, config, case.first_eligible)
+    state = TrainingState(
+        model,
+        tmp_path,
+        patience=config.early_stopping_patience,
+        first_eligible_epoch=min(case.first_eligible, config.epochs - 1),
+    )
     for epoch, accuracy in enumerate(case.accuracies):
         model.set_weights([np.full_like(weight, epoch) for weight in model.get_weights()])
         state.record({"val_accuracy": accuracy, "seconds": 1.0})
@@ -247,7 +253,7 @@ def test_early_stopping(tmp_path, accuracies, patience, stops):
     config = TrainingConfig(epochs=9, early_stopping_patience=patience)
     training.compile_model(model, config, steps=1)
     model.optimizer.build(model.trainable_variables)
-    state = training._State(model, tmp_path, config, 0)
+    state = TrainingState(model, tmp_path, patience=config.early_stopping_patience)
     for accuracy in accuracies:
         state.record({"val_accuracy": accuracy, "seconds": 1.0})
     assert state.should_stop() is stops
@@ -325,7 +331,7 @@ def trained(tmp_path, make, config, *, stages=(), interrupt=None):
         {name: value for name, value in record.items() if name != "seconds"}
         for record in found.history
     ]
-    with np.load(tmp_path / training.CHECKPOINT) as stored:
+    with np.load(tmp_path / checkpoint.CHECKPOINT) as stored:
         last = {name: stored[name] for name in stored if name != "history"}
     return model.get_weights(), history, found.best_epoch, last
 
@@ -444,25 +450,25 @@ def wrapped(stages, model, teacher):
 def test_a_finished_training_is_not_repeated(tmp_path):
     config = TrainingConfig(epochs=2)
     plain = trained(tmp_path, small_model, config)
-    written = (tmp_path / training.CHECKPOINT).stat().st_mtime_ns
+    written = (tmp_path / checkpoint.CHECKPOINT).stat().st_mtime_ns
     again = trained(tmp_path, small_model, config)
     assert_same(plain, again)
-    assert (tmp_path / training.CHECKPOINT).stat().st_mtime_ns == written
+    assert (tmp_path / checkpoint.CHECKPOINT).stat().st_mtime_ns == written
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
     config = TrainingConfig(epochs=2)
     trained(tmp_path, small_model, config)
-    path = tmp_path / training.CHECKPOINT
+    path = tmp_path / checkpoint.CHECKPOINT
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"checkpoint\.npz .*damaged"):
         training.fit(small_model(), batches(), config=config, state_dir=tmp_path)
 
 
 def test_weights_of_another_model_are_refused(tmp_path):
-    training.save_weights(small_model(), tmp_path / "w.npz")
+    checkpoint.save_weights(small_model(), tmp_path / "w.npz")
     with pytest.raises(ValueError, match=r"w\.npz do not fit the model"):
-        training.load_weights(small_model(classes=5), tmp_path / "w.npz")
+        checkpoint.load_weights(small_model(classes=5), tmp_path / "w.npz")
 
 
 # Encoded images.

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress import backbones, compose, data, durable, export, results, training
+from tfcompress import backbones, checkpoint, compose, data, durable, export, results, training
 from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, RunConfig
 from tfcompress.data import encoding
@@ -191,7 +191,7 @@ class StageTrainer:
         done = state_dir / _DONE
         if done.exists():
             self.records.append(results.from_record(StageResult, durable.read_json(done)))
-            training.load_weights(model, state_dir / training.BEST)
+            checkpoint.load_weights(model, state_dir / checkpoint.BEST)
             self._reporter.note(
                 f"finished before, epoch {(self.records[-1].best_epoch or 0) + 1} kept"
             )
@@ -224,7 +224,7 @@ class StageTrainer:
             seconds=found.seconds,
         )
         durable.write_json(done, dataclasses.asdict(record))
-        (state_dir / training.CHECKPOINT).unlink(missing_ok=True)
+        (state_dir / checkpoint.CHECKPOINT).unlink(missing_ok=True)
         self.records.append(record)
         self._reporter.note(f"epoch {found.best_epoch + 1} kept, best on validation")
 

@@ -7,20 +7,18 @@ which technique a model is wrapped for: that arrives as a wrapped model and call
 from __future__ import annotations
 
 import inspect
-import json
 import math
 import time
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfcompress import durable, registry
+from tfcompress import registry
 from tfcompress._keras import keras, tf
+from tfcompress.checkpoint import TrainingState
 from tfcompress.data import Dataset, pipeline
 from tfcompress.preprocessing import Preprocessing
 
@@ -51,8 +49,6 @@ LOSSES = (
     "mean_squared_error",
 )
 _TAKE_LABEL_SMOOTHING = ("categorical_crossentropy", "categorical_focal_crossentropy")
-CHECKPOINT = "checkpoint.npz"
-BEST = "best.npz"
 
 StepListener = Callable[[int, int, Mapping[str, Any]], None]
 
@@ -314,7 +310,12 @@ def fit(
 
     steps = batches.steps_per_epoch
     compile_model(model, config, steps=steps * config.epochs)
-    state = _State(model, Path(state_dir), config, first_eligible_epoch)
+    state = TrainingState(
+        model,
+        Path(state_dir),
+        patience=config.early_stopping_patience,
+        first_eligible_epoch=min(first_eligible_epoch, config.epochs - 1),
+    )
     first_epoch = state.restore()
     started = time.perf_counter()
 
@@ -355,103 +356,3 @@ def _require_finite(epoch: int, metrics: Mapping[str, float]) -> None:
             f"The training loss became {metrics['loss']} in epoch {epoch + 1}. "
             "Lower --learning_rate, or add a warm-up with --warmup."
         )
-
-
-class _State:
-    """The durable state of one training: one checkpoint file, one file of the best weights."""
-
-    def __init__(
-        self, model: Any, folder: Path, config: TrainingConfig, first_eligible_epoch: int
-    ) -> None:
-        self._model = model
-        self._folder = folder
-        self._patience = config.early_stopping_patience
-        self._first_eligible = min(first_eligible_epoch, config.epochs - 1)
-        self.history: list[dict[str, float]] = []
-        self.seconds_before = 0.0
-
-    def best_epoch(self) -> int:
-        eligible = range(self._first_eligible, len(self.history))
-        return max(eligible, key=lambda epoch: (self.history[epoch]["val_accuracy"], epoch))
-
-    def should_stop(self) -> bool:
-        enough = len(self.history) > self._first_eligible
-        return bool(
-            self._patience
-            and enough
-            and len(self.history) - 1 - self.best_epoch() >= self._patience
-        )
-
-    def record(self, metrics: Mapping[str, float]) -> None:
-        """Keeps one finished epoch: best weights first, so that the checkpoint never runs ahead."""
-        self.history.append(dict(metrics))
-        last = len(self.history) - 1
-        if last >= self._first_eligible and self.best_epoch() == last:
-            save_weights(self._model, self._folder / BEST)
-        optimizer = [variable.numpy() for variable in _variables(self._model.optimizer)]
-        arrays = _named("model", self._model.get_weights()) | _named("optimizer", optimizer)
-        with durable.whole_file(self._folder / CHECKPOINT) as temporary:
-            np.savez(temporary, history=np.array(json.dumps(self.history)), **arrays)
-
-    def restore(self) -> int:
-        """Loads the last finished epoch, if there is one, and returns the next one's number."""
-        path = self._folder / CHECKPOINT
-        if not path.is_file():
-            return 0
-        self._model.optimizer.build(self._model.trainable_variables)
-        with _opened(path) as stored:
-            self.history = json.loads(str(stored["history"]))
-            self._model.set_weights(_unnamed("model", stored))
-            values = _unnamed("optimizer", stored)
-            for variable, value in zip(_variables(self._model.optimizer), values, strict=True):
-                variable.assign(value)
-        self.seconds_before = sum(record["seconds"] for record in self.history)
-        return len(self.history)
-
-    def load_best(self) -> None:
-        load_weights(self._model, self._folder / BEST)
-
-
-def save_weights(model: Any, path: str | Path) -> None:
-    """Writes all weights of a model, in Keras' order, whole or not at all."""
-    with durable.whole_file(path) as temporary:
-        np.savez(temporary, **_named("model", model.get_weights()))
-
-
-def load_weights(model: Any, path: str | Path) -> None:
-    """Reads what `save_weights` wrote into a model of the same architecture.
-
-    Raises:
-      ValueError: the file is damaged or of another architecture.
-    """
-    with _opened(path) as stored:
-        model.set_weights(_unnamed("model", stored))
-
-
-@contextmanager
-def _opened(path: str | Path) -> Iterator[Mapping[str, np.ndarray]]:
-    try:
-        # Opened here, since numpy leaves a damaged file open.
-        with Path(path).open("rb") as stream, np.load(stream) as stored:
-            yield stored
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"The weights in {path} do not fit the model or are damaged: {error}. "
-            "Remove the stage's folder to train it again."
-        ) from error
-
-
-def _variables(optimizer: Any) -> list[Any]:
-    variables = optimizer.variables
-    found = list(variables() if callable(variables) else variables)
-    # Nadam does not list the product of its momenta.
-    product = getattr(optimizer, "_u_product", None)
-    return found if product is None else [*found, product]
-
-
-def _named(prefix: str, arrays: Sequence[np.ndarray]) -> dict[str, Any]:
-    return {f"{prefix}/{index:05d}": array for index, array in enumerate(arrays)}
-
-
-def _unnamed(prefix: str, stored: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    return [stored[name] for name in sorted(stored) if name.startswith(prefix + "/")]
