@@ -354,7 +354,7 @@ def test_the_state_of_every_optimizer_is_complete(optimizer):
         variable = tf.Variable([[1.0, -2.0], [0.5, 3.0]])
         built.build([variable])
         for target, value in zip(
-            [variable, *training._variables(built)], values or (), strict=False
+            [variable, *checkpoint._variables(built)], values or (), strict=False
         ):
             target.assign(value)
 
@@ -362,7 +362,7 @@ def test_the_state_of_every_optimizer_is_complete(optimizer):
         def step():
             built.apply_gradients([(tf.constant([[1.0, -1.0], [0.3, 0.1]]) * variable, variable)])
 
-        return step, lambda: [v.numpy() for v in [variable, *training._variables(built)]]
+        return step, lambda: [v.numpy() for v in [variable, *checkpoint._variables(built)]]
 
     step, state = made()
     for _ in range(3):
