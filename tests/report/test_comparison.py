@@ -41,6 +41,18 @@ def test_verdict_names_the_smallest_file_within_noise(example):
     ]
 
 
+def test_a_difference_is_shown_only_where_interval_and_exact_test_agree(example):
+    interval = Interval(0.0004, 0.0085)
+    for p_value, shown in ((0.057, False), (0.04, True), (None, True)):
+        made = ArtifactResult("a", difference=0.004, difference_interval=interval, p_value=p_value)
+        assert comparison.differs(made) is shown
+        assert ("better" in comparison.accuracy_sentence(made, example)) is shown
+    made = ArtifactResult("a", difference=-0.004, difference_interval=Interval(-0.01, 0.001))
+    assert comparison.within_noise(made)
+    made = dataclasses.replace(made, difference_interval=Interval(-0.01, -0.001), p_value=0.01)
+    assert not comparison.within_noise(made)
+
+
 def test_verdict_remarks_on_a_smaller_file_that_loses(example):
     made = _edit(example, "baseline-int8", gzip_size_bytes=20_480)
     answer = comparison.verdict(made)
@@ -60,7 +72,11 @@ def test_verdict_where_every_file_loses(example, only):
 
 def test_verdict_says_better_where_the_interval_lies_above_zero(example):
     made = _edit(
-        example, "prune+qat-int8", difference=0.01, difference_interval=Interval(0.002, 0.018)
+        example,
+        "prune+qat-int8",
+        difference=0.01,
+        difference_interval=Interval(0.002, 0.018),
+        p_value=0.01,
     )
     assert "better than the baseline" in comparison.verdict(made).remarks[0]
 

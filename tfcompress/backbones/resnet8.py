@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tfcompress.backbones import BackboneConfig
 
 SHIPPED = Path(__file__).parent / "weights" / "resnet8_cifar10.npz"
-SHIPPED_SHA256 = ""
+SHIPPED_SHA256 = "d9a48c085930dfc1b22bf4d3651c6631eded8e20762d1ffdecf89daa3d9ffbec"
 """Of the shipped file; `python -m tfcompress.backbones.resnet8 MODEL.keras` writes a new one."""
 
 _STACKS = (16, 32, 64)

@@ -86,10 +86,23 @@ def speedup(entry: ArtifactResult, results: Results) -> float | None:
     return ratio(theirs.p50, mine.p50) if mine and theirs else None
 
 
+def differs(entry: ArtifactResult) -> bool:
+    """Whether a difference is shown: the interval leaves zero out and the exact test agrees.
+
+    The two can part by a hair, since the score interval is asymptotic and the test is exact; only
+    what both say counts as shown.
+    """
+    interval, p_value = entry.difference_interval, entry.p_value
+    if interval is None or interval.low <= 0 <= interval.high:
+        return False
+    return p_value is None or p_value < 1 - interval.confidence
+
+
 def within_noise(entry: ArtifactResult) -> bool | None:
-    """Whether the interval of the difference reaches zero; None where it was not measured."""
-    interval = entry.difference_interval
-    return None if interval is None else interval.high >= 0
+    """Whether no loss is shown; None where the difference was not measured."""
+    if entry.difference is None or entry.difference_interval is None:
+        return None
+    return not (differs(entry) and entry.difference < 0)
 
 
 def verdict(results: Results) -> Verdict:
@@ -134,16 +147,15 @@ def accuracy_sentence(entry: ArtifactResult, results: Results) -> str:
         f"accuracy difference {text.points(entry.difference)} points "
         f"({round(100 * interval.confidence)}% interval {text.points_interval(interval)})"
     )
-    if interval.low > 0:
-        return f"{shown}: better than the baseline"
-    if interval.high < 0:
-        return f"{shown}: worse by {text.percent(-entry.difference)} points"
+    if differs(entry):
+        worse = f"worse by {text.percent(-entry.difference)} points"
+        return f"{shown}: {'better than the baseline' if entry.difference > 0 else worse}"
     images = results.data.split_sizes.get("test")
     size = "" if images is None else f" ({text.plural(images, 'image')})"
-    return (
-        f"{shown}: no difference shown at this sample size{size}; "
-        f"a loss of up to {text.percent(-interval.low)} points is not excluded"
-    )
+    answer = f"{shown}: no difference shown at this sample size{size}"
+    if interval.low >= 0:
+        return f"{answer}, where the exact test gives p = {text.p_value(entry.p_value)}"
+    return f"{answer}; a loss of up to {text.percent(-interval.low)} points is not excluded"
 
 
 def _costs(entry: ArtifactResult, results: Results) -> list[str]:
