@@ -39,8 +39,7 @@ def definitions(results: Results) -> tuple[tuple[str, str], ...]:
             "Accuracy minus the baseline's, in percentage points, paired image by image. The "
             "interval is Tango's score interval for paired proportions, which holds its coverage "
             "where two models differ on few images. A file is within noise unless the interval "
-            "and McNemar's exact test both show a loss; that none is shown is no proof that there is "
-            "none.",
+            "and McNemar's exact test both show a loss; that none is shown proves no absence.",
         ),
         (
             "p",
