@@ -29,6 +29,11 @@ def main(argv: list[str]) -> None:
         config = run_config_from_flags()
         output_dir = Path(flags.FLAGS.output_dir or default_folder(config))
         summarize(work(config, output_dir), output_dir)
+    except KeyboardInterrupt:
+        print("\nInterrupted. Give the same command again to go on.", file=sys.stderr)
+        sys.exit(130)
+    except MemoryError as error:
+        sys.exit(f"Error: not enough memory ({error}). Take smaller images or batches.")
     except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
         sys.exit(f"Error: {error}")
 
@@ -55,9 +60,11 @@ def summarize(found: Any, output_dir: Path) -> None:
 
 def default_folder(config: Any) -> str:
     """`runs/` and the data set, backbone, recipe and seed."""
+    from tfcompress.config import shortened
+
     recipes = "_".join(config.recipes) or "baseline"
     name = f"{config.data.name}-{config.backbone.name}-{recipes}-seed{config.seed}"
-    return "runs/" + "".join(c if c.isalnum() or c in "-_+." else "_" for c in name)
+    return "runs/" + shortened("".join(c if c.isalnum() or c in "-_+." else "_" for c in name))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,11 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
     "calibration_images": ("data", "calibration_size", "Images of train kept for calibration."),
     "backbone": ("backbone", "name", "Network, such as resnet8, efficientnet_lite0, MobileNetV2."),
     "weights": ("backbone", "weights", "default, imagenet, cifar10, none, or a file."),
-    "image_size": ("backbone", "image_size", "Side of the model's input in pixels; 0: default."),
+    "image_size": (
+        "backbone",
+        "image_size",
+        "Side of the model's input in pixels; 0: the network's default (28 to 96; see the report).",
+    ),
     "width": ("backbone", "width", "Channel multiplier (MobileNet's alpha)."),
     "dropout": ("backbone", "dropout", "Dropout before the head, in [0, 1)."),
     "transfer": ("transfer", "mode", "full, fine_tune or linear_probe."),
@@ -55,7 +59,11 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
     "brightness": ("augmentation", "brightness", "Greatest brightness shift, in [0, 1]."),
     "contrast": ("augmentation", "contrast", "Greatest contrast change, in [0, 1]."),
     "stage_epochs": ("stage_training", "epochs", "Epochs of each stage of the recipe."),
-    "stage_learning_rate": ("stage_training", "learning_rate", "Highest one of each stage."),
+    "stage_learning_rate": (
+        "stage_training",
+        "learning_rate",
+        "Highest one of each stage; by default 0.3 of --learning_rate.",
+    ),
     "export": ("export", "formats", "float32, float16, dynamic, int8, int16x8."),
     "sparse": ("export", "sparse", "Store zeros of the float32 file in TFLite's sparse encoding."),
     "threads": ("latency", "threads", "Processor threads of the latency measurement."),
@@ -86,8 +94,10 @@ def define_run_flags() -> None:
 
 def _define(name: str, default: Any, text: str) -> None:
     shown = ",".join(default) if isinstance(default, tuple) else default
-    text = f"{text} Default: {shown!r}." if shown != "" else text
-    if isinstance(default, bool):
+    text = text if shown in ("", None) else f"{text} Default: {shown!r}."
+    if default is None:
+        flags.DEFINE_float(name, None, text)
+    elif isinstance(default, bool):
         flags.DEFINE_bool(name, None, text)
     elif isinstance(default, int):
         flags.DEFINE_integer(name, None, text)

@@ -30,7 +30,10 @@ def main(argv: list[str]) -> None:
     if (flags.FLAGS.run_dir is None) == (flags.FLAGS.compare is None):
         raise app.UsageError("Pass --run_dir=FOLDER, or --compare=FOLDER,FOLDER.")
     try:
-        show(flags.FLAGS.run_dir) if flags.FLAGS.run_dir else compare(flags.FLAGS.compare)
+        if flags.FLAGS.compare is not None:
+            compare(flags.FLAGS.compare)
+        else:
+            show(flags.FLAGS.run_dir)
     except (ValueError, OSError) as error:
         sys.exit(f"Error: {error}")
 

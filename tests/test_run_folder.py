@@ -1,5 +1,6 @@
 """Who may write into the folder of a run."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -135,3 +136,33 @@ def test_settings_refused_before_any_work_leave_the_folder_free(tmp_path):
         folder.stage("00-baseline").mkdir(parents=True)
     with pytest.raises(ValueError, match="a: 2 -> 1"), folder.open_for({"a": 1}):
         pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    value: int
+
+
+def test_a_kept_value_is_made_again_for_another_key_or_when_damaged(tmp_path):
+    folder, path = RunFolder(tmp_path), tmp_path / "kept.json"
+    made = []
+
+    def make():
+        made.append(1)
+        return Kept(len(made))
+
+    assert folder.kept(path, "a", Kept, make) == Kept(1)
+    assert folder.kept(path, "a", Kept, make) == Kept(1)
+    assert folder.kept(path, "b", Kept, make) == Kept(2)
+    for damage in ("[]", "{}", "{", '{"key": "b", "value": {}}'):
+        path.write_text(damage)
+        folder.kept(path, "b", Kept, make)
+    assert len(made) == 6
+
+
+def test_changed_data_are_refused(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.require_same_data({"train": "a", "test": "b"})
+    folder.require_same_data({"train": "a", "test": "b"})
+    with pytest.raises(RunFolderError, match="test differ"):
+        folder.require_same_data({"train": "a", "test": "c"})

@@ -106,6 +106,13 @@ def load_weights(model: Any, path: str | Path) -> None:
         model.set_weights(_unnamed("model", stored))
 
 
+def weights_sha256(model: Any) -> str:
+    """The SHA-256 of all weights of a model, in Keras' order."""
+    return durable.sha256(
+        b"".join(np.ascontiguousarray(weight).tobytes() for weight in model.get_weights())
+    )
+
+
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Mapping[str, np.ndarray]]:
     try:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from tfcompress import backbones, compose, data, recipe
+from tfcompress import backbones, compose, data, durable, recipe
 from tfcompress.backbones import BackboneConfig
 from tfcompress.benchmark import LatencyConfig
 from tfcompress.compose import Plan
@@ -71,19 +72,22 @@ class StageTrainingConfig:
 
     Attributes:
       epochs: of each stage, at least 1.
-      learning_rate: highest one of each stage, above 0.
+      learning_rate: highest one of each stage, above 0; None for `FACTOR` times the baseline's.
 
     Raises:
       ValueError: a value outside its range.
     """
 
     epochs: int = 3
-    learning_rate: float = 3e-4
+    learning_rate: float | None = None
+
+    FACTOR: ClassVar[float] = 0.3
 
     def __post_init__(self) -> None:
-        if not (self.epochs >= 1 and self.learning_rate > 0):
+        rate = 1.0 if self.learning_rate is None else self.learning_rate
+        if self.epochs < 1 or not 0 < rate < math.inf:
             raise ValueError(
-                "StageTrainingConfig takes at least 1 epoch and a learning rate above 0. "
+                "StageTrainingConfig takes at least 1 epoch and a finite learning rate above 0. "
                 f"Received: epochs {self.epochs}, learning_rate {self.learning_rate}."
             )
 
@@ -127,7 +131,7 @@ class RunConfig:
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
             raise ValueError(
                 "TensorBoard logs need the package tensorboard, which is not installed. "
-                "Run: pip install 'tfcompress[tensorboard]', or leave --tensorboard out."
+                "Run: pip install tensorboard, or leave --tensorboard out."
             )
         for plan in self.plans:
             first = plan.stages[0] if plan.stages else None
@@ -163,6 +167,7 @@ class RunConfig:
             }
             title = short if len(alike) == 1 else "+".join(_title(stage) for stage in stages)
             # Signs that no file name can hold may have been all that told two of them apart.
+            title = shortened(title)
             same = sum(item.partition("~")[0] == title for item in titles.values())
             titles[plan.stages] = f"{title}~{same + 1}" if same else title
         return tuple(titles[plan.stages] for plan in plans)
@@ -171,6 +176,18 @@ class RunConfig:
         """A JSON-ready record."""
         record: dict[str, Any] = _plain(dataclasses.asdict(self))
         return record
+
+
+def shortened(name: str, *, limit: int = 120) -> str:
+    """A name that a file system takes: a long one ends in a checksum of the whole.
+
+    Example:
+      >>> shortened("prune-0.8"), len(shortened("x" * 500))
+      ('prune-0.8', 120)
+    """
+    if len(name) <= limit:
+        return name
+    return f"{name[: limit - 9]}-{durable.sha256(name.encode())[:8]}"
 
 
 def _title(stage: recipe.Stage) -> str:

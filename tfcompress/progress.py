@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 Step = Callable[[int, int], None]
 
@@ -29,11 +31,11 @@ class Reporter:
 
     def stage(self, title: str, detail: str = "") -> None:
         """Opens a part of the work."""
-        self._console.print(f"[bold]{title}[/bold]  [dim]{detail}[/dim]", highlight=False)
+        self._console.print(Text.assemble((title, "bold"), "  ", (detail, "dim")), soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Says one thing about the current part."""
-        self._console.print(f"  {text}", highlight=False)
+        self._console.print(Text(f"  {text}"), soft_wrap=True)
 
     def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
         """One line for a finished epoch (0-based)."""
@@ -54,7 +56,7 @@ class Reporter:
             transient=True,
             disable=not self._console.is_terminal,
         ) as progress:
-            task = progress.add_task(title, total=None)
+            task = progress.add_task(escape(title), total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
 
 

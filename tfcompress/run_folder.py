@@ -6,19 +6,25 @@ Knows names and the rules of resuming. Does not know how anything in it is made.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from tfcompress import durable
+from tfcompress import durable, results
 from tfcompress.config import differences
 
 CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
+DATA = "data.json"
 STAGES = "stages"
+ENCODED = "encoded"
 _LOCK = ".lock"
+
+T = TypeVar("T")
 
 
 class RunFolderError(ValueError):
@@ -75,19 +81,70 @@ class RunFolder:
             claimed = self._claim(config)
             try:
                 yield
-            except BaseException:
-                if claimed and not (self.root / STAGES).exists():
-                    # Refused before any work: the corrected settings may have the folder.
-                    for name in (CONFIG, ENVIRONMENT):
-                        (self.root / name).unlink(missing_ok=True)
+            except (ValueError, FloatingPointError):
+                if claimed and not any((self.root / STAGES).glob("*/*.npz")):
+                    self._release()
                 raise
+
+    def kept(self, path: Path, key: str, kind: Any, make: Callable[[], T]) -> T:
+        """A dataclass from its file, where that was made for `key`, else made and written.
+
+        A file that was made for something else, or is damaged, is made again: it can be.
+
+        Args:
+          path: the JSON file.
+          key: tells what the value depends on, such as a checksum.
+          kind: the dataclass.
+          make: makes the value.
+        """
+        try:
+            record = durable.read_json(path)
+            if record["key"] == key:
+                found: T = results.from_record(kind, record["value"])
+                return found
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            pass
+        value = make()
+        durable.write_json(path, {"key": key, "value": dataclasses.asdict(cast(Any, value))})
+        return value
+
+    def require_same_data(self, checksums: Mapping[str, str]) -> None:
+        """Remembers the data of the run, and refuses others in a later session.
+
+        Args:
+          checksums: for each split, of its images and labels.
+
+        Raises:
+          RunFolderError: a split has changed since the run began.
+        """
+        path = self.root / DATA
+        if not path.exists():
+            durable.write_json(path, dict(checksums))
+            return
+        before = durable.read_json(path)
+        changed = [name for name in checksums if before.get(name) != checksums[name]]
+        if changed:
+            raise RunFolderError(
+                f"The data set has changed since the run in {self.root} began: "
+                f"{', '.join(changed)} differ. Figures of old and new data would be mixed. "
+                "Bring the old data back, or choose another --output_dir."
+            )
+
+    def _release(self) -> None:
+        """Refused before any work was kept: the corrected settings may have the folder."""
+        for name in (CONFIG, ENVIRONMENT, DATA):
+            (self.root / name).unlink(missing_ok=True)
+        shutil.rmtree(self.root / STAGES, ignore_errors=True)
 
     def _make(self) -> None:
         foreign = (
             self.root.is_dir()
             and not (self.root / CONFIG).exists()
-            # A kill may have left the lock and an unfinished config.
-            and any(not path.name.startswith((_LOCK, ".config-")) for path in self.root.iterdir())
+            # A kill may have left the lock and an unfinished config, a refusal the encoded images.
+            and any(
+                not path.name.startswith((_LOCK, ".config-", ENCODED))
+                for path in self.root.iterdir()
+            )
         )
         if foreign:
             raise RunFolderError(

@@ -7,8 +7,10 @@ not know what becomes of the models.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,11 @@ from tfcompress.config import BASELINE, RunConfig
 from tfcompress.data import encoding
 from tfcompress.progress import Reporter, listener
 from tfcompress.results import CompressionReport, StageResult
-from tfcompress.run_folder import RunFolder
+from tfcompress.run_folder import ENCODED, RunFolder
 from tfcompress.training import TrainingConfig
 
 _DONE = "stage.json"
+_START = "start.json"
 
 
 class StageTrainer:
@@ -80,7 +83,13 @@ class StageTrainer:
         else:
             backbones.set_transfer_mode(model, transfer.mode, last_layers=transfer.last_layers)
             batches = training.image_batches(self._dataset, self._preprocessing, config.training)
-            self._train(model, batches, config.training, name=self._stage_name(BASELINE))
+            self._train(
+                model,
+                batches,
+                config.training,
+                name=self._stage_name(BASELINE),
+                started_from=checkpoint.weights_sha256(model),
+            )
         # Later stages train every layer; frozen ones could not follow a mask.
         backbones.set_transfer_mode(model, "full")
         return model
@@ -92,9 +101,7 @@ class StageTrainer:
         if not (self._folder.stage(name) / _DONE).exists():
             self._reporter.note("encoding the images once")
         encode = export.inference(features)
-        fingerprint = durable.sha256(
-            b"".join(np.ascontiguousarray(weight).tobytes() for weight in features.get_weights())
-        )
+        fingerprint = checkpoint.weights_sha256(features)
 
         def codes(split: data.Split) -> tuple[np.ndarray, np.ndarray]:
             found = encoding.encoded(
@@ -102,7 +109,7 @@ class StageTrainer:
                 encode,
                 self._preprocessing,
                 fingerprint=fingerprint,
-                cache_dir=self._folder.root / "encoded",
+                cache_dir=self._folder.root / ENCODED,
                 batch_size=128,
             )
             return found, split.labels
@@ -113,7 +120,8 @@ class StageTrainer:
             config,
             classes=len(self._dataset.classes),
         )
-        self._train(head, batches, config, name=name)
+        started_from = checkpoint.weights_sha256(model)
+        self._train(head, batches, config, name=name, started_from=started_from)
 
     def compressed(self, stages: tuple[PlannedStage, ...]) -> Any:
         """The model that a recipe leaves; stages that another recipe began with stand already."""
@@ -147,14 +155,19 @@ class StageTrainer:
         self, stages: tuple[PlannedStage, ...], model: Any
     ) -> tuple[Any, CompressionReport]:
         current, defaults = stages[-1], self._config.stage_training
+        rate = defaults.learning_rate or defaults.FACTOR * self._config.training.learning_rate
         config = dataclasses.replace(
             self._config.training,
             epochs=current.epochs or defaults.epochs,
-            learning_rate=current.learning_rate or defaults.learning_rate,
+            learning_rate=current.learning_rate or rate,
             early_stopping_patience=0,
         )
         batches = training.image_batches(self._dataset, self._preprocessing, config)
-        self._reporter.stage(current.technique, _settings(current.config))
+        self._reporter.stage(
+            current.technique,
+            f"{_settings(current.config)}; every layer trained, {config.epochs} epochs, "
+            f"{config.optimizer} at {config.learning_rate:g}",
+        )
         wrapped = compose.wrap(
             stages,
             model,
@@ -163,7 +176,8 @@ class StageTrainer:
             epochs=config.epochs,
         )
         name = self._stage_name("+".join(stage.technique for stage in stages))
-        self._train(wrapped, batches, config, name=name, stages=stages)
+        started_from = checkpoint.weights_sha256(model)
+        self._train(wrapped, batches, config, name=name, started_from=started_from, stages=stages)
         stripped = compose.strip(stages, wrapped)
         compose.verify(stages, stripped)
         found = current.module.report(model, stripped, current.config)
@@ -184,13 +198,14 @@ class StageTrainer:
         config: TrainingConfig,
         *,
         name: str,
+        started_from: str,
         stages: Sequence[PlannedStage] = (),
     ) -> None:
         """Trains one stage, or loads it where it is finished, and appends its record."""
         state_dir = self._folder.stage(name)
-        done = state_dir / _DONE
-        if done.exists():
-            self.records.append(results.from_record(StageResult, durable.read_json(done)))
+        self._begin(state_dir, started_from)
+        if (state_dir / _DONE).exists():
+            self.records.append(_finished(state_dir))
             checkpoint.load_weights(model, state_dir / checkpoint.BEST)
             self._reporter.note(
                 f"finished before, epoch {(self.records[-1].best_epoch or 0) + 1} kept"
@@ -223,10 +238,41 @@ class StageTrainer:
             best_epoch=found.best_epoch,
             seconds=found.seconds,
         )
-        durable.write_json(done, dataclasses.asdict(record))
+        best = durable.sha256_of_file(state_dir / checkpoint.BEST)
+        durable.write_json(
+            state_dir / _DONE, {"best_sha256": best, "record": dataclasses.asdict(record)}
+        )
         (state_dir / checkpoint.CHECKPOINT).unlink(missing_ok=True)
         self.records.append(record)
         self._reporter.note(f"epoch {found.best_epoch + 1} kept, best on validation")
+
+    def _begin(self, state_dir: Path, started_from: str) -> None:
+        """Forgets what was trained from other weights, which an earlier stage no longer has."""
+        path = state_dir / _START
+        if path.exists() and durable.read_json(path) != {"weights_sha256": started_from}:
+            self._reporter.note("the weights that it starts from have changed: trained anew")
+            shutil.rmtree(state_dir)
+        durable.write_json(path, {"weights_sha256": started_from})
+
+
+def _finished(state_dir: Path) -> StageResult:
+    """The record of a finished stage, whose weights must be those that it was written for."""
+    try:
+        entry = durable.read_json(state_dir / _DONE)
+        record: StageResult = results.from_record(StageResult, entry["record"])
+        best = durable.sha256_of_file(state_dir / checkpoint.BEST)
+        whole = entry["best_sha256"] == best
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"The record of a finished stage in {state_dir} is damaged ({error!r}). "
+            "Remove that folder to train the stage again."
+        ) from error
+    if not whole:
+        raise ValueError(
+            f"The weights in {state_dir} are not those that the stage ended with. "
+            "Remove that folder to train the stage again."
+        )
+    return record
 
 
 def _config_record(config: Any) -> dict[str, Any]:

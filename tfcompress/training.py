@@ -96,7 +96,7 @@ class TrainingConfig:
         registry.require(self.loss, LOSSES, what="loss")
         for name in ("epochs", "batch_size"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
-        _require(self, "learning_rate", self.learning_rate > 0, "above 0")
+        _require(self, "learning_rate", 0 < self.learning_rate < math.inf, "above 0 and finite")
         _require(self, "warmup", 0 <= self.warmup < 1, "in [0, 1)")
         _require(self, "label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
         if self.label_smoothing and self.loss not in _TAKE_LABEL_SMOOTHING:
@@ -104,7 +104,7 @@ class TrainingConfig:
                 f"Loss {self.loss!r} takes no label_smoothing. Received: {self.label_smoothing}. "
                 f"Use one of {', '.join(_TAKE_LABEL_SMOOTHING)}, or 0."
             )
-        _require(self, "weight_decay", self.weight_decay >= 0, "at least 0")
+        _require(self, "weight_decay", 0 <= self.weight_decay < math.inf, "at least 0 and finite")
         _require(self, "early_stopping_patience", self.early_stopping_patience >= 0, "at least 0")
 
 
@@ -320,7 +320,7 @@ def fit(
     started = time.perf_counter()
 
     def record(epoch: int, metrics: Mapping[str, float]) -> None:
-        _require_finite(epoch, metrics)
+        _require_finite(epoch, metrics, config)
         state.record(metrics)
         if on_epoch:
             on_epoch(epoch, metrics)
@@ -350,9 +350,10 @@ def _one_hot(batches: Any, classes: int) -> Any:
     return batches.map(lambda images, labels: (images, tf.one_hot(labels, classes)))
 
 
-def _require_finite(epoch: int, metrics: Mapping[str, float]) -> None:
+def _require_finite(epoch: int, metrics: Mapping[str, float], config: TrainingConfig) -> None:
     if not math.isfinite(metrics["loss"]):
         raise FloatingPointError(
             f"The training loss became {metrics['loss']} in epoch {epoch + 1}. "
-            "Lower --learning_rate, or add a warm-up with --warmup."
+            f"Lower the learning rate, which was {config.learning_rate} (--learning_rate for the "
+            "baseline, --stage_learning_rate for the stages of a recipe), or add --warmup."
         )

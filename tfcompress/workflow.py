@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from tfcompress import (
     backbones,
     benchmark,
+    checkpoint,
     data,
     durable,
     environment,
@@ -35,6 +37,27 @@ from tfcompress.run_folder import ENVIRONMENT, RunFolder
 from tfcompress.stages import StageTrainer
 
 _PARITY_EXAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class _KeptFile:
+    """What is remembered of a file that was made once."""
+
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _KeptLatency:
+    """Raw samples of each file, in the order of the results."""
+
+    files: tuple[benchmark.LatencySamples, ...]
+
+
+@dataclass(frozen=True)
+class _KeptSeconds:
+    """Wall time of the sessions so far."""
+
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -89,6 +112,7 @@ class _Run:
         reporter.note(f"{self._dataset.source}: {sizes}")
         shape = self._dataset.image_shape
         self._preprocessing = backbones.preprocessing(config.backbone, shape)
+        folder.require_same_data(self._dataset.checksums())
         self._trainer = StageTrainer(config, folder, self._dataset, reporter=reporter)
 
     def carry_out(self) -> Results:
@@ -139,9 +163,23 @@ class _Run:
     def _save(self, name: str, model: Any) -> None:
         """Keeps a plain Keras model, to go on with; a quantization-aware one is its int8 file."""
         path = self._folder.model(name)
-        if not path.exists() and not export.is_quantization_aware(model):
+        if export.is_quantization_aware(model):
+            return
+
+        def make() -> _KeptFile:
             with durable.whole_file(path) as temporary:
                 model.save(temporary)
+            return _KeptFile(durable.sha256_of_file(path))
+
+        self._keep(path, checkpoint.weights_sha256(model), make)
+
+    def _keep(self, path: Path, key: str, make: Callable[[], _KeptFile]) -> None:
+        """Makes a file, unless it lies there unchanged and was made for the same key."""
+        record = path.with_name(f"{path.name}.json")
+        found = self._folder.kept(record, key, _KeptFile, make)
+        if not path.exists() or durable.sha256_of_file(path) != found.sha256:
+            record.unlink()
+            self._folder.kept(record, key, _KeptFile, make)
 
     def _exported(
         self, candidates: Sequence[_Candidate]
@@ -159,10 +197,21 @@ class _Run:
     ) -> ArtifactResult:
         path = self._folder.artifact(item.name)
         record = path.with_suffix(".json")
-        if path.exists() and record.exists():
-            known: ArtifactResult = results.from_record(ArtifactResult, durable.read_json(record))
-            if known.sha256 == durable.sha256_of_file(path):
-                return known
+        made_from = checkpoint.weights_sha256(item.model)
+
+        def make() -> ArtifactResult:
+            return self._export_anew(item, calibration, validation)
+
+        found = self._folder.kept(record, made_from, ArtifactResult, make)
+        if not path.exists() or durable.sha256_of_file(path) != found.sha256:
+            record.unlink()
+            found = self._folder.kept(record, made_from, ArtifactResult, make)
+        return found
+
+    def _export_anew(
+        self, item: _Candidate, calibration: np.ndarray, validation: np.ndarray
+    ) -> ArtifactResult:
+        path = self._folder.artifact(item.name)
         artifact = export.convert(
             item.model,
             item.format,
@@ -194,7 +243,6 @@ class _Run:
             distinct_weights=max((count.in_channel for count in counts), default=None),
         )
         artifact.save(path)
-        durable.write_json(record, dataclasses.asdict(found))
         self._reporter.note(
             f"{item.name}: {found.size_bytes:,} bytes, same top class as the Keras model in "
             f"{parity.top1_agreement:.1%} of {parity.examples:,} validation images"
@@ -215,6 +263,7 @@ class _Run:
         self._reporter.stage("evaluate", "every model and file on the whole test split")
         reference = self._predictions(
             BASELINE,
+            checkpoint.weights_sha256(baseline),
             lambda step: evaluate.predict_model(
                 baseline, self._dataset, self._preprocessing, progress=step
             ),
@@ -226,6 +275,7 @@ class _Run:
             artifact = Artifact.load(self._folder.root / str(row.path))
             found = self._predictions(
                 row.name,
+                str(row.sha256),
                 lambda step, artifact=artifact: evaluate.predict_artifact(
                     artifact, self._dataset, progress=step
                 ),
@@ -233,11 +283,15 @@ class _Run:
             rows.append(self._scored(row, found, reference))
         return first, rows
 
-    def _predictions(self, name: str, predict: Any) -> Predictions:
+    def _predictions(self, name: str, made_from: str, predict: Any) -> Predictions:
         path = self._folder.predictions(name)
-        if not path.exists():
+
+        def make() -> _KeptFile:
             with self._reporter.bar(name) as step:
                 predict(step).save(path)
+            return _KeptFile(durable.sha256_of_file(path))
+
+        self._keep(path, made_from, make)
         return Predictions.load(path)
 
     def _scored(
@@ -266,26 +320,24 @@ class _Run:
     def _timed(self, rows: Sequence[ArtifactResult]) -> list[ArtifactResult]:
         config = self._config.latency
         self._reporter.stage("time", f"{config.threads} thread, batch {config.batch}")
-        path = self._folder.root / "latency.json"
-        known = durable.read_json(path) if path.exists() else {}
-        if {name: entry["sha256"] for name, entry in known.items()} != {
-            row.name: row.sha256 for row in rows
-        }:
+
+        def make() -> _KeptLatency:
             paths = {row.name: self._folder.root / str(row.path) for row in rows}
             with self._reporter.bar("latency") as step:
                 samples = benchmark.measure_latency(
                     paths, config, progress=lambda done, total, _: step(done, total)
                 )
-            known = {
-                row.name: {"sha256": row.sha256, **dataclasses.asdict(samples[row.name])}
-                for row in rows
-            }
-            durable.write_json(path, known)
-        return [self._with_latency(row, known[row.name]) for row in rows]
+            return _KeptLatency(tuple(samples[row.name] for row in rows))
 
-    def _with_latency(self, row: ArtifactResult, entry: dict[str, Any]) -> ArtifactResult:
-        record = {name: value for name, value in entry.items() if name != "sha256"}
-        samples = results.from_record(benchmark.LatencySamples, record)
+        key = " ".join(f"{row.name} {row.sha256}" for row in rows)
+        kept = self._folder.kept(self._folder.root / "latency.json", key, _KeptLatency, make)
+        return [
+            self._with_latency(row, samples) for row, samples in zip(rows, kept.files, strict=True)
+        ]
+
+    def _with_latency(
+        self, row: ArtifactResult, samples: benchmark.LatencySamples
+    ) -> ArtifactResult:
         latency = benchmark.summarize(samples)
         self._reporter.note(f"{row.name}: {latency.p50:.3f} ms")
         return dataclasses.replace(
@@ -297,23 +349,22 @@ class _Run:
         integer = [row for row in rows if row.format == "int8"]
         if not integer:
             return None
-        path = self._folder.root / "evaluation_speed.json"
         row = min(integer, key=lambda row: row.size_bytes or 0)
-        if not path.exists():
+
+        def make() -> results.EvaluationSpeed:
             artifact = Artifact.load(self._folder.root / str(row.path))
-            speed = evaluate.evaluation_speed(artifact, self._dataset, name=row.name)
-            durable.write_json(path, dataclasses.asdict(speed))
-        found: results.EvaluationSpeed = results.from_record(
-            results.EvaluationSpeed, durable.read_json(path)
-        )
-        return found
+            return evaluate.evaluation_speed(artifact, self._dataset, name=row.name)
+
+        path = self._folder.root / "evaluation_speed.json"
+        return self._folder.kept(path, str(row.sha256), results.EvaluationSpeed, make)
 
     def _record_seconds(self) -> float:
         """Wall time of the run over all sessions, kept in the folder."""
         path = self._folder.root / "seconds.json"
-        before = durable.read_json(path) if path.exists() else 0.0
-        total = before + self._watch.seconds
-        durable.write_json(path, total)
+        before = self._folder.kept(path, "", _KeptSeconds, lambda: _KeptSeconds(0.0))
+        total = before.seconds + self._watch.seconds
+        path.unlink()
+        self._folder.kept(path, "", _KeptSeconds, lambda: _KeptSeconds(total))
         return total
 
 

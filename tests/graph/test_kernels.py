@@ -91,3 +91,13 @@ def test_reports_name_every_layer_with_weights(model):
     assert found["separable"].kernel_parameters == 3 * 3 * 4 + 4 * 5
     assert found["inner"].parameters == 3 * 3 * 3 * 4 + 4
     assert found["inner"].sparsity == 0
+
+
+def test_a_pattern_that_fits_no_layer_is_refused():
+    from tfcompress._keras import keras
+    from tfcompress.graph import kernels
+
+    model = keras.Sequential([keras.Input([4]), keras.layers.Dense(2, name="head")])
+    kernels.require_named(model, "he*", what="prune: skip")
+    with pytest.raises(ValueError, match=r"skip=haed fits no layer of the model\. Layers: head\."):
+        kernels.require_named(model, "head/haed", what="prune: skip")

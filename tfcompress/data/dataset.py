@@ -10,7 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfcompress import durable
+
 SOURCES = ("auto", "prepared", "download", "registry")
+# All images lie in memory: one of this size in colour takes 48 MiB.
+LARGEST_IMAGE_SIZE = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +51,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def sha256(self) -> str:
+        """The SHA-256 of shape, images and labels, as 64 hexadecimal digits."""
+        parts = (repr(self.images.shape).encode(), self.images.tobytes(), self.labels.tobytes())
+        return durable.sha256(b"".join(parts))
 
     def take(self, positions: np.ndarray) -> Split:
         """The images at `positions` (int64, indices into this split), in that order."""
@@ -86,7 +95,7 @@ class Dataset:
       test: the published test split.
 
     Raises:
-      ValueError: an empty split, fewer than two classes, a label outside the classes, or splits
+      ValueError: an empty split, fewer than two classes or two of one name, a label outside the classes, or splits
         whose images differ in shape.
     """
 
@@ -103,6 +112,12 @@ class Dataset:
             raise ValueError(
                 f"Data set {self.name!r} has {len(self.classes)} class: {self.classes}. "
                 "A classifier needs two or more."
+            )
+        repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
+        if repeated:
+            raise ValueError(
+                f"Data set {self.name!r} has classes that are named alike: "
+                f"{', '.join(map(repr, repeated))}. Give each class a name of its own."
             )
         for part, split in self._splits().items():
             if len(split) == 0:
@@ -126,6 +141,10 @@ class Dataset:
     def split_sizes(self) -> dict[str, int]:
         """Number of images in each split."""
         return {name: len(split) for name, split in self._splits().items()}
+
+    def checksums(self) -> dict[str, str]:
+        """For each split the SHA-256 of its images and labels: tells data that changed."""
+        return {name: split.sha256() for name, split in self._splits().items()}
 
     def _splits(self) -> dict[str, Split]:
         return {
@@ -159,8 +178,8 @@ class DataConfig:
       calibration_size: images in `calibration`, at most; never more than a tenth of the published
         training split.
       max_train: images kept in `train`, a fixed class-stratified subset; 0 keeps all.
-      image_size: height and width in pixels that images are brought to when they are read; 0 keeps
-        them, which needs images of one size.
+      image_size: height and width in pixels that images are brought to when they are read, at most
+        4096; 0 keeps them, which needs images of one size.
       seed: of the permutation that carves the splits.
 
     Raises:
@@ -199,3 +218,8 @@ class DataConfig:
                 raise ValueError(
                     f"DataConfig.{field} must be an integer, {least} or more. Received: {value!r}."
                 )
+        if self.image_size > LARGEST_IMAGE_SIZE:
+            raise ValueError(
+                f"DataConfig.image_size must be at most {LARGEST_IMAGE_SIZE} pixels. "
+                f"Received: {self.image_size}."
+            )

@@ -5,6 +5,7 @@ Sees through TF-MOT's wrappers and through models within models. Does not change
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,34 @@ def kernels(model: Any) -> list[Kernel]:
 def weight_name(variable: Any) -> str:
     """The last part of a variable's name: `"kernel"` of `"conv1/kernel:0"`."""
     return variable.name.split(":")[0].rsplit("/", 1)[-1]
+
+
+def named(name: str, patterns: str) -> bool:
+    """Whether a layer's name fits one of the patterns, which are separated by `/`.
+
+    Example:
+      >>> named("block_3_conv", "stem/block_*")
+      True
+    """
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _split(patterns))
+
+
+def require_named(model: Any, patterns: str, *, what: str) -> None:
+    """Refuses patterns that fit no layer of a model: a typo would pass in silence.
+
+    Raises:
+      ValueError: the message lists the model's layers.
+    """
+    names = [getattr(layer, "layer", layer).name for layer in leaf_layers(model) if layer.weights]
+    for pattern in _split(patterns):
+        if not fnmatch.filter(names, pattern):
+            raise ValueError(
+                f"{what}={pattern} fits no layer of the model. Layers: {', '.join(names)}."
+            )
+
+
+def _split(patterns: str) -> list[str]:
+    return [pattern for pattern in patterns.split("/") if pattern]
 
 
 def distinct(values: np.ndarray) -> int:

@@ -7,7 +7,6 @@ values. Does not know other techniques.
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,14 @@ import numpy as np
 from tfcompress import registry
 from tfcompress._keras import keras
 from tfcompress.artifact import Artifact
-from tfcompress.graph.kernels import Kernel, distinct, kernels, layer_reports
+from tfcompress.graph.kernels import (
+    Kernel,
+    distinct,
+    kernels,
+    layer_reports,
+    named,
+    require_named,
+)
 from tfcompress.results import CompressionReport
 from tfcompress.techniques import VerificationError
 
@@ -68,7 +74,7 @@ CONFIG = ClusteringConfig
 
 def skip_reason(kernel: Kernel, config: ClusteringConfig) -> str:
     """Why a kernel is not clustered; empty where it is."""
-    if any(fnmatch.fnmatch(kernel.name, pattern) for pattern in config.skip.split("/") if pattern):
+    if named(kernel.name, config.skip):
         return f"named in skip={config.skip}"
     if kernel.depthwise:
         return "depthwise: few weights, a codebook would save next to nothing"
@@ -90,6 +96,7 @@ def wrap(model: Any, config: ClusteringConfig, *, steps_per_epoch: int, epochs: 
       ValueError: no layer can be clustered.
     """
     del steps_per_epoch, epochs
+    require_named(model, config.skip, what="cluster: skip")
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     treated = [kernel for kernel in kernels(copy) if not skip_reason(kernel, config)]

@@ -6,6 +6,7 @@ under which later stages train. Does not know other techniques.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,15 +52,16 @@ class DistillationConfig:
     teacher: Any = None
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
+        if not 0 < self.temperature < math.inf:
             raise ValueError(
-                f"DistillationConfig.temperature must be above 0. Received: {self.temperature}."
+                "DistillationConfig.temperature must be above 0 and finite. "
+                f"Received: {self.temperature}."
             )
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"DistillationConfig.alpha must be in [0, 1]. Received: {self.alpha}.")
-        if self.features < 0 or self.attention < 0:
+        if not (0 <= self.features < math.inf and 0 <= self.attention < math.inf):
             raise ValueError(
-                "DistillationConfig.features and attention must be at least 0. "
+                "DistillationConfig.features and attention must be at least 0 and finite. "
                 f"Received: {self.features} and {self.attention}."
             )
         if not (self.alpha or self.features or self.attention):

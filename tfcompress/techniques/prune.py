@@ -7,7 +7,6 @@ pruning is in the weights and the step number alone. Does not know other techniq
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 from tfcompress import registry
 from tfcompress._keras import keras
 from tfcompress.artifact import Artifact
-from tfcompress.graph.kernels import Kernel, kernels, layer_reports
+from tfcompress.graph.kernels import Kernel, kernels, layer_reports, named, require_named
 from tfcompress.results import CompressionReport
 from tfcompress.techniques import VerificationError
 
@@ -142,7 +141,7 @@ CONFIG = PruningConfig
 def skip_reason(kernel: Kernel, config: PruningConfig) -> str:
     """Why a kernel stays dense; empty where it is pruned."""
     shape = kernel.variable.shape
-    if any(fnmatch.fnmatch(kernel.name, pattern) for pattern in config.skip.split("/") if pattern):
+    if named(kernel.name, config.skip):
         return f"named in skip={config.skip}"
     if kernel.depthwise:
         return "depthwise: few weights, each with a large share of its channel"
@@ -167,6 +166,7 @@ def wrap(model: Any, config: PruningConfig, *, steps_per_epoch: int, epochs: int
     Raises:
       ValueError: no layer can be pruned under the config, or the schedule has no step to act on.
     """
+    require_named(model, config.skip, what="prune: skip")
     reasons = {kernel.name: skip_reason(kernel, config) for kernel in kernels(model)}
     if not any(reason == "" for reason in reasons.values()):
         raise ValueError(

@@ -8,14 +8,19 @@ bias saturates. Does not know other techniques.
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tfcompress._keras import keras, tfmot
 from tfcompress.artifact import Artifact
-from tfcompress.graph.kernels import kernels, layer_reports, weight_name
+from tfcompress.graph.kernels import (
+    kernels,
+    layer_reports,
+    named,
+    require_named,
+    weight_name,
+)
 from tfcompress.results import CompressionReport
 from tfcompress.techniques import VerificationError
 
@@ -74,10 +79,11 @@ def wrap(model: Any, config: QATConfig, *, steps_per_epoch: int, epochs: int) ->
     from tfcompress.techniques._qat_scheme import Scheme
 
     del steps_per_epoch, epochs
+    require_named(model, config.skip, what="qat: skip")
     quantization = tfmot.quantization.keras
 
     def annotate(layer: Any) -> Any:
-        if isinstance(layer, keras.layers.InputLayer) or _skipped(layer.name, config):
+        if isinstance(layer, keras.layers.InputLayer) or named(layer.name, config.skip):
             return layer
         return quantization.quantize_annotate_layer(layer)
 
@@ -91,10 +97,6 @@ def wrap(model: Any, config: QATConfig, *, steps_per_epoch: int, epochs: int) ->
             f"qat cannot quantize this model: {error} "
             "Leave a layer in float with qat(skip=NAME), or quantize after training with +int8."
         ) from error
-
-
-def _skipped(name: str, config: QATConfig) -> bool:
-    return any(fnmatch.fnmatch(name, pattern) for pattern in config.skip.split("/") if pattern)
 
 
 def is_quantized(layer: Any) -> bool:
@@ -118,7 +120,7 @@ def report(before: Any, after: Any, config: QATConfig) -> CompressionReport:
     reasons = {
         kernel.name: f"named in skip={config.skip}"
         for kernel in kernels(after)
-        if _skipped(kernel.name, config)
+        if named(kernel.name, config.skip)
     }
     return CompressionReport("qat", layer_reports(before, after, reasons=reasons))
 
@@ -138,7 +140,7 @@ def verify(model: Any, config: QATConfig) -> None:
                     "Train the wrapped model before it is exported."
                 )
         has_kernel = any(weight.name.split(":")[0].endswith("kernel") for weight in layer.weights)
-        if has_kernel and not is_quantized(layer) and not _skipped(layer.name, config):
+        if has_kernel and not is_quantized(layer) and not named(layer.name, config.skip):
             raise VerificationError(f"qat: layer {layer.name} is not quantized.")
 
 
