@@ -7,7 +7,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from PIL import Image
 
-from tfcompress.artifact import Artifact, Prediction, read_image, softmax
+from tfcompress.artifact import Artifact, Prediction, softmax
 
 
 def test_sizes_and_checksum_are_of_the_bytes(exported, tmp_path):
@@ -168,12 +168,65 @@ def test_labels_must_match_the_outputs(exported, quadrants):
         np.zeros([1, 12, 12, 1], np.float32),
         np.zeros([1, 12, 12, 2], np.uint8),
         np.zeros(5, np.uint8),
+        None,
+        3,
+        b"a.png",
+        [[np.zeros([12, 12, 1], np.uint8)]],
+        iter([np.zeros([12, 12, 1], np.uint8)]),
     ],
-    ids=["float", "two channels", "rank"],
+    ids=["float", "two channels", "rank", "none", "number", "bytes", "nested", "iterator"],
 )
 def test_predict_refuses_arrays_that_are_no_raw_images(exported, images):
     with pytest.raises(ValueError, match="uint8"):
         exported("int8").predict(images)
+
+
+def test_predict_refuses_a_tensor_and_an_image_without_pixels(exported):
+    from tfcompress._keras import tf
+
+    with pytest.raises(ValueError, match=r"predict takes a uint8 numpy array.*EagerTensor"):
+        exported("int8").predict(tf.zeros([1, 12, 12, 1], tf.uint8))
+    with pytest.raises(ValueError, match=r"a pixel or more. Received: \[0, 8, 1\]"):
+        exported("int8").predict(np.zeros([0, 8, 1], np.uint8))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_run_refuses_numbers_that_are_not_finite(exported, quadrants, value):
+    inputs = quadrants.inputs[:2].copy()
+    inputs[1, 3, 4, 0] = value
+    with pytest.raises(ValueError, match=r"finite numbers. Received: 1 that are NaN.*of 288"):
+        exported("int8").run(inputs)
+
+
+def test_predict_refuses_a_model_that_gives_nan(quadrants):
+    from tfcompress._keras import keras
+    from tfcompress.export import convert
+
+    broken = keras.models.clone_model(quadrants.model)
+    broken.set_weights([np.full_like(weight, np.nan) for weight in broken.get_weights()])
+    artifact = convert(broken, "float32", metadata=quadrants.metadata)
+    with pytest.raises(ValueError, match="NaN or infinite, so it names no class"):
+        artifact.predict(quadrants.images[0])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"preprocessing": {}}, r"a\.tflite holds no usable preprocessing \(KeyError"),
+        ({"preprocessing": "x"}, r"a\.tflite holds no usable preprocessing"),
+        ({"labels": None}, r"a\.tflite holds no usable labels.*Received: None"),
+        (
+            {"labels": ["a", "b", "b", "c"]},
+            r"a\.tflite has labels that name two classes alike: 'b'",
+        ),
+    ],
+    ids=["empty", "text", "none", "repeated"],
+)
+def test_malformed_metadata_is_refused_with_the_file(exported, quadrants, tmp_path, changed, said):
+    artifact = exported("float32")
+    bad = artifact.with_metadata(artifact.metadata | changed).save(tmp_path / "a.tflite")
+    with pytest.raises(ValueError, match=said):
+        bad.predict(quadrants.images[0])
 
 
 def test_predict_refuses_files_that_are_no_images(exported, tmp_path):
@@ -184,17 +237,6 @@ def test_predict_refuses_files_that_are_no_images(exported, tmp_path):
             exported("int8").predict(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"none\.png"):
         exported("int8").predict(tmp_path / "none.png")
-
-
-def test_read_image_turns_by_exif_and_drops_transparency(tmp_path):
-    pixels = np.arange(24, dtype=np.uint8).reshape(2, 3, 4) + 200
-    Image.fromarray(pixels, "RGBA").save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), pixels[..., :3])
-    turned = Image.fromarray(np.zeros([2, 5], np.uint8))
-    exif = turned.getexif()
-    exif[0x0112] = 6  # orientation: turn a quarter
-    turned.save(tmp_path / "b.png", exif=exif)
-    assert read_image(tmp_path / "b.png").shape == (5, 2, 1)
 
 
 def test_top_orders_by_probability():

@@ -79,10 +79,20 @@ def test_model_is_unchanged(quadrants):
         ("int8", {"calibration": np.zeros([2, 12, 12, 1], np.uint8)}, "calibration.*uint8"),
         ("int8", {"calibration": np.zeros([2, 9, 9, 1], np.float32)}, r"12, 12, 1.*\[2, 9, 9, 1\]"),
         ("int8", {"calibration": np.zeros([0, 12, 12, 1], np.float32)}, "at least one"),
+        ("int8", {"calibration": np.full([2, 12, 12, 1], np.inf, np.float32)}, "288 numbers.*NaN"),
+        ("int8", {"calibration": np.full([2, 12, 12, 1], np.nan, np.float32)}, "288 numbers.*NaN"),
+        ("int8", {"calibration": [np.zeros([12, 12, 1], np.float32)]}, "numpy array.*list"),
+        ("int8", {"calibration": iter([])}, "must be a numpy array"),
         ("float32", {"metadata": {"labels": ["a"]}}, "4 classes. Received: 1"),
+        ("float32", {"metadata": {"labels": None}}, "no usable labels"),
+        ("float32", {"metadata": {"labels": "abcd"}}, "no usable labels"),
+        ("float32", {"metadata": {"labels": ["a", "b", "a", "c"]}}, "two classes alike: 'a'"),
+        ("float32", {"metadata": {"preprocessing": {}}}, "no usable preprocessing.*KeyError"),
+        ("float32", {"metadata": {"preprocessing": "x"}}, "no usable preprocessing"),
+        ("float32", {"metadata": {"note": {1, 2}}}, "what JSON can hold.*set"),
+        ("float32", {"metadata": "x"}, "must be a mapping. Received: str"),
         ("dynamic", {"sparse": True}, "sparse=True goes with format float32"),
     ],
-    ids=["format", "none", "none16", "raw", "shape", "empty", "labels", "sparse"],
 )
 def test_convert_refuses(quadrants, format, options, said):
     with pytest.raises(ValueError, match=said):

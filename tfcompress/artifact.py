@@ -23,7 +23,9 @@ import numpy as np
 
 from tfcompress import durable, flatbuffer
 from tfcompress.flatbuffer import OperatorInfo, WeightTensor
+from tfcompress.image_files import read_image
 from tfcompress.litert import Session, check_counts
+from tfcompress.metadata import labels_of, preprocessing_of
 from tfcompress.preprocessing import Preprocessing, check_raw_images
 
 METADATA_NAME = "tfcompress"
@@ -221,7 +223,7 @@ class Artifact:
           float32 [examples, classes].
 
         Raises:
-          ValueError: another dtype or shape.
+          ValueError: another dtype or shape, or a number that is not finite.
         """
         check_counts(threads=threads, batch_size=batch_size)
         if not isinstance(inputs, np.ndarray) or inputs.dtype != np.float32:
@@ -237,6 +239,11 @@ class Artifact:
                 f"{self._name} takes float32 [examples, {', '.join(map(str, expected))}]. "
                 f"Received: {list(inputs.shape)}."
             )
+        if not np.isfinite(inputs).all():
+            raise ValueError(
+                f"run takes finite numbers. Received: {int((~np.isfinite(inputs)).sum())} that are "
+                f"NaN or infinite, of {inputs.size}."
+            )
         return run_batches(session, inputs)
 
     def predict(self, images: Images, *, threads: int = 1) -> list[Prediction]:
@@ -251,7 +258,8 @@ class Artifact:
           one prediction for each image.
 
         Raises:
-          ValueError: an image of another type or shape, or a file that lacks the metadata.
+          ValueError: an image of another type or shape, a file that lacks the metadata, or outputs
+            that are not finite.
           FileNotFoundError: an image file that is not there.
         """
         preprocessing, labels, output = self._use()
@@ -263,6 +271,12 @@ class Artifact:
             raise ValueError(
                 f"{self._name} has {outputs.shape[1]} outputs but {len(labels)} labels in its "
                 "metadata. Expected as many."
+            )
+        if not np.isfinite(outputs).all():
+            raise ValueError(
+                f"{self._name} gives outputs that are NaN or infinite, so it names no class. The "
+                "model that it was exported from diverged, or the file's preprocessing is not its "
+                "own."
             )
         probabilities = softmax(outputs) if output == "logits" else outputs
         return [
@@ -279,9 +293,9 @@ class Artifact:
         """What happens to a raw image before this file sees it.
 
         Raises:
-          ValueError: the file carries no such metadata.
+          ValueError: the file carries no such metadata, or malformed ones.
         """
-        return Preprocessing.from_dict(self._required("preprocessing"))
+        return preprocessing_of(self._required("preprocessing"), name=self._metadata_name)
 
     @property
     def output(self) -> str:
@@ -299,7 +313,13 @@ class Artifact:
         return str(kind)
 
     def _use(self) -> tuple[Preprocessing, tuple[str, ...], str]:
-        return self.preprocessing, tuple(map(str, self._required("labels"))), self.output
+        preprocessing = self.preprocessing
+        labels = labels_of(self._required("labels"), name=self._metadata_name)
+        return preprocessing, labels, self.output
+
+    @property
+    def _metadata_name(self) -> str:
+        return f"The metadata of {self._name}"
 
     def _required(self, key: str) -> Any:
         if key not in self.metadata:
@@ -347,39 +367,23 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return probabilities
 
 
-def read_image(path: ImagePath) -> np.ndarray:
-    """Reads an image file, such as PNG or JPEG, upright by its EXIF orientation.
-
-    Returns:
-      uint8 [height, width, 1] for a grey file, else RGB [height, width, 3]; transparency is
-      dropped.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: no image, a broken one, or one of 16 bits or more a channel.
-    """
-    # Here, not above: only reading files needs it.
-    from PIL import Image, ImageOps
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"No image file at {path}.")
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            mode = upright.mode
-            if mode[0] in "IF":
-                raise ValueError(f"its pixels are {mode}, not 8 bits a channel")
-            pixels = np.asarray(upright.convert("L" if mode in ("1", "L", "LA") else "RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"{path} cannot be read as an 8-bit image: {error}.") from error
-    return pixels if pixels.ndim == 3 else pixels[..., None]
-
-
 def _raw_batches(images: Images) -> list[np.ndarray]:
-    if isinstance(images, str | os.PathLike):
-        return [read_image(images)[None]]
-    if isinstance(images, np.ndarray):
-        batch = images[None] if images.ndim == 3 else images
-        check_raw_images(batch)
-        return [batch] if len(batch) else []
-    return [batch for image in images for batch in _raw_batches(image)]
+    several = isinstance(images, list | tuple)
+    batches = [_raw_batch(image) for image in (images if several else [images])]
+    return [batch for batch in batches if len(batch)]
+
+
+def _raw_batch(image: np.ndarray | ImagePath) -> np.ndarray:
+    if isinstance(image, str | os.PathLike):
+        return read_image(image)[None]
+    if not isinstance(image, np.ndarray):
+        raise ValueError(
+            "predict takes a uint8 numpy array, the path of an image file, or a flat list of "
+            f"these. Received: {type(image).__module__}.{type(image).__name__}. "
+            "Convert it with numpy.asarray(image, 'uint8')."
+        )
+    batch = image[None] if image.ndim == 3 else image
+    check_raw_images(batch)
+    if 0 in batch.shape[1:]:
+        raise ValueError(f"An image must have a pixel or more. Received: {list(image.shape)}.")
+    return batch

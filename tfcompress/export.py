@@ -6,6 +6,7 @@ metadata. Does not know how the model was trained, where images come from, or ho
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import tfcompress
 from tfcompress import native_output
 from tfcompress._keras import keras, tf
 from tfcompress.artifact import Artifact
+from tfcompress.metadata import labels_of, preprocessing_of
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.registry import require
 from tfcompress.results import Parity
@@ -115,7 +117,7 @@ def convert(
     )
     if calibration is not None:
         _check_images("calibration", calibration, shape)
-    record = _metadata_record(model, format, metadata or {}, shape)
+    record = _metadata_record(model, format, {} if metadata is None else metadata, shape)
     if quantization_aware:
         calibration = None
     converter = _converter(model, shape)
@@ -307,23 +309,35 @@ def _check_options(
 
 
 def _check_images(name: str, images: np.ndarray, shape: tuple[int, ...]) -> None:
+    if not isinstance(images, np.ndarray):
+        raise ValueError(
+            f"{name} must be a numpy array, float32 [examples, {', '.join(map(str, shape))}]. "
+            f"Received: {type(images).__name__}."
+        )
     if images.dtype != np.float32 or images.shape[1:] != shape or len(images) == 0:
         raise ValueError(
             f"{name} must be float32 [examples, {', '.join(map(str, shape))}] with at least one "
             f"example. Received: {images.dtype} {list(images.shape)}. Raw images go through "
             "Preprocessing.apply first."
         )
+    if not np.isfinite(images).all():
+        raise ValueError(
+            f"{name} must be finite. Received: {int((~np.isfinite(images)).sum())} numbers that "
+            f"are NaN or infinite, of {images.size}. Look at the images and at the preprocessing."
+        )
 
 
 def _metadata_record(
     model: keras.Model, format: str, metadata: Mapping[str, Any], shape: tuple[int, ...]
 ) -> dict[str, Any]:
+    if not isinstance(metadata, Mapping):
+        raise ValueError(f"metadata must be a mapping. Received: {type(metadata).__name__}.")
     record = {"output": output_kind(model), **metadata}
     record |= {"format": format, "tfcompress_version": tfcompress.__version__}
-    preprocessing = record.get("preprocessing")
-    if isinstance(preprocessing, Mapping):
-        preprocessing = Preprocessing.from_dict(preprocessing)
-    if preprocessing is not None:
+    if "preprocessing" in record:
+        given = record["preprocessing"]
+        fields = given.to_dict() if isinstance(given, Preprocessing) else given
+        preprocessing = preprocessing_of(fields, name="metadata['preprocessing']")
         if tuple(preprocessing.image_shape) != shape:
             raise ValueError(
                 f"metadata['preprocessing'] gives images of {list(preprocessing.image_shape)}, but "
@@ -331,11 +345,17 @@ def _metadata_record(
             )
         record["preprocessing"] = preprocessing.to_dict()
     classes = model.outputs[0].shape[-1]
-    if "labels" in record and len(record["labels"]) != classes:
-        raise ValueError(
-            f"metadata['labels'] must name the model's {classes} classes. "
-            f"Received: {len(record['labels'])} names."
-        )
+    if "labels" in record:
+        labels = labels_of(record["labels"], name="metadata['labels']")
+        if len(labels) != classes:
+            raise ValueError(
+                f"metadata['labels'] must name the model's {classes} classes. "
+                f"Received: {len(labels)} names."
+            )
+    try:
+        json.dumps(record, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"metadata must hold what JSON can hold: {error}.") from error
     return record
 
 

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from tfcompress._keras import tf
 from tfcompress.data import DataConfig, load
 from tfcompress.data.sets import folder
+from tfcompress.image_files import read_image
 
 ENCODERS = {
     ".png": lambda image: tf.io.encode_png(image).numpy(),
@@ -82,6 +84,22 @@ def test_all_grey_images_stay_grey(tmp_path):
     assert folder._read(tmp_path, ("a", "b"), image_size=0).images.shape == (2, 6, 5, 1)
 
 
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_pixels_are_those_that_an_exported_file_predicts_on(tmp_path, orientation):
+    for name in ("a", "b"):
+        put(tmp_path / name / "0.png", picture(0))
+        image = Image.fromarray(picture(1, (24, 24, 3)))
+        exif = image.getexif()
+        exif[0x0112] = orientation
+        image.save(tmp_path / name / "1.jpg", exif=exif)
+    images = folder._read(tmp_path, ("a", "b"), image_size=24).images
+    np.testing.assert_array_equal(images[1], read_image(tmp_path / "a" / "1.jpg"))
+    upright = {3: 2, 6: -1, 8: 1}[orientation]
+    stored = np.rot90(images[1].astype(int), k=-upright)
+    flat = tf.io.decode_jpeg((tmp_path / "a" / "1.jpg").read_bytes()).numpy()
+    assert np.abs(stored - flat).max() < 16
+
+
 def test_hidden_files_are_passed_over(animals):
     (animals / "cat" / ".thumbnails").write_text("x")
     (animals / ".git").mkdir()
@@ -91,14 +109,14 @@ def test_hidden_files_are_passed_over(animals):
 def test_broken_image_is_named(animals):
     path = animals / "cat" / "03.png"
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(ValueError, match=r"The image .*cat/03.png \(60 bytes\) is broken"):
+    with pytest.raises(ValueError, match=r"cat/03.png \(60 bytes\) cannot be read"):
         read(animals)
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"not an image"])
 def test_file_without_an_image_is_named(animals, content):
     (animals / "cat" / "99.jpg").write_bytes(content)
-    with pytest.raises(ValueError, match=r"cat/99.jpg .* is broken"):
+    with pytest.raises(ValueError, match=r"cat/99.jpg .* cannot be read"):
         read(animals)
 
 
@@ -106,7 +124,7 @@ def test_truncated_jpeg_is_named(animals):
     path = animals / "cat" / "99.jpg"
     put(path, picture(0, (64, 64, 3)))
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(ValueError, match=r"cat/99.jpg .* is broken"):
+    with pytest.raises(ValueError, match=r"cat/99.jpg .* cannot be read"):
         read(animals)
 
 

@@ -3,7 +3,8 @@
     DIR/train/CLASS/*.png and DIR/test/CLASS/*.png   published with a test split, or
     DIR/CLASS/*.png                                  a fifth of each class is held out for test
 
-Class names are the folders' names in sorted order. The held-out fifth does not depend on any seed
+Files are read as an exported file's `predict` reads them, upright by their EXIF orientation. Class
+names are the folders' names in sorted order. The held-out fifth does not depend on any seed
 of a run, so that every run on the folder is tested on the same images. Hidden files are passed
 over; any other file that is no image is an error, since it might be one that cannot be read.
 """
@@ -15,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tfcompress._keras import tf
 from tfcompress.data import resizing, splitting
 from tfcompress.data.dataset import DataConfig, Published, Split
+from tfcompress.image_files import read_image
 from tfcompress.preprocessing import match_channels
 
 SOURCE = "folder"
@@ -85,23 +86,16 @@ def _read(root: Path, classes: Sequence[str], *, image_size: int) -> Split:
 
 
 def decoded(path: Path) -> np.ndarray:
-    """One image file as uint8 [height, width, 1 or 3]; transparency is dropped.
+    """One image file of a known suffix; see `image_files.read_image`.
 
     Raises:
-      ValueError: another suffix, or a file that cannot be decoded; the message names it.
+      ValueError: another suffix, or a file that cannot be read; the message names it.
     """
     if path.suffix.lower() not in SUFFIXES or not path.is_file():
         raise ValueError(
             f"{path} is no image file. Expected {', '.join(SUFFIXES)} files in a class folder."
         )
-    try:
-        image: np.ndarray = tf.io.decode_image(path.read_bytes(), expand_animations=False).numpy()
-    except tf.errors.InvalidArgumentError as error:
-        raise ValueError(
-            f"The image {path} ({path.stat().st_size} bytes) is broken: {error.message[:200]}. "
-            "Replace it or take it out."
-        ) from error
-    return image[..., :1] if image.shape[-1] < 3 else image[..., :3]
+    return read_image(path)
 
 
 def _require_size(image: np.ndarray, path: Path, *, first: np.ndarray, image_size: int) -> None:
