@@ -137,8 +137,12 @@ def test_hanging_process_is_killed_and_reported(files):
 def test_failing_process_is_reported_with_model_and_reason(tmp_path):
     path = tmp_path / "bad.tflite"
     path.write_bytes(b"no model")
-    with pytest.raises(MeasurementError, match=r"'mine' \(.*bad\.tflite\)(.|\n)*cannot be loaded"):
+    with pytest.raises(
+        MeasurementError, match=r"'mine' \(.*bad\.tflite\)(.|\n)*cannot be loaded"
+    ) as caught:
         measure_latency({"mine": path}, LatencyConfig(rounds=1))
+    assert "File " not in str(caught.value)
+    assert "its process ended" not in str(caught.value)
 
 
 def test_environment_passes_through(monkeypatch):
@@ -183,8 +187,10 @@ def test_files_are_checked_before_any_process(files, tmp_path):
     ("fields", "said"),
     [
         ({"runtime": "tpu"}, "Unknown runtime: 'tpu'. Known: keras, litert_cpu"),
-        ({"threads": 0}, "threads must be an integer of at least 1. Received: 0"),
+        ({"threads": 0}, "threads must be an integer of at least 1 and at most 256. Received: 0"),
+        ({"threads": 100_000}, "threads must be .* at most 256. Received: 100000"),
         ({"batch": 0}, "batch must be"),
+        ({"batch": 10_000_000}, "batch must be .* at most 65,536. Received: 10000000"),
         ({"rounds": 0}, "rounds must be"),
         ({"min_runs": 10, "max_runs": 9}, "max_runs >= min_runs"),
         ({"min_seconds": -1}, "min_seconds >= 0"),

@@ -27,6 +27,19 @@ def test_counts_below_one_are_refused(exported, counts):
         exported("int8").session(**counts)
 
 
+@pytest.mark.parametrize(
+    ("counts", "most"), [({"threads": 100_000}, "256"), ({"batch": 10_000_000}, "65,536")]
+)
+def test_counts_that_would_end_the_process_are_refused(exported, counts, most):
+    with pytest.raises(ValueError, match=f"{next(iter(counts))} must be .* at most {most}"):
+        exported("int8").session(**counts)
+
+
+def test_most_threads_run(exported):
+    session = exported("int8").session(threads=256)
+    assert session.run(np.zeros([1, 12, 12, 1], np.int8)).shape == (1, 4)
+
+
 def test_session_has_the_asked_batch_and_refuses_another(exported):
     session = exported("int8").session(batch=3, threads=2)
     assert session.input_details.shape == (3, 12, 12, 1)

@@ -38,8 +38,8 @@ class LatencyConfig:
 
     Attributes:
       runtime: a name in `tfcompress.runtimes`.
-      threads: processor threads given to the runtime.
-      batch: images in one call.
+      threads: processor threads given to the runtime, 1 to 256.
+      batch: images in one call, 1 to 65,536.
       rounds: processes for each model; in each round every model has its turn.
       warmup_runs: calls before the measured ones, besides the cold first call.
       min_runs: measured calls in a round, at least.
@@ -241,6 +241,8 @@ def run_in_process(request: Mapping[str, Any], timeout_seconds: float) -> Mappin
         last = "\n  ".join(finished.stderr.strip().splitlines()[-5:])
         raise MeasurementError(f"its process ended with {finished.returncode}:\n  {last}")
     reply: dict[str, Any] = json.loads(lines[-1])
+    if "error" in reply:
+        raise MeasurementError(reply["error"])
     return reply
 
 
@@ -331,5 +333,14 @@ def _samples(config: LatencyConfig, replies: list[Mapping[str, Any]]) -> Latency
     )
 
 
+def _main() -> None:
+    try:
+        reply = answer(json.load(sys.stdin))
+    except (ValueError, OSError, RuntimeError) as error:
+        # What is wrong with the model or the setting; the caller shows it without a traceback.
+        reply = {"error": str(error)}
+    print(json.dumps(reply))
+
+
 if __name__ == "__main__":
-    print(json.dumps(answer(json.load(sys.stdin))))
+    _main()

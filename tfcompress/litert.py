@@ -15,6 +15,10 @@ import numpy as np
 
 from tfcompress import native_output
 
+# LiteRT starts as many threads as it is told to, and takes the memory for a whole batch: far beyond
+# these it does not fail but ends the process.
+_LARGEST = {"threads": 256, "batch": 65_536, "batch_size": 65_536}
+
 
 @dataclass(frozen=True)
 class TensorDetails:
@@ -56,12 +60,12 @@ class Session:
 
     Args:
       source: the path of a TFLite file, or its bytes.
-      threads: processor threads, 1 or more.
-      batch: images in one call, 1 or more.
+      threads: processor threads, 1 to 256.
+      batch: images in one call, 1 to 65,536.
 
     Raises:
-      ValueError: a count below 1, a file that LiteRT refuses, more than one input or output, or a
-        graph that cannot be resized to `batch`.
+      ValueError: a count out of its range, a file that LiteRT refuses, more than one input or
+        output, or a graph that cannot be resized to `batch`.
     """
 
     def __init__(
@@ -116,10 +120,18 @@ class Session:
 
 
 def check_counts(**counts: int) -> None:
-    """Raises ValueError where one of the named counts is no integer of at least 1."""
+    """Raises ValueError where one of the named counts is no integer of at least 1, or is too large.
+
+    `threads` goes up to 256, `batch` and `batch_size` up to 65,536.
+    """
     for name, count in counts.items():
-        if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
-            raise ValueError(f"{name} must be an integer of at least 1. Received: {count!r}.")
+        most = _LARGEST.get(name)
+        is_count = isinstance(count, int | np.integer) and not isinstance(count, bool) and count > 0
+        if not is_count or (most is not None and count > most):
+            limit = "" if most is None else f" and at most {most:,}"
+            raise ValueError(
+                f"{name} must be an integer of at least 1{limit}. Received: {count!r}."
+            )
 
 
 def _interpreter(source: str | os.PathLike[str] | bytes, threads: int) -> tuple[Any, str]:
