@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -41,6 +42,19 @@ def test_damaged_file_is_refused(tmp_path, keep):
     path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
     if keep == 1.0:
         np.savez(path, other=np.zeros(3))
+    with pytest.raises(ValueError, match=r"p\.npz holds no stored predictions"):
+        Predictions.load(path)
+
+
+def test_changed_byte_in_the_compressed_part_is_refused(tmp_path):
+    path = predictions().save(tmp_path / "p.npz")
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("outputs.npy").header_offset
+    data = bytearray(path.read_bytes())
+    names = int.from_bytes(data[start + 26 : start + 28], "little")
+    extra = int.from_bytes(data[start + 28 : start + 30], "little")
+    data[start + 30 + names + extra] ^= 0xFF  # the type of the first compressed block
+    path.write_bytes(data)
     with pytest.raises(ValueError, match=r"p\.npz holds no stored predictions"):
         Predictions.load(path)
 

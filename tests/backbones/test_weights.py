@@ -1,5 +1,7 @@
 """Weight files of every kind, and what is said of one that does not fit."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -147,3 +149,17 @@ def test_origin_of_a_file_is_its_path_and_hash(tmp_path):
     config = BackboneConfig(name="lenet5", weights=str(path))
     assert weights_origin(config) == f"file {path}, SHA-256 {digest}"
     assert weights_origin(BackboneConfig(name="lenet5")) == "random"
+
+
+def test_changed_byte_in_a_compressed_file_is_named(tmp_path):
+    path = tmp_path / "w.npz"
+    np.savez_compressed(path, **{"first/0": np.zeros([30, 4], np.float32)})
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("first/0.npy").header_offset
+    data = bytearray(path.read_bytes())
+    names = int.from_bytes(data[start + 26 : start + 28], "little")
+    extra = int.from_bytes(data[start + 28 : start + 30], "little")
+    data[start + 30 + names + extra] ^= 0xFF  # the type of the first compressed block
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=r"w\.npz cannot be read as a \.npz weight file"):
+        _weights.read(path)
