@@ -59,6 +59,7 @@ def test_dataset_reports_shape_and_sizes():
     ("classes", "changed", "message"),
     [
         (("a",), {}, "has 1 class"),
+        (("a", "b", "a"), {}, "classes that are named alike: 'a'"),
         (("a", "b"), {"validation": whole(0)}, "leaves its validation split empty"),
         (("a", "b"), {"test": whole(1, (5, 4, 1))}, "images of test have the shape (5, 4, 1)"),
         (("a", "b"), {"test": whole(1, label=2)}, "labels [2] lie outside the 2 classes"),
@@ -80,6 +81,7 @@ def test_dataset_refuses_splits_that_cannot_be_used(classes, changed, message):
         ("calibration_size", 0, "1 or more"),
         ("max_train", -1, "0 or more"),
         ("image_size", 1.5, "must be an integer"),
+        ("image_size", 4097, "at most 4096 pixels. Received: 4097"),
         ("seed", -1, "0 or more"),
     ],
 )

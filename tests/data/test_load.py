@@ -30,6 +30,14 @@ def test_unknown_name_lists_the_known_and_the_similar():
         load(DataConfig(name="cifra10"))
 
 
+@pytest.mark.parametrize("name", ["../x", "..", "x/../../y", "/x", "."])
+def test_name_that_leads_out_of_the_directory_is_unknown(tmp_path, name):
+    for folder in ("x", "data"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(UnknownNameError, match="Unknown data set"):
+        check(DataConfig(name=name, data_dir=str(tmp_path / "data")))
+
+
 @pytest.mark.parametrize("name", ["mnist", "mnist_sample", "cifar100", "emnist/letters"])
 def test_known_names_pass(name):
     check(DataConfig(name=name))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +19,9 @@ from tfcompress.data import resizing, splitting
 from tfcompress.data.dataset import DataConfig, Dataset, Split
 
 __all__ = ["DataConfig", "Dataset", "Split", "check", "load", "names"]
+
+# NAME, NAME/CONFIGURATION, and either with :VERSION.
+_TFDS_NAME = re.compile(r"[A-Za-z_]\w*(/[\w.+-]+)?(:[\w.*]+)?")
 
 
 def names() -> tuple[str, ...]:
@@ -90,7 +94,9 @@ def _require_tfds_name(config: DataConfig) -> None:
     base = config.name.partition(":")[0].partition("/")[0]
     known = tfds.list_builders(with_community_datasets=False)
     prepared = Path(config.data_dir or tfds.core.constants.DATA_DIR).expanduser() / base
-    if base in known or prepared.is_dir():
+    # The name becomes a part of a path: `..` must not lead out of the directory.
+    is_name = _TFDS_NAME.fullmatch(config.name) is not None and ".." not in config.name
+    if is_name and (base in known or prepared.is_dir()):
         return
     close = difflib.get_close_matches(base, (*names(), *known), n=5)
     hint = f" Of a similar name: {', '.join(close)}." if close else ""

@@ -95,8 +95,8 @@ class Dataset:
       test: the published test split.
 
     Raises:
-      ValueError: an empty split, fewer than two classes or two of one name, a label outside the classes, or splits
-        whose images differ in shape.
+      ValueError: an empty split, fewer than two classes or two of one name, a label outside the
+        classes, or splits whose images differ in shape.
     """
 
     name: str

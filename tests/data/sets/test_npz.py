@@ -64,6 +64,7 @@ def test_it_loads_by_name(tmp_path):
         ({"y_train": np.arange(40) % 3 + 1, "y_test": np.full(9, 1)}, "none left out"),
         ({"y_test": np.arange(9) - 5}, "none left out"),
         ({"x_test": np.zeros((0, 5, 4, 3), np.uint8), "y_test": np.arange(0)}, "holds no image"),
+        ({"x_train": np.zeros((40, 0, 4, 3), np.uint8)}, r"no pixels. Received: \[40, 0, 4, 3\]"),
         ({"classes": np.array([1, 2, 3])}, "must be a list of strings"),
         ({"classes": np.array(["a", 2], object)}, "without pickled objects"),
     ],

@@ -81,6 +81,10 @@ def _split(images: np.ndarray, labels: np.ndarray, *, part: str, path: Path) -> 
         )
     if len(images) == 0:
         raise ValueError(f"{path}: x_{part} holds no image.")
+    if 0 in images.shape:
+        raise ValueError(
+            f"{path}: images of x_{part} have no pixels. Received: {list(images.shape)}."
+        )
     return Split(images, labels.astype(np.int64), np.arange(len(images), dtype=np.int64))
 
 
