@@ -43,6 +43,7 @@ def main(argv: list[str]) -> None:
 
     values = flags.FLAGS
     try:
+        _require_values(values, ("artifact", "runtime", "threads", "batch"))
         configs = [
             benchmark.LatencyConfig(
                 runtime=runtime,
@@ -60,6 +61,12 @@ def main(argv: list[str]) -> None:
             print(f"Samples: {_write(rows, values.output_dir)}")
     except (ValueError, OSError, benchmark.MeasurementError) as error:
         sys.exit(f"Error: {error}")
+
+
+def _require_values(values: flags.FlagValues, names: Sequence[str]) -> None:
+    for name in names:
+        if not values[name].value or not all(values[name].value):
+            raise ValueError(f"--{name} lacks a value. Expected one or more, separated by commas.")
 
 
 def _count(flag: str, text: str) -> int:
@@ -106,6 +113,7 @@ def _print(rows: Sequence[Row]) -> None:
     """Prints a table for each setting, so that what stands together was measured together."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from tfcompress import benchmark
 
@@ -118,7 +126,7 @@ def _print(rows: Sequence[Row]) -> None:
             latency = benchmark.summarize(samples)
             peak = samples.peak_memory_bytes
             table.add_row(
-                file,
+                Text(file),  # Square brackets in a plain string are markup to rich.
                 *(f"{ms:.3f}" for ms in (latency.p50, latency.p90)),
                 *(f"{ms or 0:.1f}" for ms in (latency.first_call, latency.load)),
                 "-" if peak is None else f"{peak / 2**20:.0f}",

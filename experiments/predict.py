@@ -24,19 +24,23 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Separate by commas.")
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from tfcompress.artifact import Artifact
 
     values = flags.FLAGS
     try:
+        if not values.image or not all(values.image):
+            raise ValueError("--image names no file. Expected files separated by commas.")
         artifact = Artifact.load(values.artifact)
         predictions = artifact.predict(values.image, threads=values.threads)
     except (ValueError, OSError) as error:
         sys.exit(f"Error: {error}")
-    table = Table("image", "class", "probability", title=values.artifact)
+    table = Table("image", "class", "probability", title=Text(values.artifact))
     for path, prediction in zip(values.image, predictions, strict=True):
         for rank, (label, probability) in enumerate(prediction.top(values.top)):
-            table.add_row(path if rank == 0 else "", label, f"{probability:.1%}")
+            # As Text: square brackets in a string of its own are markup to rich.
+            table.add_row(Text(path if rank == 0 else ""), Text(label), f"{probability:.1%}")
         table.add_section()
     Console().print(table)
 

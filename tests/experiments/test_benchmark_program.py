@@ -44,6 +44,25 @@ def test_every_setting_is_measured_and_kept(exported, tmp_path):
     assert record["environment"]["processor"]["logical_cores"] >= 1
 
 
+def test_square_brackets_in_a_file_name_are_shown(exported, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    exported("int8").save(tmp_path / "[bold]a.tflite")
+    exported("int8").save(tmp_path / "[red]" / "a.tflite")
+    paths = sorted(tmp_path.rglob("*.tflite"))
+    joined = ",".join(map(str, paths))
+    found = program(f"--artifact={joined}", "--rounds=1", "--min_runs=1", "--min_seconds=0")
+    assert found.returncode == 0, found.stderr
+    assert all(str(path) in found.stdout for path in paths)
+
+
+def test_file_that_is_no_model_is_one_line(tmp_path):
+    (tmp_path / "bad.tflite").write_bytes(b"no model")
+    found = program(f"--artifact={tmp_path / 'bad.tflite'}", "--rounds=1")
+    assert found.returncode == 1
+    assert "cannot be loaded by LiteRT" in found.stderr
+    assert 'File "' not in found.stderr + found.stdout
+
+
 def test_help_and_a_bad_flag_answer_at_once():
     start = time.monotonic()
     shown, refused = program("--help"), program("--artefact=a.tflite")
@@ -60,6 +79,9 @@ def test_help_and_a_bad_flag_answer_at_once():
         (["--artifact=a.tflite", "--runtime=tpu"], "Unknown runtime: 'tpu'"),
         (["--artifact=a.tflite", "--threads=two"], "--threads takes whole numbers"),
         (["--artifact=a.tflite", "--batch=0"], "batch must be an integer of at least 1"),
+        (["--artifact=a.tflite", "--threads="], "--threads lacks a value"),
+        (["--artifact=a.tflite", "--runtime="], "--runtime lacks a value"),
+        (["--artifact="], "--artifact lacks a value"),
     ],
 )
 def test_bad_input_is_one_line(arguments, said):

@@ -1,10 +1,14 @@
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+ROOT = Path(__file__).parents[2]
 
 
 def program(*arguments):
@@ -54,3 +58,30 @@ def test_bad_input_is_one_line(files, exported, broken):
     assert "Traceback" not in found.stderr
     errors = [line for line in found.stderr.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1
+
+
+def test_square_brackets_are_shown_as_they_are(files, exported, tmp_path):
+    _, image = files
+    names = ["[/x]", "[b]two[/b]", "[bold]", "four"]
+    record = exported("int8").metadata | {"labels": names}
+    exported("int8").with_metadata(record).save(tmp_path / "[red].tflite")
+    image.rename(tmp_path / "[i].png")
+    arguments = ("--artifact=[red].tflite", "--image=[i].png", "--top=4")
+    found = subprocess.run(
+        [sys.executable, "-m", "experiments.predict", *arguments],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert found.returncode == 0, found.stderr
+    for shown in (*names, "[red].tflite", "[i].png"):
+        assert shown in found.stdout
+
+
+@pytest.mark.parametrize("images", ["", "a.png,"])
+def test_empty_list_of_images_is_refused(files, images):
+    found = program(f"--artifact={files[0]}", f"--image={images}")
+    assert found.returncode == 1
+    assert "--image names no file" in found.stderr
