@@ -248,11 +248,13 @@ class StageTrainer:
 
     def _begin(self, state_dir: Path, started_from: str) -> None:
         """Forgets what was trained from other weights, which an earlier stage no longer has."""
-        path = state_dir / _START
-        if path.exists() and durable.read_json(path) != {"weights_sha256": started_from}:
+        path, start = state_dir / _START, {"weights_sha256": started_from}
+        if path.exists():
+            if durable.read_json(path) == start:
+                return
             self._reporter.note("the weights that it starts from have changed: trained anew")
             shutil.rmtree(state_dir)
-        durable.write_json(path, {"weights_sha256": started_from})
+        durable.write_json(path, start)
 
 
 def _finished(state_dir: Path) -> StageResult:
