@@ -227,6 +227,7 @@ class StageTrainer:
             )
         settings: dict[str, Any] = {"training": dataclasses.asdict(config)}
         if not stages:
+            settings["preprocessing"] = self._preprocessing.to_dict()
             settings["weights"] = backbones.weights_origin(self._config.backbone)
         else:
             settings["technique"] = _config_record(stages[-1].config)

@@ -25,7 +25,10 @@ def test_the_reference_is_the_baselines_float32_file(example, only):
 def test_verdict_names_the_smallest_file_within_noise(example):
     answer = comparison.verdict(example)
     assert answer.chosen.name == "prune+qat-int8"
-    assert answer.headline == "prune+qat-int8 is the smallest file within noise of the baseline."
+    assert (
+        answer.headline
+        == "prune+qat-int8 is the smallest file that shows no loss against the baseline."
+    )
     # 290,120 / 41,380 = 7.01; 318,144 / 98,512 = 3.23; 0.212 / 0.119 = 1.78; (10 - 14) / 2000
     assert answer.remarks[0].startswith(
         "7.0 times smaller than baseline-float32 gzipped (3.2 times smaller as stored), "
@@ -53,6 +56,18 @@ def test_a_difference_is_shown_only_where_interval_and_exact_test_agree(example)
     assert not comparison.within_noise(made)
 
 
+def test_a_baseline_at_chance_and_unequal_training_are_pointed_out(example):
+    assert "Caution" not in " ".join(comparison.verdict(example).remarks)
+    made = dataclasses.replace(
+        example,
+        baseline=dataclasses.replace(example.baseline, accuracy_interval=Interval(0.08, 0.13)),
+        config={**example.config, "transfer": {"mode": "linear_probe"}},
+    )
+    remarks = comparison.verdict(made).remarks
+    assert "better than chance among 10 classes" in remarks[-2]
+    assert "transferred by linear_probe" in remarks[-1]
+
+
 def test_verdict_remarks_on_a_smaller_file_that_loses(example):
     made = _edit(example, "baseline-int8", gzip_size_bytes=20_480)
     answer = comparison.verdict(made)
@@ -64,9 +79,7 @@ def test_verdict_remarks_on_a_smaller_file_that_loses(example):
 
 def test_verdict_where_every_file_loses(example, only):
     answer = comparison.verdict(only(example, "baseline-float32", "baseline-int8"))
-    assert answer.headline == (
-        "No compressed file is within noise of the baseline; baseline-int8 loses least."
-    )
+    assert answer.headline == ("Every compressed file loses accuracy; baseline-int8 loses least.")
     assert "worse by 0.50 points" in answer.remarks[0]
 
 

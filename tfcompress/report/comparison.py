@@ -106,11 +106,11 @@ def within_noise(entry: ArtifactResult) -> bool | None:
 
 
 def verdict(results: Results) -> Verdict:
-    """Finds the smallest file within noise of the baseline and says what it costs.
+    """Finds the smallest file that shows no loss against the baseline and says what it costs.
 
     Candidates are all files but the baseline's float32 one. The smallest is judged by gzipped bytes
     where all candidates have them (pruning and clustering show nowhere else), by stored bytes
-    otherwise. Where none is within noise, the file that loses least is named instead.
+    otherwise. Where every one shows a loss, the file that loses least is named instead.
     """
     base = reference(results)
     candidates = [a for a in results.artifacts if a is not base]
@@ -126,16 +126,35 @@ def verdict(results: Results) -> Verdict:
     kept = [a for a in measured if within_noise(a)]
     if kept:
         chosen = min(kept, key=lambda a: _size(a, by_gzip=by_gzip))
-        headline = f"{chosen.name} is the smallest file within noise of the baseline."
+        headline = f"{chosen.name} is the smallest file that shows no loss against the baseline."
     else:
         chosen = max(measured, key=lambda a: a.difference or 0.0)
-        headline = f"No compressed file is within noise of the baseline; {chosen.name} loses least."
+        headline = f"Every compressed file loses accuracy; {chosen.name} loses least."
     costs = ", ".join(_costs(chosen, results))
     remarks = (
         f"{costs[0].upper()}{costs[1:]}.",
         *_smaller_but_worse(chosen, measured, by_gzip=by_gzip),
+        *_cautions(results),
     )
     return Verdict(headline, remarks, chosen, _cards(chosen, results))
+
+
+def _cautions(results: Results) -> list[str]:
+    """What makes the comparison say less than it seems to."""
+    found = []
+    classes, interval = len(results.data.classes), results.baseline.accuracy_interval
+    if interval is not None and interval.low <= 1 / classes:
+        found.append(
+            f"Caution: the baseline is not shown to be better than chance among {classes} classes, "
+            "so that the differences say little."
+        )
+    mode = results.config.get("transfer", {}).get("mode", "full")
+    if mode != "full" and any(entry.stages for entry in results.artifacts):
+        found.append(
+            f"Caution: the baseline was transferred by {mode}, while the stages of a recipe train "
+            "every layer; part of a difference is that training's."
+        )
+    return found
 
 
 def accuracy_sentence(entry: ArtifactResult, results: Results) -> str:
@@ -154,7 +173,8 @@ def accuracy_sentence(entry: ArtifactResult, results: Results) -> str:
     size = "" if images is None else f" ({text.plural(images, 'image')})"
     answer = f"{shown}: no difference shown at this sample size{size}"
     if interval.low >= 0:
-        return f"{answer}, where the exact test gives p = {text.p_value(entry.p_value)}"
+        p_value = text.p_value(entry.p_value)
+        return f"{answer}, since the exact test does not confirm it (p = {p_value})"
     return f"{answer}; a loss of up to {text.percent(-interval.low)} points is not excluded"
 
 

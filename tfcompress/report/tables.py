@@ -269,12 +269,21 @@ def data(results: Results) -> Table:
         ("Source", record.source),
         ("Classes", f"{len(record.classes)}: {_shorten(record.classes)}"),
         *((f"Images, {split}", text.count(size)) for split, size in record.split_sizes.items()),
+        ("Input of the network", _input(results)),
         ("Parameters of the baseline", text.count(results.baseline.parameters)),
         ("Multiply-accumulates of the baseline, one image", text.count(results.baseline.macs)),
     ]
     if results.evaluation_speed is not None:
         rows += _evaluation_rows(results)
     return _pairs("Data and model", rows)
+
+
+def _input(results: Results) -> str:
+    for stage in results.stages:
+        if preprocessing := stage.config.get("preprocessing"):
+            shape = "x".join(str(size) for size in preprocessing["image_shape"])
+            return f"{shape} (height, width, channels), {preprocessing['channel_order']}"
+    return text.MISSING
 
 
 def origins(results: Results) -> Table | None:
