@@ -161,3 +161,17 @@ def test_reading_stored_predictions_imports_no_tensorflow(tmp_path):
         "assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+def test_entry_of_an_unknown_compression_is_refused(tmp_path):
+    path = predictions().save(tmp_path / "p.npz")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 10] ^= 0xFF  # the compression of the first entry
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"p\.npz holds no stored predictions"):
+        Predictions.load(path)
+
+
+def test_machine_of_many_cores_gets_the_most_threads(exported, monkeypatch):
+    monkeypatch.setattr(evaluate.os, "sched_getaffinity", lambda _: set(range(384)), raising=False)
+    assert len(evaluate._sessions(exported("int8"), None, 1)) == 256

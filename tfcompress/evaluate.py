@@ -21,7 +21,7 @@ import numpy as np
 
 from tfcompress import durable
 from tfcompress.artifact import OUTPUT_KINDS, Artifact, run_batches
-from tfcompress.litert import Session, check_counts
+from tfcompress.litert import MOST_THREADS, Session, check_counts
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.registry import require
 from tfcompress.results import EvaluationSpeed
@@ -36,6 +36,18 @@ _INPUT_BUDGET = 2**18 * 3
 _LARGEST_BATCH = {"artifact": 32, "model": 256}
 # Batches preprocessed together: enough to spread the cost of a call, little enough for the cache.
 _BATCHES_A_TURN = 4
+
+# What numpy and zipfile raise over a damaged file; RuntimeError for an entry that seems
+# encrypted or of another compression.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -121,7 +133,7 @@ class Predictions:
                 )
         except FileNotFoundError:
             raise
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except _DAMAGED as error:
             raise ValueError(
                 f"{path} holds no stored predictions ({error}). Expected outputs, labels, ids and "
                 "kind. Remove it and evaluate again."
@@ -278,7 +290,8 @@ def _batch_size(asked: int | None, preprocessing: Preprocessing, kind: str) -> i
 def _sessions(artifact: Artifact, threads: int | None, batch: int) -> list[Session]:
     """One session a thread: small models gain little from threads within a call."""
     if threads is None:
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        threads = min(cores, MOST_THREADS)
     check_counts(threads=threads)
     return [artifact.session(threads=1, batch=batch) for _ in range(threads)]
 

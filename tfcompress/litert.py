@@ -17,7 +17,8 @@ from tfcompress import native_output
 
 # LiteRT starts as many threads as it is told to, and takes the memory for a whole batch: far beyond
 # these it does not fail but ends the process.
-_LARGEST = {"threads": 256, "batch": 65_536, "batch_size": 65_536}
+MOST_THREADS = 256
+_LARGEST = {"threads": MOST_THREADS, "batch": 65_536, "batch_size": 65_536}
 
 
 @dataclass(frozen=True)

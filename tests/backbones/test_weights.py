@@ -163,3 +163,13 @@ def test_changed_byte_in_a_compressed_file_is_named(tmp_path):
     path.write_bytes(data)
     with pytest.raises(WeightsError, match=r"w\.npz cannot be read as a \.npz weight file"):
         _weights.read(path)
+
+
+def test_entry_of_an_unknown_compression_is_refused(tmp_path):
+    path = tmp_path / "w.npz"
+    np.savez_compressed(path, **{"first/0": np.zeros([30, 4], np.float32)})
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 10] ^= 0xFF  # the compression of the first entry
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=r"w\.npz cannot be read as a \.npz weight file"):
+        _weights.read(path)

@@ -29,6 +29,17 @@ Weights = dict[str, list[np.ndarray]]
 """Layer name to its arrays in Keras' order, layer after layer; those without any are left out."""
 
 _LISTED = 12
+# What the readers raise over a damaged file; zipfile a RuntimeError for an entry that seems
+# encrypted or of another compression.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 # Marks the name of a file that knows layers by class and number: no layer's name begins so.
 _STORED = "/"
 
@@ -86,7 +97,7 @@ def read(path: str | Path) -> Weights:
         )
     try:
         weights = readers[path.suffix](path)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGED as error:
         raise WeightsError(
             f"{path} cannot be read as a {path.suffix} weight file ({error}). It may be truncated."
         ) from error

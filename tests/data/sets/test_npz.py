@@ -94,3 +94,13 @@ def test_single_array_is_no_npz(tmp_path):
     np.save(path, np.zeros(3))
     with pytest.raises(ValueError, match="cannot be read as an npz file"):
         npz.published(DataConfig(name=f"npz:{path}"), str(path))
+
+
+def test_entry_of_an_unknown_compression_is_refused(tmp_path):
+    read(tmp_path)
+    path = tmp_path / "data.npz"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 10] ^= 0xFF  # the compression of the first entry
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"data\.npz cannot be read as an npz file"):
+        npz.published(DataConfig(name=f"npz:{path}"), str(path))

@@ -19,6 +19,9 @@ from tfcompress.data.dataset import DataConfig, Published, Split
 SOURCE = "npz"
 ARGUMENT = "FILE"
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+# What numpy and zipfile raise over a damaged file; RuntimeError for an entry that seems
+# encrypted or of another compression.
+_DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def published(config: DataConfig, argument: str) -> Published:
@@ -55,7 +58,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             stream.seek(0)
             file = np.load(stream, allow_pickle=False)
             return {key: file[key] for key in (*KEYS, "classes") if key in file}
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except _DAMAGED as error:
         raise ValueError(
             f"{path} cannot be read as an npz file without pickled objects ({error}). It may be "
             "truncated; write it with numpy.savez."
