@@ -368,12 +368,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _raw_batches(images: Images) -> list[np.ndarray]:
-    several = isinstance(images, list | tuple)
-    batches = [_raw_batch(image) for image in (images if several else [images])]
+    items = images if isinstance(images, list | tuple) else [images]
+    batches = [_raw_batch(image) for image in items]
     return [batch for batch in batches if len(batch)]
 
 
-def _raw_batch(image: np.ndarray | ImagePath) -> np.ndarray:
+def _raw_batch(image: object) -> np.ndarray:
     if isinstance(image, str | os.PathLike):
         return read_image(image)[None]
     if not isinstance(image, np.ndarray):

@@ -26,7 +26,7 @@ def preprocessing_of(record: Any, *, name: str) -> Preprocessing:
     try:
         found = Preprocessing.from_dict(record)
         sizes_fit = all(type(size) is int for size in found.image_shape)
-        numbers_fit = np.isfinite([*found.scale, *found.offset]).all()
+        numbers_fit = bool(np.isfinite([*found.scale, *found.offset]).all())
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         sizes_fit, numbers_fit, reason = False, False, f" ({type(error).__name__}: {error})"
     else:
