@@ -55,8 +55,8 @@ def labels_of(record: Any, *, name: str) -> tuple[str, ...]:
             f"{name} holds no usable labels. Expected a list of names in label order. "
             f"Received: {record!r}."
         )
-    repeated = sorted({label for label in record if record.count(label) > 1})
-    if repeated:
+    if len(set(record)) < len(record):
+        repeated = sorted({label for label in record if record.count(label) > 1})
         raise ValueError(
             f"{name} has labels that name two classes alike: {', '.join(map(repr, repeated))}. "
             "Give each class a name of its own."
