@@ -32,6 +32,7 @@ def print_summary(results: Results, console: Console) -> None:
             f"{column.title}\n{column.unit}".rstrip(),
             justify="right" if column.numeric else "left",
             overflow="fold",
+            no_wrap=column.title == "Name",
         )
     for position, row in enumerate(files.rows):
         cells = [_cell(row[index], detail=files.columns[index].title) for index in kept]
@@ -44,6 +45,7 @@ def print_summary(results: Results, console: Console) -> None:
 
 
 def _cell(cell: tables.Cell, *, detail: str) -> Text:
-    if not cell.detail:
+    # Counts of distinct weights belong to the report, where there is room to say what they are.
+    if not cell.detail or detail == "Zeros":
         return Text(cell.value)
     return Text.assemble(cell.value, ("\n" + cell.detail, "dim not bold"))
