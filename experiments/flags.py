@@ -65,6 +65,11 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
         "Highest one of each stage; by default 0.3 of --learning_rate.",
     ),
     "export": ("export", "formats", "float32, float16, dynamic, int8, int16x8."),
+    "dense_per_channel": (
+        "export",
+        "dense_per_channel",
+        "One scale for each output of a Dense layer; --nodense_per_channel makes smaller files.",
+    ),
     "sparse": ("export", "sparse", "Store zeros of the float32 file in TFLite's sparse encoding."),
     "threads": ("latency", "threads", "Processor threads of the latency measurement."),
     "latency_batch": ("latency", "batch", "Images in one measured call."),

@@ -245,3 +245,19 @@ def test_outputs_that_are_not_finite_are_refused(exported, quadrants):
 def test_config_refuses(fields, said):
     with pytest.raises(ValueError, match=said):
         ExportConfig(**fields)
+
+
+def test_one_scale_for_a_dense_layer(quadrants):
+    def dense_scales(**options):
+        made = export.convert(
+            quadrants.model,
+            "int8",
+            calibration=quadrants.inputs[:64],
+            metadata=quadrants.metadata,
+            **options,
+        )
+        (dense,) = [w for w in made.weights().values() if w.used_by.startswith("FULLY_CONNECTED")]
+        return np.size(dense.scale)
+
+    assert dense_scales() == 4
+    assert dense_scales(dense_per_channel=False) == 1

@@ -222,6 +222,7 @@ class _Run:
                 "stages": [stage.technique for stage in item.stages],
             },
             sparse=self._config.export.sparse and item.format == "float32",
+            dense_per_channel=self._config.export.dense_per_channel,
         )
         parity = export.parity(artifact, item.model, validation)
         export.require_parity(parity, item.format, name=item.name)

@@ -159,3 +159,12 @@ def test_a_layer_that_is_skipped_learns_freely_though_some_weights_are_equal(dig
     )
     after = wrapped.get_layer("depthwise").get_weights()[0]
     assert (after[0, 0] != after[1, 1]).all()
+
+
+def test_without_refinement_the_evenly_spaced_values_stay():
+    values = np.array([1.0, 1.1, 1.2, 1.9, 2.0], np.float32)
+    config = ClusteringConfig(2, refine=False)
+    assert cluster_values(values, config).tolist() == [1, 1, 1, 2, 2]
+    # k-means moves them to the means of {1, 1.1, 1.2} and {1.9, 2}.
+    refined = cluster_values(values, ClusteringConfig(2))
+    assert refined.tolist() == pytest.approx([1.1, 1.1, 1.1, 1.95, 1.95])

@@ -39,6 +39,9 @@ class ClusteringConfig:
       clusters: distinct values in each kernel afterwards, zero included, in [2, 256].
       initialization: where k-means starts: `"linear"` (evenly spaced between the extremes),
         `"density"` (quantiles) or `"kmeans++"`.
+      refine: let k-means move the centroids before the training. It lowers the error and spreads
+        the weights evenly over the values; without it the outer values of `"linear"` stay rare,
+        and the gzipped file gets smaller.
       skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay as they are.
       seed: of `kmeans++`.
 
@@ -52,6 +55,7 @@ class ClusteringConfig:
 
     clusters: int = 16
     initialization: str = "linear"
+    refine: bool = True
     skip: str = ""
     seed: int = 0
 
@@ -133,7 +137,10 @@ def cluster_values(values: np.ndarray, config: ClusteringConfig) -> np.ndarray:
     if np.unique(free).size <= count:
         return values.copy()
     ordered = np.sort(free.astype(np.float64))
-    centroids = _kmeans(ordered, _initial(ordered, count, config)).astype(values.dtype)
+    centroids = _initial(ordered, count, config)
+    if config.refine:
+        centroids = _kmeans(ordered, centroids)
+    centroids = centroids.astype(values.dtype)
     clustered = centroids[_nearest(centroids, flat)]
     if pruned:
         clustered = np.where(flat == 0, 0, clustered).astype(values.dtype)
