@@ -211,6 +211,8 @@ class StageTrainer:
                 f"finished before, epoch {(self.records[-1].best_epoch or 0) + 1} kept"
             )
             return
+        if (state_dir / checkpoint.CHECKPOINT).exists():
+            self._reporter.note("going on after the last finished epoch")
         with self._reporter.bar(name) as step:
             found = training.fit(
                 model,
