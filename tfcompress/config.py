@@ -174,7 +174,7 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready record."""
-        record: dict[str, Any] = _plain(dataclasses.asdict(self))
+        record: dict[str, Any] = plain(dataclasses.asdict(self))
         return record
 
 
@@ -196,11 +196,12 @@ def _title(stage: recipe.Stage) -> str:
     return "".join(c if c.isalnum() or c in "-._" else "_" for c in text)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A record as JSON gives it back: lists for tuples."""
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 

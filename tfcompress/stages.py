@@ -17,7 +17,7 @@ import numpy as np
 
 from tfcompress import backbones, checkpoint, compose, data, durable, export, results, training
 from tfcompress.compose import PlannedStage
-from tfcompress.config import BASELINE, RunConfig
+from tfcompress.config import BASELINE, RunConfig, plain
 from tfcompress.data import encoding
 from tfcompress.progress import Reporter, listener
 from tfcompress.results import CompressionReport, StageResult
@@ -236,7 +236,7 @@ class StageTrainer:
         record = StageResult(
             name=name,
             technique=stages[-1].technique if stages else name.partition("-")[2],
-            config=settings,
+            config=plain(settings),
             history=found.history,
             best_epoch=found.best_epoch,
             seconds=found.seconds,
