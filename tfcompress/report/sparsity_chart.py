@@ -109,7 +109,9 @@ def _draw_legend(figure: Figure, stages: list[StageResult], *, width: int) -> No
                 lw=0,
             )
         )
-        name = drawing.shorten(f"after {stage.name}", width / len(stages) - 24, drawing.SMALL)
+        # The number in front tells stages apart, so that it must not be cut away.
+        name = f"after {stage.name}" if len(stages) <= 2 else stage.name
+        name = drawing.shorten(name, width / len(stages) - 24, drawing.SMALL)
         drawing.write(figure, name, x=x + 9, y=14, size=drawing.SMALL, color="muted")
         x += 9 + drawing.text_size(name, drawing.SMALL)[0] + 14
 
