@@ -305,7 +305,9 @@ def test_a_training_tells_what_it_did(tmp_path):
 @pytest.mark.parametrize("rate", [1e30, 1e38])
 def test_a_loss_that_is_no_number_ends_the_training_with_advice(tmp_path, rate):
     config = TrainingConfig(epochs=3, optimizer="sgd", learning_rate=rate, schedule="constant")
-    with pytest.raises(FloatingPointError, match=r"loss became (nan|inf) .* Lower --learning_rate"):
+    with pytest.raises(
+        FloatingPointError, match=r"loss became (nan|inf) .* Lower the learning rate"
+    ):
         training.fit(small_model(), batches(), config=config, state_dir=tmp_path)
 
 

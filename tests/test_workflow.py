@@ -1,7 +1,9 @@
 """A run as one call: several recipes from one baseline, resumed, and what it counts."""
 
 import dataclasses
+import shutil
 
+import numpy as np
 import pytest
 
 from tfcompress import durable, results, workflow
@@ -119,3 +121,57 @@ def test_a_recipe_that_treats_nothing_is_refused_before_the_baseline_is_trained(
 def test_a_linear_probe_without_pretrained_weights_is_refused():
     with pytest.raises(ValueError, match="needs pretrained weights"):
         dataclasses.replace(CONFIG, transfer=TransferConfig(mode="linear_probe"))
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    found, folder = finished
+    shutil.copytree(folder, tmp_path / "run")
+    return found, tmp_path / "run"
+
+
+def test_weights_that_a_stage_did_not_end_with_are_refused(copied):
+    _, folder = copied
+    best = folder / "stages" / "00-baseline" / "best.npz"
+    with np.load(best) as stored:
+        zeros = {name: np.zeros_like(stored[name]) for name in stored}
+    np.savez(best, **zeros)
+    with pytest.raises(ValueError, match="not those that the stage ended with"):
+        workflow.run(CONFIG, folder)
+
+
+def test_predictions_of_another_file_are_made_again(copied):
+    found, folder = copied
+    stored = folder / "predictions"
+    shutil.copy(stored / "baseline.npz", stored / "prune-float32.npz")
+    again = workflow.run(CONFIG, folder)
+    assert [row.accuracy for row in again.artifacts] == [row.accuracy for row in found.artifacts]
+
+
+@pytest.mark.parametrize("name", ["latency.json", "seconds.json", "artifacts/prune-float32.json"])
+def test_damaged_records_of_what_can_be_made_again_are(copied, name):
+    found, folder = copied
+    (folder / name).write_text("[]")
+    again = workflow.run(CONFIG, folder)
+    assert [row.sha256 for row in again.artifacts] == [row.sha256 for row in found.artifacts]
+
+
+def test_changed_data_are_refused(copied):
+    _, folder = copied
+    checksums = durable.read_json(folder / "data.json")
+    durable.write_json(folder / "data.json", {**checksums, "test": "0" * 64})
+    with pytest.raises(RunFolderError, match="test differ"):
+        workflow.run(CONFIG, folder)
+
+
+def test_a_stage_is_trained_again_where_the_one_before_it_was(copied):
+    found, folder = copied
+    shutil.rmtree(folder / "stages" / "00-baseline")
+    again = workflow.run(dataclasses.replace(CONFIG), folder)
+    # The same seed gives the same weights, so that the later stages stand as they were.
+    assert [row.sha256 for row in again.artifacts] == [row.sha256 for row in found.artifacts]
+    start = folder / "stages" / "02-prune" / "start.json"
+    durable.write_json(start, {"weights_sha256": "0" * 64})
+    before = (start.parent / "best.npz").stat().st_mtime_ns
+    workflow.run(CONFIG, folder)
+    assert (start.parent / "best.npz").stat().st_mtime_ns > before
