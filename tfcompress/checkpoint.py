@@ -7,7 +7,6 @@ Does not know how the training goes.
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,7 +118,7 @@ def _opened(path: str | Path) -> Iterator[Mapping[str, np.ndarray]]:
         # Opened here, since numpy leaves a damaged file open.
         with Path(path).open("rb") as stream, np.load(stream) as stored:
             yield stored
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except durable.DAMAGED_NPZ as error:
         raise ValueError(
             f"The weights in {path} do not fit the model or are damaged: {error}. "
             "Remove the stage's folder to train it again."

@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import queue
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,18 +34,6 @@ _INPUT_BUDGET = 2**18 * 3
 _LARGEST_BATCH = {"artifact": 32, "model": 256}
 # Batches preprocessed together: enough to spread the cost of a call, little enough for the cache.
 _BATCHES_A_TURN = 4
-
-# What numpy and zipfile raise over a damaged file; RuntimeError for an entry that seems
-# encrypted or of another compression.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 Progress = Callable[[int, int], None]
 
@@ -133,7 +119,7 @@ class Predictions:
                 )
         except FileNotFoundError:
             raise
-        except _DAMAGED as error:
+        except durable.DAMAGED_NPZ as error:
             raise ValueError(
                 f"{path} holds no stored predictions ({error}). Expected outputs, labels, ids and "
                 "kind. Remove it and evaluate again."

@@ -136,3 +136,19 @@ def test_a_run_without_recorded_predictions_loads(make_run):
     loaded = run.load(make_run(edit=edit))
     assert loaded.labels is None
     assert loaded.right == {}
+
+
+def test_one_changed_byte_in_compressed_predictions_is_a_clear_error(tmp_path):
+    path = tmp_path / "a.npz"
+    labels = np.arange(400) % 10
+    outputs = np.random.default_rng(0).normal(size=(400, 10)).astype(np.float32)
+    np.savez_compressed(path, outputs=outputs, labels=labels, ids=labels, kind="logits")
+    whole, refused = path.read_bytes(), 0
+    for position in range(60, len(whole) - 200, 97):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 255]) + whole[position + 1 :])
+        try:
+            # A byte of the headers may change nothing that is read.
+            np.testing.assert_array_equal(run.load_predictions(path).outputs, outputs)
+        except run.RunFolderError:
+            refused += 1
+    assert refused > 100

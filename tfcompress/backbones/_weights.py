@@ -11,7 +11,6 @@ import io
 import json
 import re
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,17 +28,6 @@ Weights = dict[str, list[np.ndarray]]
 """Layer name to its arrays in Keras' order, layer after layer; those without any are left out."""
 
 _LISTED = 12
-# What the readers raise over a damaged file; zipfile a RuntimeError for an entry that seems
-# encrypted or of another compression.
-_DAMAGED = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 # Marks the name of a file that knows layers by class and number: no layer's name begins so.
 _STORED = "/"
 
@@ -97,7 +85,7 @@ def read(path: str | Path) -> Weights:
         )
     try:
         weights = readers[path.suffix](path)
-    except _DAMAGED as error:
+    except durable.DAMAGED_NPZ as error:
         raise WeightsError(
             f"{path} cannot be read as a {path.suffix} weight file ({error}). It may be truncated."
         ) from error

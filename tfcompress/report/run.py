@@ -7,15 +7,14 @@ anything is shown.
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tfcompress import durable, statistics
 from tfcompress import results as results_module
-from tfcompress import statistics
 from tfcompress.results import ArtifactResult, Results
 
 ARRAYS = ("outputs", "labels", "ids", "kind")
@@ -133,7 +132,7 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
                     f"{path} lacks {', '.join(missing)}. Expected: {', '.join(ARRAYS)}."
                 )
             outputs, labels, ids, kind = (archive[name] for name in ARRAYS)
-    except (OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
+    except durable.DAMAGED_NPZ as error:
         if isinstance(error, RunFolderError):
             raise
         raise RunFolderError(f"{path} cannot be read ({error}). It may be truncated.") from error

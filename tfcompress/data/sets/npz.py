@@ -9,19 +9,16 @@ classes  strings, label names in label order; optional, "0", "1", ... without it
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from tfcompress import durable
 from tfcompress.data.dataset import DataConfig, Published, Split
 
 SOURCE = "npz"
 ARGUMENT = "FILE"
 KEYS = ("x_train", "y_train", "x_test", "y_test")
-# What numpy and zipfile raise over a damaged file; RuntimeError for an entry that seems
-# encrypted or of another compression.
-_DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def published(config: DataConfig, argument: str) -> Published:
@@ -58,7 +55,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             stream.seek(0)
             file = np.load(stream, allow_pickle=False)
             return {key: file[key] for key in (*KEYS, "classes") if key in file}
-    except _DAMAGED as error:
+    except durable.DAMAGED_NPZ as error:
         raise ValueError(
             f"{path} cannot be read as an npz file without pickled objects ({error}). It may be "
             "truncated; write it with numpy.savez."
