@@ -4,7 +4,7 @@
       python -m experiments.compress --config=mnist_lenet5 --seed=$seed \
         --output_dir=runs/mnist_lenet5/$seed
     done
-    cd runs/mnist_lenet5 && python -m experiments.report --compare=0,1,2
+    runs=runs/mnist_lenet5; python -m experiments.report --compare=$runs/0,$runs/1,$runs/2
 
 The result, with its spread over the seeds, stands in `RESULTS.md`.
 """
