@@ -12,6 +12,10 @@ EPOCHS = 2
 CLUSTERED = ("conv", "pointwise", "logits")
 
 
+def supplied(digits):
+    return {"teacher": digits.model, "calibration": digits.train_inputs[:64]}
+
+
 def carried_out(digits, text):
     """The model that a recipe leaves, each stage trained for two epochs, with its reports."""
     from tfcompress._keras import keras
@@ -21,7 +25,7 @@ def carried_out(digits, text):
     for count in range(1, len(stages) + 1):
         begun = stages[:count]
         wrapped = compose.wrap(
-            begun, model, teacher=digits.model, steps_per_epoch=24, epochs=EPOCHS
+            begun, model, supplied=supplied(digits), steps_per_epoch=24, epochs=EPOCHS
         )
         wrapped.compile(
             keras.optimizers.Adam(1e-3),
@@ -95,7 +99,9 @@ def test_each_keeps_what_the_others_made(digits, text):
 
 def test_the_regressors_of_a_distillation_are_not_pruned(digits):
     stages = compose.plan(parse("distill(features=1)+prune(0.6, schedule=constant)")).stages
-    wrapped = compose.wrap(stages, digits.model, teacher=digits.model, steps_per_epoch=1, epochs=1)
+    wrapped = compose.wrap(
+        stages, digits.model, supplied=supplied(digits), steps_per_epoch=1, epochs=1
+    )
     wrapped.compile("sgd", "mse")
     targets = np.zeros([32, 10], np.float32)
     wrapped.fit(digits.train_inputs[:32], targets, callbacks=compose.callbacks(stages), verbose=0)

@@ -116,3 +116,21 @@ def test_what_makes_no_sense_is_refused_with_the_reason(case):
 def test_a_skip_that_reads_like_a_number_is_a_layer_name():
     (stage,) = planned("qat(skip=3)").stages
     assert stage.config.skip == "3"
+
+
+@dataclasses.dataclass(frozen=True)
+class WantsImages:
+    level: float = 0.5
+    calibration: object = dataclasses.field(default=None, metadata={"supplied": True})
+
+
+def test_a_config_gets_what_the_run_supplies_for_its_fields():
+    supplied = {"calibration": "images", "teacher": "model"}
+    assert compose.with_supplied(WantsImages(0.7), supplied) == WantsImages(0.7, "images")
+    assert compose.with_supplied(PruningConfig(0.8), supplied) == PruningConfig(0.8)
+    assert compose.with_supplied(WantsImages(), {"teacher": "model"}).calibration is None
+
+
+def test_settings_leave_out_what_the_run_supplies():
+    assert compose.settings(WantsImages(0.7, "images")) == {"level": 0.7}
+    assert "teacher" not in compose.settings(planned("distill").stages[0].config)

@@ -446,7 +446,7 @@ def wrapped(stages, model, teacher):
     from tfcompress._keras import keras
 
     keras.utils.set_random_seed(2)
-    return compose.wrap(stages, model, teacher=teacher, steps_per_epoch=6, epochs=4)
+    return compose.wrap(stages, model, supplied={"teacher": teacher}, steps_per_epoch=6, epochs=4)
 
 
 def test_a_finished_training_is_not_repeated(tmp_path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -21,6 +21,11 @@ ORDER = ("distill", "prune", "cluster", "qat")
 
 Zeros survive clustering, zeros and clusters survive quantization, and all train under the loss of a
 distillation that stands first."""
+
+SUPPLIED = "supplied"
+"""In the metadata of a config's field: its value comes from the run, not from the recipe.
+
+Such as distillation's teacher. The field cannot be named in a recipe and stands in no record."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def _planned(recipe: Recipe, term: Stage) -> PlannedStage:
     training: dict[str, Any] = {
         name: options.pop(name, None) for name in ("epochs", "learning_rate")
     }
-    types = {f.name: str(f.type) for f in dataclasses.fields(kind) if f.name != "teacher"}
+    types = {f.name: str(f.type) for f in dataclasses.fields(kind) if SUPPLIED not in f.metadata}
     fields = list(types)
     if len(term.positional) > len(fields):
         raise RecipeError(
@@ -169,7 +174,7 @@ def wrap(
     stages: Sequence[PlannedStage],
     model: Any,
     *,
-    teacher: Any,
+    supplied: Mapping[str, Any],
     steps_per_epoch: int,
     epochs: int,
 ) -> Any:
@@ -178,37 +183,63 @@ def wrap(
     Args:
       stages: the stage to train and those before it.
       model: what the stages before it left.
-      teacher: the baseline, which distillation learns from.
+      supplied: what the run gives to the configs that have a field for it: `teacher`, the baseline
+        that distillation learns from, and `calibration`, float32 preprocessed images
+        [n, height, width, channels].
       steps_per_epoch: batches in one epoch.
       epochs: of this stage.
     """
     current = stages[-1]
-    size = {"steps_per_epoch": steps_per_epoch, "epochs": epochs}
-    if current.technique == "distill":
-        config = dataclasses.replace(current.config, teacher=teacher)
-        return current.module.wrap(model, config, **size)
-    model = current.module.wrap(model, current.config, **size)
+    config = with_supplied(current.config, supplied)
+    model = current.module.wrap(model, config, steps_per_epoch=steps_per_epoch, epochs=epochs)
     for stage in stages[:-1]:
         if stage.technique == "distill":
-            model = stage.module.under(model, dataclasses.replace(stage.config, teacher=teacher))
+            model = stage.module.under(model, with_supplied(stage.config, supplied))
     return model
 
 
-def require_treatable(stages: Sequence[PlannedStage], model: Any, *, teacher: Any) -> None:
+def with_supplied(config: Any, supplied: Mapping[str, Any]) -> Any:
+    """A technique's config with the values that a run gives it; others are nobody's and ignored.
+
+    Args:
+      config: an instance of a technique's `CONFIG`.
+      supplied: values by the names of the fields that `SUPPLIED` marks.
+    """
+    wanted = {
+        field.name: supplied[field.name]
+        for field in dataclasses.fields(config)
+        if SUPPLIED in field.metadata and field.name in supplied
+    }
+    return dataclasses.replace(config, **wanted)
+
+
+def settings(config: Any) -> dict[str, Any]:
+    """What a recipe can say about a stage: the fields of its config that no run supplies."""
+    return {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if SUPPLIED not in field.metadata
+    }
+
+
+def require_treatable(
+    stages: Sequence[PlannedStage], model: Any, *, supplied: Mapping[str, Any]
+) -> None:
     """Wraps an untrained classifier once for every stage, so that a refusal comes before training.
 
     Args:
       stages: of one recipe.
       model: the classifier that they start from; of the architecture of a student, where there is
         one.
-      teacher: an untrained classifier of the baseline's architecture.
+      supplied: as for `wrap`, with an untrained classifier of the baseline's architecture as the
+        teacher.
 
     Raises:
       ValueError: a technique can treat no layer of it, or does not know one, or the student takes
         other images than the teacher.
     """
     for count in range(1, len(stages) + 1):
-        wrap(stages[:count], model, teacher=teacher, steps_per_epoch=1, epochs=1)
+        wrap(stages[:count], model, supplied=supplied, steps_per_epoch=1, epochs=1)
 
 
 def first_eligible_epoch(stages: Sequence[PlannedStage], *, epochs: int) -> int:

@@ -74,7 +74,7 @@ class StageTrainer:
         # exported files.
         for plan in config.plans:
             start = self._student(plan.stages[:1], model)
-            compose.require_treatable(plan.stages, start, teacher=model)
+            compose.require_treatable(plan.stages, start, supplied=self._supplied(model))
         if transfer.head_epochs:
             head = dataclasses.replace(config.training, epochs=transfer.head_epochs)
             self._train_head(model, head, name=self._stage_name("head"))
@@ -134,6 +134,16 @@ class StageTrainer:
             model, _ = self._models[begun]
         return model
 
+    @cached_property
+    def calibration(self) -> np.ndarray:
+        """Preprocessed images of the calibration split, no more than an export takes."""
+        images = self._dataset.calibration.images[: self._config.export.calibration_size]
+        return self._preprocessing.apply(images)
+
+    def _supplied(self, teacher: Any) -> dict[str, Any]:
+        """What the techniques' configs may ask of a run."""
+        return {"teacher": teacher, "calibration": self.calibration}
+
     def _student(self, stages: Sequence[PlannedStage], model: Any) -> Any:
         """The model that a stage starts from: a new student where a distillation names one."""
         if not stages or stages[-1].technique != "distill" or not stages[-1].config.student:
@@ -171,7 +181,7 @@ class StageTrainer:
         wrapped = compose.wrap(
             stages,
             model,
-            teacher=self.baseline,
+            supplied=self._supplied(self.baseline),
             steps_per_epoch=batches.steps_per_epoch,
             epochs=config.epochs,
         )
@@ -232,7 +242,7 @@ class StageTrainer:
             settings["preprocessing"] = self._preprocessing.to_dict()
             settings["weights"] = backbones.weights_origin(self._config.backbone)
         else:
-            settings["technique"] = _config_record(stages[-1].config)
+            settings["technique"] = compose.settings(stages[-1].config)
         record = StageResult(
             name=name,
             technique=stages[-1].technique if stages else name.partition("-")[2],
@@ -280,13 +290,5 @@ def _finished(state_dir: Path) -> StageResult:
     return record
 
 
-def _config_record(config: Any) -> dict[str, Any]:
-    return {
-        field.name: getattr(config, field.name)
-        for field in dataclasses.fields(config)
-        if field.name != "teacher"
-    }
-
-
 def _settings(config: Any) -> str:
-    return ", ".join(f"{name} {value}" for name, value in _config_record(config).items() if value)
+    return ", ".join(f"{name} {value}" for name, value in compose.settings(config).items() if value)

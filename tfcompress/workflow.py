@@ -185,22 +185,17 @@ class _Run:
         self, candidates: Sequence[_Candidate]
     ) -> list[tuple[_Candidate, ArtifactResult]]:
         self._reporter.stage("export", ", ".join(item.name for item in candidates))
-        images = self._preprocessing.apply(
-            self._dataset.calibration.images[: self._config.export.calibration_size]
-        )
         sample = self._dataset.validation.images[:_PARITY_EXAMPLES]
         validation = self._preprocessing.apply(sample)
-        return [(item, self._export_one(item, images, validation)) for item in candidates]
+        return [(item, self._export_one(item, validation)) for item in candidates]
 
-    def _export_one(
-        self, item: _Candidate, calibration: np.ndarray, validation: np.ndarray
-    ) -> ArtifactResult:
+    def _export_one(self, item: _Candidate, validation: np.ndarray) -> ArtifactResult:
         path = self._folder.artifact(item.name)
         record = path.with_suffix(".json")
         made_from = checkpoint.weights_sha256(item.model)
 
         def make() -> ArtifactResult:
-            return self._export_anew(item, calibration, validation)
+            return self._export_anew(item, validation)
 
         found = self._folder.kept(record, made_from, ArtifactResult, make)
         if not path.exists() or durable.sha256_of_file(path) != found.sha256:
@@ -208,14 +203,12 @@ class _Run:
             found = self._folder.kept(record, made_from, ArtifactResult, make)
         return found
 
-    def _export_anew(
-        self, item: _Candidate, calibration: np.ndarray, validation: np.ndarray
-    ) -> ArtifactResult:
+    def _export_anew(self, item: _Candidate, validation: np.ndarray) -> ArtifactResult:
         path = self._folder.artifact(item.name)
         artifact = export.convert(
             item.model,
             item.format,
-            calibration=calibration,
+            calibration=self._trainer.calibration,
             metadata={
                 "preprocessing": self._preprocessing,
                 "labels": list(self._dataset.classes),

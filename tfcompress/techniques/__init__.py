@@ -7,7 +7,7 @@ Techniques know nothing of one another: which of them preserves what is written 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from tfcompress.artifact import Artifact
@@ -25,7 +25,25 @@ class Technique(Protocol):
     """A frozen dataclass of the settings.
 
     Its `__post_init__` refuses bad values; its property `settles_at` is the fraction of the
-    training after which the effect is complete (0.0 where it is from the start)."""
+    training after which the effect is complete (0.0 where it is from the start). A field with
+    `metadata={"supplied": True}` is filled by a run and cannot be named in a recipe: `teacher`, the
+    baseline, and `calibration`, preprocessed float32 images [n, height, width, channels]. It also
+    has `default=None, repr=False, compare=False`."""
+
+    def skipped(self, model: Any, config: Any) -> Mapping[str, str]:
+        """Tells which layers the technique passes over, and why; `wrap` and `report` go by it.
+
+        Known before any training, from the layers and their shapes.
+
+        Args:
+          model: the model that is given to `wrap`.
+          config: an instance of `CONFIG`; what a run supplies may be missing.
+
+        Returns:
+          The reason for each layer with weights that is not treated, under the layer's name; where
+          a layer is treated in part, for the weight that is not, under `layer/weight`. Empty where
+          all are treated.
+        """
 
     def wrap(self, model: Any, config: Any, *, steps_per_epoch: int, epochs: int) -> Any:
         """Returns a new model that trains under the technique; the caller's is untouched.
@@ -37,7 +55,8 @@ class Technique(Protocol):
           epochs: of the coming training.
 
         Raises:
-          ValueError: the technique cannot treat any layer of the model.
+          ValueError: the technique can treat no layer of the model. Where it can treat some, the
+            others are passed over.
         """
 
     def callbacks(self, config: Any) -> Sequence[Any]:

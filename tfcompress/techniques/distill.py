@@ -7,13 +7,13 @@ under which later stages train. Does not know other techniques.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tfcompress._keras import keras
 from tfcompress.artifact import Artifact
-from tfcompress.graph.kernels import layer_reports
+from tfcompress.graph.kernels import FROZEN, layer_reports, weighted_layers
 from tfcompress.results import CompressionReport
 from tfcompress.techniques import VerificationError
 
@@ -49,7 +49,9 @@ class DistillationConfig:
     alpha: float = 0.9
     features: float = 0.0
     attention: float = 0.0
-    teacher: Any = None
+    teacher: Any = field(
+        default=None, metadata={"supplied": True}, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
@@ -77,6 +79,12 @@ class DistillationConfig:
 
 
 CONFIG = DistillationConfig
+
+
+def skipped(model: Any, config: DistillationConfig) -> Mapping[str, str]:
+    """The layers that do not learn from the teacher: those that are frozen."""
+    del config
+    return {layer.name: FROZEN for layer in weighted_layers(model) if not layer.trainable}
 
 
 def wrap(model: Any, config: DistillationConfig, *, steps_per_epoch: int, epochs: int) -> Any:
@@ -140,9 +148,12 @@ def strip(model: Any) -> Any:
 
 
 def report(before: Any, after: Any, config: DistillationConfig) -> CompressionReport:
-    """Describes every layer of the student: all of them learn from the teacher."""
-    del before, config
-    return CompressionReport("distill", layer_reports(after, after, reasons={}))
+    """Describes every layer of the student: all that are not frozen learn from the teacher."""
+    del before
+    reasons = skipped(after, config)
+    return CompressionReport(
+        "distill", layer_reports(after, after, reasons=reasons, without_kernel="")
+    )
 
 
 def verify(model: Any, config: DistillationConfig) -> None:
