@@ -21,13 +21,15 @@ class Use:
       layer: the layer of the given model.
       args: what it is called on, in the new model.
       kwargs: with which keywords.
-      outputs: what it gave in the given model, a tensor or a structure of them.
+      inputs: the tensors that it was called on in the given model.
+      outputs: what it gave there, a tensor or a structure of them.
       fresh: makes the layer's counterpart in the new model, the same one at each call.
     """
 
     layer: Any
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    inputs: tuple[Any, ...]
     outputs: Any
     fresh: Callable[[], Any]
 
@@ -137,8 +139,16 @@ class _Rebuild:
             )
         if training is not None and layer._expects_training_arg:
             kwargs.setdefault("training", training)
-        use = Use(layer, tuple(args), kwargs, node.outputs, lambda: self._counterpart(layer, path))
-        return self._replace(use)
+        return self._replace(
+            Use(
+                layer=layer,
+                args=tuple(args),
+                kwargs=kwargs,
+                inputs=tuple(node.keras_inputs),
+                outputs=node.outputs,
+                fresh=lambda: self._counterpart(layer, path),
+            )
+        )
 
     def _counterpart(self, layer: Any, path: str) -> Any:
         if id(layer) not in self._fresh:
