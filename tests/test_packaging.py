@@ -173,6 +173,7 @@ def test_the_technique_in_contributing_works() -> None:
         layer.name: layer.treated for layer in max_norm.report(model, stripped, config).layers
     }
     assert treated == {"conv": True, "logits": True}
+    assert max_norm.skipped(model, config) == {}
     with pytest.raises(ValueError, match="must be above 0"):
         max_norm.CONFIG(limit=0)
     assert "max_norm" not in registry.names("techniques")

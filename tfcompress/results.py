@@ -93,7 +93,7 @@ class LayerReport:
       kind: the layer's class name.
       parameters: count of its trainable weights' elements.
       treated: whether the technique acted on it.
-      reason: why it was skipped; empty where it was treated.
+      reason: why it was skipped; where it was treated in part, what was left out and why.
       kernel_parameters: elements of its kernels; None for a layer without one.
       sparsity: fraction of zeros in its kernels, afterwards.
       distinct_weights: distinct values in its kernels, afterwards.

@@ -95,6 +95,7 @@ def test_it_offers_the_names_of_the_contract(name):
     module = registry.load("techniques", name)
     assert module.__doc__
     for function, parameters in {
+        "skipped": ["model", "config"],
         "wrap": ["model", "config", "steps_per_epoch", "epochs"],
         "callbacks": ["config"],
         "strip": ["model"],
@@ -168,8 +169,9 @@ def test_the_report_lists_every_layer_with_weights(trained, digits, name):
     assert report.technique == name
     expected = [layer.name for layer in digits.model.layers if layer.weights]
     assert [layer.name for layer in report.layers] == expected
-    for layer in report.layers:
-        assert layer.treated == (layer.reason == "")
+    skipped = trained(name).module.skipped(digits.model, trained(name).config)
+    assert {layer.name: layer.reason for layer in report.layers if not layer.treated} == skipped
+    assert all(layer.treated or layer.reason for layer in report.layers)
     assert any(layer.treated for layer in report.layers)
     sizes = {layer.name: layer.kernel_parameters for layer in report.layers}
     assert sizes["conv"] == 3 * 3 * 1 * 8

@@ -6,13 +6,19 @@ Sees through TF-MOT's wrappers and through models within models. Does not change
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tfcompress.results import LayerReport
+
+NO_KERNEL = "no kernel"
+"""Why a layer is passed over that multiplies by nothing: normalization, embedding, scale."""
+
+FROZEN = "frozen: trainable is False, so that no training could make up for a change"
+"""Why the weights of a frozen layer are left as they are."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +28,21 @@ class Kernel:
     Attributes:
       layer: the plain Keras layer, without wrapper.
       name: the layer's name.
-      variable: the tensor, output channels last (for depthwise convolutions: channels, multiplier).
+      variable: the tensor, output channels last (for depthwise convolutions: channels, multiplier;
+        for transposed ones the output channels come before the input channels).
+      frozen: whether a training of the model leaves it as it is.
     """
 
     layer: Any
     name: str
     variable: Any
+    frozen: bool = False
+
+    @property
+    def part(self) -> str:
+        """Which weight of its layer it is, such as `"kernel"` or `"query/kernel"`."""
+        path = self.variable.name.split(":")[0]
+        return path.rpartition(f"{self.name}/")[2] if f"{self.name}/" in path else _last(path)
 
     @property
     def kind(self) -> str:
@@ -53,21 +68,73 @@ def leaf_layers(model: Any) -> Iterator[Any]:
             yield layer
 
 
+def weighted_layers(model: Any) -> list[Any]:
+    """Lists the layers that own weights, without TF-MOT's wrappers, each once and in order."""
+    layers = {id(layer): layer for layer in map(plain_layer, leaf_layers(model)) if layer.weights}
+    return list(layers.values())
+
+
+def plain_layer(layer: Any) -> Any:
+    """The layer that a TF-MOT wrapper holds; any other layer itself.
+
+    Keras' own wrappers, such as `Bidirectional`, are layers like any other.
+    """
+    kinds = type(layer).__mro__
+    wrapped = any(kind.__module__.startswith("tensorflow_model_optimization") for kind in kinds)
+    return layer.layer if wrapped and hasattr(layer, "layer") else layer
+
+
 def kernels(model: Any) -> list[Kernel]:
     """Lists the kernels of a model, each variable once, in the order of the layers."""
-    found, seen = [], set()
+    found: dict[int, Kernel] = {}
+    trained = {id(variable) for variable in model.trainable_weights}
     for layer in leaf_layers(model):
+        plain = plain_layer(layer)
         for variable in layer.weights:
-            if weight_name(variable).endswith("kernel") and id(variable) not in seen:
-                seen.add(id(variable))
-                inner = getattr(layer, "layer", layer)
-                found.append(Kernel(inner, inner.name, variable))
-    return found
+            if weight_name(variable).endswith("kernel"):
+                kernel = Kernel(plain, plain.name, variable, frozen=id(variable) not in trained)
+                found.setdefault(id(variable), kernel)
+    return list(found.values())
 
 
 def weight_name(variable: Any) -> str:
     """The last part of a variable's name: `"kernel"` of `"conv1/kernel:0"`."""
-    return variable.name.split(":")[0].rsplit("/", 1)[-1]
+    return _last(variable.name.split(":")[0])
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def passed_over(model: Any, reason: Callable[[Kernel], str]) -> dict[str, str]:
+    """Lists what a technique that treats kernels leaves as it is.
+
+    Args:
+      model: any Keras model.
+      reason: why a kernel is not treated; empty where it is.
+
+    Returns:
+      For each layer with weights none of whose kernels is treated, the reason under its name; for
+      each untreated kernel of another layer, the reason under `layer/weight`.
+    """
+    reasons: dict[str, dict[str, str]] = {layer.name: {} for layer in weighted_layers(model)}
+    for kernel in kernels(model):
+        reasons.setdefault(kernel.name, {})[kernel.part] = reason(kernel)
+    found = {}
+    for name, parts in reasons.items():
+        if all(parts.values()):
+            found[name] = "; ".join(dict.fromkeys(parts.values())) or NO_KERNEL
+        else:
+            found |= {f"{name}/{part}": why for part, why in parts.items() if why}
+    return found
+
+
+def nothing_treated(technique: str, skipped: Mapping[str, str]) -> str:
+    """The message of a technique that can treat no layer of a model, with the reasons."""
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+    return f"{technique} can treat no layer of the model. " + (
+        f"Skipped: {reasons}." if reasons else "It has no layer with weights."
+    )
 
 
 def named(name: str, patterns: str) -> bool:
@@ -86,7 +153,7 @@ def require_named(model: Any, patterns: str, *, what: str) -> None:
     Raises:
       ValueError: the message lists the model's layers.
     """
-    names = [getattr(layer, "layer", layer).name for layer in leaf_layers(model) if layer.weights]
+    names = [layer.name for layer in weighted_layers(model)]
     for pattern in _split(patterns):
         if not fnmatch.filter(names, pattern):
             raise ValueError(
@@ -103,25 +170,26 @@ def distinct(values: np.ndarray) -> int:
     return int(np.unique(values + 0.0).size)
 
 
-def layer_reports(before: Any, after: Any, *, reasons: dict[str, str]) -> tuple[LayerReport, ...]:
+def layer_reports(
+    before: Any, after: Any, *, reasons: Mapping[str, str], without_kernel: str = NO_KERNEL
+) -> tuple[LayerReport, ...]:
     """Describes every layer with weights: treated, or skipped with the reason.
 
     Args:
       before: the model that a technique was given.
       after: the model that it left.
-      reasons: for each skipped kernel's layer name why it was skipped; kernels not named were
-        treated.
+      reasons: why a layer was skipped, by its name, or one of its weights, by `layer/weight`; what
+        is not named was treated.
+      without_kernel: why layers without a kernel were skipped that `reasons` does not name; empty
+        where they were treated too.
     """
     after_kernels: dict[str, list[Kernel]] = {}
     for kernel in kernels(after):
         after_kernels.setdefault(kernel.name, []).append(kernel)
     reports = []
-    for layer in leaf_layers(before):
-        inner = getattr(layer, "layer", layer)
-        if not inner.weights:
-            continue
+    for inner in weighted_layers(before):
         own = after_kernels.get(inner.name, [])
-        reason = reasons.get(inner.name, "") if own else "no kernel"
+        reason = reasons.get(inner.name, "" if own else without_kernel)
         values = np.concatenate([kernel.numpy().ravel() for kernel in own]) if own else None
         reports.append(
             LayerReport(
@@ -129,10 +197,16 @@ def layer_reports(before: Any, after: Any, *, reasons: dict[str, str]) -> tuple[
                 kind=type(inner).__name__,
                 parameters=int(sum(np.prod(weight.shape) for weight in inner.trainable_weights)),
                 treated=not reason,
-                reason=reason,
+                reason=reason or _of_parts(inner.name, reasons),
                 kernel_parameters=None if values is None else int(values.size),
                 sparsity=float(np.mean(values == 0)) if values is not None else None,
                 distinct_weights=distinct(values) if values is not None else None,
             )
         )
     return tuple(reports)
+
+
+def _of_parts(name: str, reasons: Mapping[str, str]) -> str:
+    """Why some of a layer's weights were left out, each under its own name."""
+    own = {key[len(name) + 1 :]: why for key, why in reasons.items() if key.startswith(f"{name}/")}
+    return "; ".join(f"{part}: {why}" for part, why in own.items())

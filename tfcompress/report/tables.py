@@ -11,7 +11,14 @@ from typing import Any
 
 from tfcompress.report import comparison, text
 from tfcompress.report.comparison import Setting
-from tfcompress.results import ArtifactResult, CompressionReport, Parity, Results, StageResult
+from tfcompress.results import (
+    ArtifactResult,
+    CompressionReport,
+    LayerReport,
+    Parity,
+    Results,
+    StageResult,
+)
 
 
 @dataclass(frozen=True)
@@ -230,6 +237,12 @@ def _treated(report: CompressionReport | None) -> str:
     return f"{sum(layer.treated for layer in report.layers)} of {len(report.layers)}"
 
 
+def _whether_treated(layer: LayerReport) -> str:
+    if layer.treated:
+        return f"in part: {layer.reason}" if layer.reason else "yes"
+    return f"no: {layer.reason or 'no reason recorded'}"
+
+
 def stage_settings(stage: StageResult) -> Table | None:
     """The settings of one stage."""
     return settings(stage.config, title=f"Settings of {stage.name}")
@@ -252,7 +265,7 @@ def layers(stage: StageResult) -> Table | None:
             Cell(layer.name),
             Cell(layer.kind),
             Cell(text.count(layer.parameters)),
-            Cell("yes" if layer.treated else f"no: {layer.reason or 'no reason recorded'}"),
+            Cell(_whether_treated(layer)),
             Cell(text.percent(layer.sparsity, 1)),
             Cell(text.count(layer.distinct_weights)),
         )

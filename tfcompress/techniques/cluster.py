@@ -7,7 +7,7 @@ values. Does not know other techniques.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,14 @@ from tfcompress import registry
 from tfcompress._keras import keras
 from tfcompress.artifact import Artifact
 from tfcompress.graph.kernels import (
+    FROZEN,
     Kernel,
     distinct,
     kernels,
     layer_reports,
     named,
+    nothing_treated,
+    passed_over,
     require_named,
 )
 from tfcompress.results import CompressionReport
@@ -80,11 +83,18 @@ def skip_reason(kernel: Kernel, config: ClusteringConfig) -> str:
     """Why a kernel is not clustered; empty where it is."""
     if named(kernel.name, config.skip):
         return f"named in skip={config.skip}"
+    if kernel.frozen:
+        return FROZEN
     if kernel.depthwise:
         return "depthwise: few weights, a codebook would save next to nothing"
     if int(np.prod(kernel.variable.shape)) <= config.clusters:
         return f"no more weights than clusters ({config.clusters})"
     return ""
+
+
+def skipped(model: Any, config: ClusteringConfig) -> Mapping[str, str]:
+    """The layers, or weights of a layer, that are not clustered, and why."""
+    return passed_over(model, lambda kernel: skip_reason(kernel, config))
 
 
 def wrap(model: Any, config: ClusteringConfig, *, steps_per_epoch: int, epochs: int) -> Any:
@@ -105,10 +115,7 @@ def wrap(model: Any, config: ClusteringConfig, *, steps_per_epoch: int, epochs: 
     copy.set_weights(model.get_weights())
     treated = [kernel for kernel in kernels(copy) if not skip_reason(kernel, config)]
     if not treated:
-        raise ValueError(
-            f"cluster({config.clusters}) can treat no layer of the model: none has a kernel of "
-            "more than that many weights, or all are skipped by name."
-        )
+        raise ValueError(nothing_treated(f"cluster({config.clusters})", skipped(model, config)))
     for kernel in treated:
         kernel.variable.assign(cluster_values(kernel.numpy(), config))
     return copy
@@ -215,7 +222,7 @@ def strip(model: Any) -> Any:
 
 def report(before: Any, after: Any, config: ClusteringConfig) -> CompressionReport:
     """Describes every layer with weights: clustered, or skipped and why."""
-    reasons = {kernel.name: skip_reason(kernel, config) for kernel in kernels(after)}
+    reasons = skipped(before, config)
     return CompressionReport("cluster", layer_reports(before, after, reasons=reasons))
 
 

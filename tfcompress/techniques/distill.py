@@ -49,9 +49,7 @@ class DistillationConfig:
     alpha: float = 0.9
     features: float = 0.0
     attention: float = 0.0
-    teacher: Any = field(
-        default=None, metadata={"supplied": True}, repr=False, compare=False
-    )
+    teacher: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:

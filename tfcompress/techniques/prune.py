@@ -8,14 +8,23 @@ pruning is in the weights and the step number alone. Does not know other techniq
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tfcompress import registry
 from tfcompress._keras import keras
 from tfcompress.artifact import Artifact
-from tfcompress.graph.kernels import Kernel, kernels, layer_reports, named, require_named
+from tfcompress.graph.kernels import (
+    FROZEN,
+    Kernel,
+    kernels,
+    layer_reports,
+    named,
+    nothing_treated,
+    passed_over,
+    require_named,
+)
 from tfcompress.results import CompressionReport
 from tfcompress.techniques import VerificationError
 
@@ -143,6 +152,8 @@ def skip_reason(kernel: Kernel, config: PruningConfig) -> str:
     shape = kernel.variable.shape
     if named(kernel.name, config.skip):
         return f"named in skip={config.skip}"
+    if kernel.frozen:
+        return FROZEN
     if kernel.depthwise:
         return "depthwise: few weights, each with a large share of its channel"
     if config.n_of_m and shape[-2] % config.n_of_m[1]:
@@ -152,6 +163,11 @@ def skip_reason(kernel: Kernel, config: PruningConfig) -> str:
     if config.block and (shape[0] % config.block[0] or shape[1] % config.block[1]):
         return f"shape {tuple(shape)} is no multiple of the block {config.pattern}"
     return ""
+
+
+def skipped(model: Any, config: PruningConfig) -> Mapping[str, str]:
+    """The layers, or weights of a layer, that are not pruned, and why."""
+    return passed_over(model, lambda kernel: skip_reason(kernel, config))
 
 
 def wrap(model: Any, config: PruningConfig, *, steps_per_epoch: int, epochs: int) -> Any:
@@ -167,16 +183,8 @@ def wrap(model: Any, config: PruningConfig, *, steps_per_epoch: int, epochs: int
       ValueError: no layer can be pruned under the config, or the schedule has no step to act on.
     """
     require_named(model, config.skip, what="prune: skip")
-    reasons = {kernel.name: skip_reason(kernel, config) for kernel in kernels(model)}
-    if not any(reason == "" for reason in reasons.values()):
-        raise ValueError(
-            f"prune({config.pattern}) can treat no layer of the model. "
-            + (
-                "Skipped: " + "; ".join(f"{n}: {r}" for n, r in reasons.items())
-                if reasons
-                else "It has no layer with a kernel."
-            )
-        )
+    if all(skip_reason(kernel, config) for kernel in kernels(model)):
+        raise ValueError(nothing_treated(f"prune({config.pattern})", skipped(model, config)))
     if steps_per_epoch * epochs < 1:
         raise ValueError("prune needs a training of at least 1 step.")
     copy = keras.models.clone_model(model)
@@ -198,7 +206,7 @@ def strip(model: Any) -> Any:
 
 def report(before: Any, after: Any, config: PruningConfig) -> CompressionReport:
     """Describes every layer with weights: pruned, or skipped and why."""
-    reasons = {kernel.name: skip_reason(kernel, config) for kernel in kernels(after)}
+    reasons = skipped(before, config)
     return CompressionReport("prune", layer_reports(before, after, reasons=reasons))
 
 
