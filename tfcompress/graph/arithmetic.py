@@ -46,10 +46,8 @@ def subtract(make: Make, x1: Any, x2: Any) -> Any:
 def multiply(make: Make, x1: Any, x2: Any) -> Any:
     """`x1 * x2`."""
     if is_tensor(x1) and is_tensor(x2):
-        for gate, source in ((x1, x2), (x2, x1)):
-            if _made_by(gate, "HardSigmoid") and _arguments(gate)[0] is source:
-                return hard_swish(make, source)
-        return _merge(make, "Multiply", [x1, x2])
+        source = hard_swish_source(x1, x2)
+        return _merge(make, "Multiply", [x1, x2]) if source is None else hard_swish(make, source)
     tensor, constant = _sides(make, x1, x2)
     return _scaled(make, tensor, per_channel(make, constant, like=tensor))
 
@@ -160,6 +158,14 @@ def norm(make: Make, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     squares = elementwise(make, x, "square")
     total = reduction("sum")(make, squares, axis, bool(keepdims))
     return elementwise(make, total, "sqrt")
+
+
+def hard_swish_source(x1: Any, x2: Any) -> Any:
+    """The tensor whose hard swish the product of two tensors is, or None."""
+    for gate, source in ((x1, x2), (x2, x1)):
+        if _made_by(gate, "HardSigmoid") and _arguments(gate)[0] is source:
+            return source
+    return None
 
 
 TABLE: Mapping[str, Callable[..., Any]] = {

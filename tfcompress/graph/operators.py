@@ -11,14 +11,33 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
+from tfcompress._keras import tf
 from tfcompress.graph import activations, arithmetic, shaping
-from tfcompress.graph.making import Make, Naming
+from tfcompress.graph.making import Make, Naming, is_tensor
 from tfcompress.graph.making import UnsupportedOperator as UnsupportedOperator
 
 _TABLE: Mapping[str, Callable[..., Any]] = {
     **activations.TABLE,
     **arithmetic.TABLE,
     **shaping.TABLE,
+}
+
+# What models compute from lengths of tensors, such as the scale of an attention.
+_ON_NUMBERS: Mapping[str, Callable[..., Any]] = {
+    "add": np.add,
+    "cast": lambda x, dtype: np.asarray(x, dtype=tf.as_dtype(dtype).as_numpy_dtype),
+    "divide": np.divide,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "multiply": np.multiply,
+    "negative": np.negative,
+    "power": np.power,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "sqrt": np.sqrt,
+    "square": np.square,
+    "subtract": np.subtract,
 }
 
 
@@ -35,7 +54,7 @@ def call(operator: str, /, *args: Any, naming: Naming | None = None, **kwargs: A
 
     Returns:
       A tensor, or a list of them where the operator gives several. Identities return what they were
-      given and make no layer.
+      given and make no layer. Basic arithmetic on constants alone gives a constant.
 
     Raises:
       UnsupportedOperator: the operator is unknown, or is used in a way that has no layer: along the
@@ -50,6 +69,13 @@ def call(operator: str, /, *args: Any, naming: Naming | None = None, **kwargs: A
       'GlobalAveragePooling2D'
     """
     make = Make(operator, naming)
+    if operator in _ON_NUMBERS and not any(is_tensor(arg) for arg in (*args, *kwargs.values())):
+        if any(arg is None for arg in args):
+            raise make.refusal(
+                "computes with a length that is not known when the model is built. Give the model "
+                "inputs of a fixed shape; the size of the batch may serve in a reshape alone."
+            )
+        return _ON_NUMBERS[operator](*args, **kwargs)
     if operator not in _TABLE:
         near = difflib.get_close_matches(operator, _TABLE, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""

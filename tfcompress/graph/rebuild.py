@@ -6,11 +6,13 @@ are opened, so that the result is flat. Does not know why a layer is replaced.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tfcompress._keras import keras, tf
+from tfcompress.graph.kernels import leaf_layers
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class Use:
       inputs: the tensors that it was called on in the given model.
       outputs: what it gave there, a tensor or a structure of them.
       fresh: makes the layer's counterpart in the new model, the same one at each call.
+      instead: puts another layer in its place: called with a function that makes one with the name
+        that it is given. It is made once, and gets the weights of the replaced layer if it has any.
+      named: gives a name that no layer of either model has, made from the one that it is given.
     """
 
     layer: Any
@@ -32,6 +37,8 @@ class Use:
     inputs: tuple[Any, ...]
     outputs: Any
     fresh: Callable[[], Any]
+    instead: Callable[[Callable[[str], Any]], Any]
+    named: Callable[[str], str]
 
     def again(self) -> Any:
         """Calls the layer's counterpart as the layer was called."""
@@ -59,21 +66,35 @@ def rebuild(model: Any, replace: Replace | None = None) -> Any:
       ValueError: a subclassed model, or one that was never built.
     """
     require_functional(model)
-    job = _Rebuild(replace or Use.again)
     inputs = [_input_like(tensor) for tensor in model.inputs]
-    job.names.update(tensor.name for tensor in inputs)
+    given_names = {layer.name for layer in leaf_layers(model)}
+    job = _Rebuild(replace or Use.again, names={i.name for i in inputs}, given_names=given_names)
     outputs = job.replay(model, inputs, training=None, path="")
+    if not all(map(tf.is_tensor, tf.nest.flatten(outputs))):
+        raise ValueError(
+            f"An output of the model {model.name!r} is a shape (tf.shape), which no layer "
+            "computes. Leave it out: the shapes of the other outputs tell it."
+        )
     single = len(inputs) == 1 and not isinstance(model._nested_inputs, list | tuple | dict)
     structured = inputs[0] if single else tf.nest.pack_sequence_as(model._nested_inputs, inputs)
     built = keras.Model(structured, outputs, name=model.name)
     job.copy_weights()
-    return built
+    return _with_policy_of(model, built)
 
 
 def copied(model: Any) -> Any:
     """A model of the same kind with layers and weights of its own."""
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
+    for layer in copy._flatten_layers(include_self=False):
+        # A Normalization computes with what it made of its weights when they were set.
+        layer.finalize_state()
+    return _with_policy_of(model, copy)
+
+
+def _with_policy_of(model: Any, copy: Any) -> Any:
+    # Else the process-wide policy decides whether the copy's optimizer scales its loss.
+    copy._set_dtype_policy(model.dtype_policy)
     return copy
 
 
@@ -81,18 +102,35 @@ def require_functional(model: Any) -> None:
     """Refuses a model whose layers and connections are not on record.
 
     Raises:
-      ValueError: a subclassed model, or one that was never built.
+      ValueError: a subclassed model, one that was never built, or one with inputs other than dense
+        tensors.
     """
-    if not getattr(model, "_is_graph_network", False) and not isinstance(model, keras.Sequential):
-        raise ValueError(
-            f"{type(model).__name__} is a subclassed model: Keras keeps no record of how its layers "
-            "are connected. Build it with the functional API or as Sequential."
-        )
+    if not isinstance(model, keras.Sequential):
+        _require_recorded(model)
     if not model.inputs:
         raise ValueError(
             f"The model {model.name!r} was never built: its input shape is unknown. "
             "Call model.build(shape), or begin it with keras.Input."
         )
+    for tensor in model.inputs:
+        if not isinstance(tensor.type_spec, tf.TensorSpec) or tensor.dtype == tf.string:
+            raise ValueError(
+                f"The input {tensor.name!r} of {model.name!r} is a {tensor.type_spec}. Only dense "
+                "tensors of numbers are taken. Do this preprocessing outside the model."
+            )
+
+
+def _require_recorded(model: Any) -> None:
+    defines_call = next(kind for kind in type(model).__mro__ if "call" in vars(kind))
+    if not getattr(model, "_is_graph_network", False) or not _is_of_keras(defines_call):
+        raise ValueError(
+            f"The model {model.name!r} is a subclassed model ({type(model).__name__}): Keras keeps "
+            "no record of what its call does. Build it with the functional API or as Sequential."
+        )
+
+
+def _is_of_keras(kind: Any) -> bool:
+    return kind.__module__.split(".")[0] == "tf_keras"
 
 
 def _input_like(tensor: Any) -> Any:
@@ -104,9 +142,10 @@ def _input_like(tensor: Any) -> Any:
 class _Rebuild:
     """What is known while one model is built anew."""
 
-    def __init__(self, replace: Replace) -> None:
-        self.names: set[str] = set()
+    def __init__(self, replace: Replace, *, names: set[str], given_names: set[str]) -> None:
         self._replace = replace
+        self._names = names
+        self._given_names = given_names
         self._fresh: dict[int, tuple[Any, Any]] = {}
 
     def replay(self, model: Any, inputs: list[Any], *, training: Any, path: str) -> Any:
@@ -117,8 +156,8 @@ class _Rebuild:
                 if node.is_input:
                     continue
                 # Keras takes each use of a tensor from a list of its own.
-                uses = len(node.keras_inputs)
-                known = {key: [tensor] * uses for key, tensor in tensors.items()}
+                taken = node.flat_input_ids
+                known = {key: [tensors[key]] * len(taken) for key in taken}
                 args, kwargs = node.map_arguments(known)
                 outputs = self._call(node, args, dict(kwargs), training=training, path=path)
                 flat = tf.nest.flatten(outputs)
@@ -129,6 +168,11 @@ class _Rebuild:
         layer = node.layer
         if isinstance(layer, keras.Model):
             require_functional(layer)
+            if kwargs.get("mask") is not None:
+                raise ValueError(
+                    f"The model {layer.name!r} inside the model was called with a mask, which its "
+                    "layers cannot be given one by one. Call it without."
+                )
             inner = layer._flatten_to_reference_inputs(args[0])
             own = kwargs.get("training")
             return self.replay(
@@ -147,28 +191,49 @@ class _Rebuild:
                 inputs=tuple(node.keras_inputs),
                 outputs=node.outputs,
                 fresh=lambda: self._counterpart(layer, path),
+                instead=lambda make: self._counterpart(layer, path, make),
+                named=self._new_name,
             )
         )
 
-    def _counterpart(self, layer: Any, path: str) -> Any:
+    def _counterpart(self, layer: Any, path: str, make: Callable[[str], Any] | None = None) -> Any:
         if id(layer) not in self._fresh:
-            config = layer.get_config()
-            config["name"] = self._free_name(layer.name, path)
-            self._fresh[id(layer)] = (layer, type(layer).from_config(config))
+            name = self._free_name(layer.name, path)
+            fresh = make(name) if make else _like(layer, name)
+            self._fresh[id(layer)] = (layer, fresh)
         return self._fresh[id(layer)][1]
 
     def _free_name(self, name: str, path: str) -> str:
-        candidates = [name, f"{path}{name}"] if path else [name]
-        free = next((item for item in candidates if item not in self.names), None)
-        number = 1
-        while free is None:
-            number += 1
-            numbered = f"{candidates[-1]}_{number}"
-            free = numbered if numbered not in self.names else None
-        self.names.add(free)
+        """The layer's own name, or where that is taken one that says which model it comes from."""
+        outer = f"{path}{name}"
+        numbered = (f"{outer}_{number}" for number in itertools.count(2))
+        candidates = itertools.chain([name, outer], numbered)
+        free = next(item for item in candidates if item not in self._names)
+        self._names.add(free)
+        return free
+
+    def _new_name(self, name: str) -> str:
+        numbered = (f"{name}_{number}" for number in itertools.count(1))
+        candidates = itertools.chain([name], numbered)
+        taken = self._names | self._given_names
+        free = next(item for item in candidates if item not in taken)
+        self._names.add(free)
         return free
 
     def copy_weights(self) -> None:
         for layer, fresh in self._fresh.values():
-            if layer.weights:
+            if fresh.weights:
                 fresh.set_weights(layer.get_weights())
+                fresh.finalize_state()
+
+
+def _like(layer: Any, name: str) -> Any:
+    """A layer of the same class and settings."""
+    try:
+        return type(layer).from_config({**layer.get_config(), "name": name})
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"The layer {layer.name!r} cannot be made again from its own description: "
+            f"{type(layer).__name__}.from_config(layer.get_config()) raises {error!r}. Give the "
+            "class a get_config that returns every argument of its __init__."
+        ) from error
