@@ -138,9 +138,10 @@ def convert(
 
 
 def is_quantization_aware(model: keras.Model) -> bool:
-    """Whether a model carries TF-MOT's fake-quantization layers."""
-    kinds = {type(layer).__name__ for layer in model.layers}
-    return bool(kinds & {"QuantizeLayer", "QuantizeWrapper", "QuantizeWrapperV2"})
+    """Whether a model carries fake-quantization layers, of this package or of TF-MOT."""
+    return any(
+        hasattr(layer, "quantizer") or hasattr(layer, "quantize_config") for layer in model.layers
+    )
 
 
 def output_kind(model: keras.Model) -> str:
@@ -374,7 +375,11 @@ def _converter(model: keras.Model, shape: tuple[int, ...]) -> Any:
     signature = tf.TensorSpec([None, *shape], tf.float32, name="image")
     call = tf.function(lambda image: model(image, training=False))
     concrete = call.get_concrete_function(signature)
-    return tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
+    # The converter saves what owns the variables. Of a Keras model it would trace every layer anew,
+    # several times, which takes most of the time of a conversion.
+    owner = tf.Module()
+    owner.weights = model.weights
+    return tf.lite.TFLiteConverter.from_concrete_functions([concrete], owner)
 
 
 def _set_options(
