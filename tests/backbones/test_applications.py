@@ -36,28 +36,30 @@ def test_preprocessing_is_keras_preprocess_input(name):
     np.testing.assert_allclose(ours, theirs, atol=5e-5)
 
 
-def test_flattened_model_computes_the_same():
-    keras.utils.set_random_seed(0)
-    inner = keras.Sequential([keras.Input([4]), keras.layers.Dense(3), keras.layers.ReLU()])
-    inputs = keras.Input([4])
-    codes = inner(inputs)
-    outputs = keras.layers.Add()([codes, codes, keras.layers.Dense(3)(inputs)])
-    nested = keras.Model(inputs, outputs)
-    flat = applications.flattened(nested)
-    assert not [layer for layer in flat.layers if isinstance(layer, keras.Model)]
-    values = np.random.default_rng(0).normal(size=[5, 4]).astype(np.float32)
-    np.testing.assert_array_equal(flat(values), nested(values))
-
-
-def test_flat_model_is_returned_as_it_is():
-    model = keras.Sequential([keras.Input([4]), keras.layers.Dense(3)])
-    assert applications.flattened(model) is model
-
-
 def test_a_size_without_imagenet_weights_is_refused():
     config = BackboneConfig(name="NASNetMobile", image_size=96)
     with pytest.raises(ValueError, match="for images of 224 pixels only"):
         backbones.build_classifier(config, classes=2, image_shape=(96, 96, 3))
+
+
+def normalization_of(model):
+    kind = keras.layers.Normalization
+    return next(layer for layer in model.layers if isinstance(layer, kind))
+
+
+def test_statistics_in_a_weight_file_reach_the_normal_form(tmp_path):
+    network = keras.applications.EfficientNetB0(
+        weights=None, include_top=False, pooling="avg", input_shape=(32, 32, 3)
+    )
+    normalization = normalization_of(network)
+    normalization.set_weights([np.float32([10, 20, 30]), np.float32([4, 9, 16]), np.int64(0)])
+    normalization.finalize_state()
+    network.save_weights(tmp_path / "network.h5")
+    config = BackboneConfig(name="EfficientNetB0", weights=str(tmp_path / "network.h5"))
+    features = applications.build_features(config, (32, 32, 3))
+    assert normalization_of(features).input_mean == [10, 20, 30]
+    images = np.random.default_rng(0).uniform(0, 255, [2, 32, 32, 3]).astype(np.float32)
+    np.testing.assert_allclose(features(images), network(images), rtol=1e-5, atol=1e-6)
 
 
 def build_mobilenet():

@@ -7,7 +7,6 @@ their own rescaling take raw pixels.
 
 from __future__ import annotations
 
-import functools
 import re
 import socket
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from tfcompress._keras import keras
 from tfcompress.backbones import _weights
+from tfcompress.graph.normal_form import is_normal, normalize
+from tfcompress.graph.rebuild import rebuild
 from tfcompress.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -149,10 +150,16 @@ def build_features(config: BackboneConfig, image_shape: tuple[int, int, int]) ->
         arguments["alpha"] = config.width
     with _bounded_fetch(config.name) if named == "imagenet" else nullcontext():
         model = getattr(keras.applications, config.name)(**arguments)
-    model = flattened(model)
     if config.resolved_weights not in weights(config.name):
+        # Files know layers by their own names, not by those of the models inside the model.
+        model = rebuild(model) if _is_nested(model) else model
         _weights.load_into(model, config.resolved_weights)
-    return model
+    # Not checked at each call: the tests check the networks of all families.
+    return model if is_normal(model) else normalize(model, check=False)
+
+
+def _is_nested(model: Model) -> bool:
+    return any(isinstance(layer, keras.Model) for layer in model.layers)
 
 
 @contextmanager
@@ -175,35 +182,3 @@ def _bounded_fetch(name: str) -> Iterator[None]:
         ) from error
     finally:
         socket.setdefaulttimeout(before)
-
-
-def flattened(model: Model) -> Model:
-    """Returns the model with the layers of models inside it (ConvNeXt has some) in their place.
-
-    Layers and weights are shared with the given model.
-
-    Args:
-      model: a functional model with one input and one output.
-    """
-    if not any(isinstance(layer, keras.Model) for layer in model.layers):
-        return model
-    inputs = keras.Input(model.input_shape[1:], name=model.layers[0].name)
-    return keras.Model(inputs, _replayed(model, inputs), name=model.name)
-
-
-def _replayed(model: Model, inputs: Any) -> Any:
-    """The model's output for `inputs`, calling its layers one by one."""
-    tensors = {str(id(model.input)): inputs}
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            if not node.is_input:
-                # Keras takes each use of a tensor from a list of its own.
-                uses = len(node.keras_inputs)
-                known = {key: [tensor] * uses for key, tensor in tensors.items()}
-                arguments, keywords = node.map_arguments(known)
-                is_model = isinstance(node.layer, keras.Model)
-                called = functools.partial(_replayed, node.layer) if is_model else node.layer
-                tensors[node.flat_output_ids[0]] = called(
-                    *arguments, **({} if is_model else keywords)
-                )
-    return tensors[str(id(model.output))]
