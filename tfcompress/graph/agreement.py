@@ -71,10 +71,10 @@ def disagreement(model: Any, other: Any, steps: Sequence[Step]) -> str:
     inputs = random_inputs(model)
     expected = _outputs(model, inputs)
     tolerance = tolerance_for(model)
-    worst = max(map(_difference, expected, _outputs(other, inputs)), default=0.0)
+    worst = max(map(difference, expected, _outputs(other, inputs)), default=0.0)
     if worst <= tolerance:
         return ""
-    if max(map(_difference, expected, _outputs(model, inputs))) > 0:
+    if max(map(difference, expected, _outputs(model, inputs))) > 0:
         return (
             "computes outputs that cannot be compared: those of the given model differ from call "
             "to call. Pass check=False if it is meant to be random in inference."
@@ -89,8 +89,29 @@ def disagreement(model: Any, other: Any, steps: Sequence[Step]) -> str:
 
 def tolerance_for(model: Any) -> float:
     """How far outputs may differ that should be the same, as a part of the largest one."""
-    types = {layer.compute_dtype for layer in leaf_layers(model)}
-    return max([TOLERANCE, *(_HALF_TOLERANCES.get(name, 0.0) for name in types)])
+    return max(_tolerance_of(layer.compute_dtype) for layer in leaf_layers(model))
+
+
+def difference(expected: Any, received: Any) -> float:
+    """The largest difference of two tensors in an example, as a part of the largest value in it.
+
+    Infinite where they differ in shape, in type, or in where they are not finite.
+    """
+    if expected.shape != received.shape or expected.dtype != received.dtype:
+        return float("inf")
+    first, second = (np.asarray(value).astype(np.float64) for value in (expected, received))
+    if first.size == 0:
+        return 0.0
+    if not expected.dtype.is_floating:
+        return 0.0 if np.array_equal(first, second) else float("inf")
+    finite = np.isfinite(first)
+    if not np.array_equal(first[~finite], second[~finite], equal_nan=True):
+        return float("inf")
+    first, second = (np.where(finite, value, 0.0) for value in (first, second))
+    rows = first.reshape(len(first), -1) if first.ndim else first.reshape(1, 1)
+    largest = np.maximum(np.abs(rows).max(axis=1), _LEAST / TOLERANCE)
+    differences = np.abs(rows - second.reshape(rows.shape)).max(axis=1)
+    return float((differences / largest).max())
 
 
 def _random(generator: np.random.Generator, tensor: Any) -> np.ndarray:
@@ -109,23 +130,8 @@ def _outputs(model: Any, inputs: list[np.ndarray]) -> list[Any]:
     return tf.nest.flatten(model(structured, training=False))
 
 
-def _difference(expected: Any, received: Any) -> float:
-    """The largest difference in an example, as a part of the largest value in it."""
-    if expected.shape != received.shape or expected.dtype != received.dtype:
-        return float("inf")
-    first, second = (np.asarray(value).astype(np.float64) for value in (expected, received))
-    if first.size == 0:
-        return 0.0
-    if not expected.dtype.is_floating:
-        return 0.0 if np.array_equal(first, second) else float("inf")
-    finite = np.isfinite(first)
-    if not np.array_equal(first[~finite], second[~finite], equal_nan=True):
-        return float("inf")
-    first, second = (np.where(finite, value, 0.0) for value in (first, second))
-    rows = first.reshape(len(first), -1) if first.ndim else first.reshape(1, 1)
-    largest = np.maximum(np.abs(rows).max(axis=1), _LEAST / TOLERANCE)
-    differences = np.abs(rows - second.reshape(rows.shape)).max(axis=1)
-    return float((differences / largest).max())
+def _tolerance_of(dtype: str) -> float:
+    return _HALF_TOLERANCES.get(dtype, TOLERANCE)
 
 
 def _first_difference(
@@ -148,6 +154,6 @@ def _first_difference(
         use = step.use
         expected = use.layer(*known(use.args), **known(dict(use.kwargs)))
         pairs = zip(tf.nest.flatten(expected), tf.nest.flatten(known(step.outputs)), strict=True)
-        if any(tf.is_tensor(b) and _difference(a, b) > tolerance for a, b in pairs):
+        if any(tf.is_tensor(b) and difference(a, b) > tolerance for a, b in pairs):
             return f"{use.layer.name!r} ({type(use.layer).__name__})"
     return ""
