@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfcompress.graph import cost
-from tfcompress.graph.kernels import distinct, kernels, layer_reports, leaf_layers
+from tfcompress.graph.kernels import distinct, kernels, layer_reports, leaf_layers, weighted_layers
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +101,76 @@ def test_a_pattern_that_fits_no_layer_is_refused():
     kernels.require_named(model, "he*", what="prune: skip")
     with pytest.raises(ValueError, match=r"skip=haed fits no layer of the model\. Layers: head\."):
         kernels.require_named(model, "head/haed", what="prune: skip")
+
+
+def test_layers_of_one_name_in_several_models_have_names_of_their_own():
+    from tfcompress._keras import keras
+    from tfcompress.graph.rebuild import rebuild
+
+    def block(name):
+        inputs = keras.Input([4])
+        return keras.Model(inputs, keras.layers.Dense(4, name="dense")(inputs), name=name)
+
+    inputs = keras.Input([4])
+    x = block("first")(inputs)
+    x = keras.Model(inputs, block("second")(x), name="outer")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="logits")(x))
+    assert list(weighted_layers(model)) == ["dense", "outer_second_dense", "logits"]
+    assert [kernel.name for kernel in kernels(model)] == list(weighted_layers(model))
+    # As the flattened model calls them.
+    assert list(weighted_layers(rebuild(model))) == list(weighted_layers(model))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "parts"),
+    [
+        ("Bidirectional", [3, 2], ["forward_rnn/cell/kernel", "forward_rnn/cell/recurrent_kernel"]),
+        ("MultiHeadAttention", [3, 2], ["query/kernel", "key/kernel"]),
+        ("TimeDistributed", [3, 2], ["kernel"]),
+        ("SeparableConv1D", [3, 2], ["depthwise_kernel", "pointwise_kernel"]),
+    ],
+)
+def test_a_layer_with_several_kernels_has_a_name_for_each(layer, shape, parts):
+    from tfcompress._keras import keras
+
+    layers = keras.layers
+    made = {
+        "Bidirectional": lambda: layers.Bidirectional(
+            layers.RNN(layers.SimpleRNNCell(2, name="cell"), name="rnn"), name="own"
+        ),
+        "MultiHeadAttention": lambda: layers.MultiHeadAttention(2, 2, name="own"),
+        "TimeDistributed": lambda: layers.TimeDistributed(layers.Dense(2), name="own"),
+        "SeparableConv1D": lambda: layers.SeparableConv1D(2, 2, name="own"),
+    }[layer]()
+    inputs = keras.Input(shape)
+    called = made(inputs, inputs) if layer == "MultiHeadAttention" else made(inputs)
+    found = kernels(keras.Model(inputs, called))
+    assert [kernel.part for kernel in found][: len(parts)] == parts
+    assert {kernel.name for kernel in found} == {"own"}
+    assert {kernel.kind for kernel in found} == {layer}
+
+
+def test_what_no_training_changes_is_frozen():
+    from tfcompress._keras import keras
+
+    inputs = keras.Input([4])
+    inner = keras.Model(inputs, keras.layers.Dense(4, name="inner")(inputs), name="body")
+    model = keras.Model(inputs, keras.layers.Dense(2, name="logits")(inner(inputs)))
+    assert [kernel.frozen for kernel in kernels(model)] == [False, False]
+    inner.trainable = False
+    assert [kernel.frozen for kernel in kernels(model)] == [True, False]
+    # A layer of a frozen model is frozen, whatever it says of itself.
+    inner.layers[1].trainable = True
+    assert [kernel.frozen for kernel in kernels(model)] == [True, False]
+
+
+def test_values_of_half_precision_are_read_and_written_as_they_are():
+    from tfcompress._keras import keras
+
+    inputs = keras.Input([2], dtype="bfloat16")
+    layer = keras.layers.Dense(2, dtype="bfloat16")
+    (kernel,) = kernels(keras.Model(inputs, layer(inputs)))
+    kernel.assign(np.array([[1.0, 0.1], [0.0, -3.0]], np.float32))
+    # bfloat16 has eight bits of fraction: 0.1 becomes 205 / 2048.
+    assert kernel.numpy().dtype == np.float32
+    assert kernel.numpy().tolist() == [[1.0, 205 / 2048], [0.0, -3.0]]

@@ -168,3 +168,29 @@ def test_without_refinement_the_evenly_spaced_values_stay():
     # k-means moves them to the means of {1, 1.1, 1.2} and {1.9, 2}.
     refined = cluster_values(values, ClusteringConfig(2))
     assert refined.tolist() == pytest.approx([1.1, 1.1, 1.1, 1.95, 1.95])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_kernel_of_half_precision_is_clustered(dtype):
+    from tfcompress._keras import keras
+
+    inputs = keras.Input([4], dtype=dtype)
+    layer = keras.layers.Dense(2, use_bias=False, dtype=dtype)
+    model = keras.Model(inputs, layer(inputs))
+    values = np.array([[1, 1.5], [1, 1.5], [9, 10], [9, 10]])
+    layer.set_weights([values.astype(layer.kernel.dtype.as_numpy_dtype)])
+    found = cluster.wrap(model, ClusteringConfig(2), steps_per_epoch=1, epochs=1)
+    assert found.get_weights()[0].dtype == layer.kernel.dtype.as_numpy_dtype
+    assert found.get_weights()[0].tolist() == [[1.25, 1.25]] * 2 + [[9.5, 9.5]] * 2
+    cluster.verify(found, ClusteringConfig(2))
+
+
+def test_a_frozen_layer_is_left_as_it_is(digits):
+    from tfcompress.graph.rebuild import copied
+
+    model = copied(digits.model)
+    model.get_layer("conv").trainable = False
+    found = cluster.wrap(model, ClusteringConfig(4), steps_per_epoch=1, epochs=1)
+    before, after = (m.get_layer("conv").get_weights()[0] for m in (model, found))
+    np.testing.assert_array_equal(before, after)
+    assert cluster.skipped(model, ClusteringConfig(4))["conv"].startswith("frozen: ")

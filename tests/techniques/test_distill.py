@@ -21,13 +21,27 @@ def network(channels, *, seed, classes=2, size=6):
     return keras.Model(inputs, layers.Dense(classes, name="logits")(x))
 
 
-def wrapped(student, config, *, rate=0.0):
+def ending(activation):
+    from tfcompress._keras import keras
+
+    model = network(3, seed=1)
+    return keras.Model(model.input, keras.layers.Activation(activation)(model.output))
+
+
+def two_outputs():
+    from tfcompress._keras import keras
+
+    model = network(3, seed=1)
+    return keras.Model(model.input, [model.output, model.get_layer("features").output])
+
+
+def wrapped(student, config, *, rate=0.0, from_logits=True):
     from tfcompress._keras import keras
 
     model = distill.wrap(student, config, steps_per_epoch=1, epochs=1)
     model.compile(
         keras.optimizers.SGD(rate),
-        keras.losses.CategoricalCrossentropy(from_logits=True),
+        keras.losses.CategoricalCrossentropy(from_logits=from_logits),
         metrics=["accuracy"],
     )
     return model
@@ -62,6 +76,111 @@ def test_soft_labels_by_hand(temperature, alpha):
     divergence = (np.exp(theirs) * (theirs - ours)).sum(1).mean()
     expected = (1 - alpha) * hard_loss(student) + alpha * temperature**2 * divergence
     assert loss_of_one_step(wrapped(student, config)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("teachers", [False, True], ids=["logits", "softmax"])
+@pytest.mark.parametrize("students", [False, True], ids=["logits", "softmax"])
+def test_a_softmax_at_the_end_is_seen_through(students, teachers):
+    """Probabilities taken for logits would be compared after a second softmax."""
+    from tfcompress._keras import keras
+
+    def ended(model, softmax):
+        if not softmax:
+            return model
+        return keras.Model(model.input, keras.layers.Softmax()(model.output))
+
+    student, teacher = network(3, seed=1), network(5, seed=2)
+    ours = log_softmax(student(IMAGES).numpy())
+    theirs = log_softmax(teacher(IMAGES).numpy())
+    expected = (np.exp(theirs) * (theirs - ours)).sum(1).mean()
+    config = DistillationConfig(temperature=1.0, alpha=1.0, teacher=ended(teacher, teachers))
+    model = wrapped(ended(student, students), config, from_logits=not students)
+    assert loss_of_one_step(model) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (lambda layers, x: layers.Dense(2)(x), "linear"),
+        (lambda layers, x: layers.Dense(2, activation="softmax")(x), "softmax"),
+        (lambda layers, x: layers.Softmax()(layers.Dense(2)(x)), "softmax"),
+        (
+            lambda layers, x: layers.Activation("linear", dtype="float32")(
+                layers.Reshape([2])(layers.Dense(2, activation="softmax")(x))
+            ),
+            "softmax",
+        ),
+        (lambda layers, x: layers.Activation("sigmoid")(layers.Dense(2)(x)), "sigmoid"),
+        (lambda layers, x: layers.Dropout(0.1)(layers.Dense(2)(x)), "linear"),
+    ],
+    ids=["logits", "in the layer", "a layer", "behind a reshape", "sigmoid", "behind dropout"],
+)
+def test_the_activation_that_a_model_ends_in(build, expected):
+    from tfcompress._keras import keras, tfmot
+
+    inputs = keras.Input([4])
+    model = keras.Model(inputs, build(keras.layers, inputs))
+    assert distill.final_activation(model) == expected
+    outer = keras.Model(inputs, model(inputs))
+    assert distill.final_activation(outer) == expected
+    if expected == "softmax":
+        quantized = tfmot.quantization.keras.quantize_model(model)
+        assert distill.final_activation(quantized) == expected
+
+
+def test_an_underflown_probability_gives_no_infinite_gradient():
+    from tfcompress._keras import keras
+
+    student, teacher = network(3, seed=1), network(5, seed=2)
+    student = keras.Model(student.input, keras.layers.Softmax()(student.output))
+    weights = student.get_weights()
+    weights[-1][:] = [200.0, -200.0]
+    student.set_weights(weights)
+    config = DistillationConfig(alpha=1.0, teacher=teacher)
+    model = wrapped(student, config, rate=0.1, from_logits=False)
+    assert np.isfinite(loss_of_one_step(model))
+    assert all(np.isfinite(values).all() for values in model.get_weights())
+
+
+def test_each_example_counts_by_its_weight():
+    student, teacher = network(3, seed=1), network(5, seed=2)
+    config = DistillationConfig(alpha=0.5, features=1.0, attention=1.0, teacher=teacher)
+    model = wrapped(student, config)
+    each = [
+        model.fit(IMAGES[i : i + 1], LABELS[i : i + 1], verbose=0).history["loss"][0]
+        for i in range(2)
+    ]
+    weights = np.array([2.0, 0.5])
+    found = model.fit(IMAGES, LABELS, sample_weight=weights, batch_size=2, verbose=0)
+    # Keras divides the weighted sum by the count.
+    expected = (2.0 * each[0] + 0.5 * each[1]) / 2
+    assert found.history["loss"][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_regularization_counts_in_full_whatever_the_labels_do():
+    from tfcompress._keras import keras
+
+    inputs = keras.Input([6, 6, 1])
+    x = keras.layers.Flatten()(inputs)
+    dense = keras.layers.Dense(2, kernel_regularizer=keras.regularizers.L2(0.1))
+    student = keras.Model(inputs, dense(x))
+    squares = 0.1 * np.sum(student.get_weights()[0] ** 2)
+    config = DistillationConfig(alpha=1.0, teacher=student)
+    assert loss_of_one_step(wrapped(student, config)) == pytest.approx(squares, rel=1e-4)
+
+
+def test_a_model_of_two_inputs_and_a_shared_layer_learns():
+    from tfcompress._keras import keras
+
+    first, second = keras.Input([6, 6, 1]), keras.Input([6, 6, 1])
+    shared = keras.layers.Conv2D(3, 3, name="features")
+    x = keras.layers.Flatten()(keras.layers.Add()([shared(first), shared(second)]))
+    model = keras.Model([first, second], keras.layers.Dense(2, name="logits")(x))
+    config = DistillationConfig(features=1.0, attention=1.0, teacher=model)
+    found = wrapped(model, config, rate=0.01)
+    history = found.fit([IMAGES, IMAGES], LABELS, batch_size=2, epochs=2, verbose=0).history
+    assert len(found.regressors) == 1
+    assert history["loss"][1] < history["loss"][0]
 
 
 def test_features_by_hand():
@@ -147,10 +266,24 @@ def test_evaluation_is_that_of_the_student_on_the_labels():
             r"same output_shape. Received: teacher \(None, 2\), student \(None, 3\)",
         ),
         (lambda: network(3, seed=1, size=7), {}, "same input_shape"),
+        (lambda: two_outputs(), {"teacher": None}, "teacher is missing"),
+        (lambda: two_outputs(), {"teacher": lambda: two_outputs()}, "one output. Received: 2"),
+        (lambda: ending("sigmoid"), {}, "student with 2 outputs that end in sigmoid"),
+        (
+            lambda: network(3, seed=1),
+            {"teacher": lambda: ending("sigmoid")},
+            "teacher with 2 outputs that end in sigmoid",
+        ),
+        (
+            lambda: network(3, seed=1, classes=1),
+            {"teacher": lambda: network(5, seed=2, classes=1)},
+            "at least 2 classes.*student with 1 outputs",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(student, config, says):
-    config = DistillationConfig(**{"teacher": network(5, seed=2), **config})
+    teacher = config.get("teacher", lambda: network(5, seed=2))
+    config = DistillationConfig(teacher=teacher and teacher())
     with pytest.raises(ValueError, match=says):
         distill.wrap(student(), config, steps_per_epoch=1, epochs=1)
 

@@ -202,7 +202,7 @@ def two_layers():
         ),
         (
             PruningConfig(0.5, pattern="4x1"),
-            {"block_1": "block patterns are for Dense", "block_2": "", "norm": ""},
+            {"block_1": "block patterns are for kernels of two axes", "block_2": "", "norm": ""},
         ),
     ],
 )
@@ -259,3 +259,64 @@ def test_a_file_with_fewer_zeros_than_the_model_is_found_out(digits):
 
 def test_constant_schedule_may_begin_anywhere():
     assert PruningConfig(0.5, schedule="constant", begin=0.7).settles_at == 0.7
+
+
+def test_a_pattern_runs_along_the_inputs_of_a_transposed_convolution():
+    """Its kernel is [height, width, outputs, inputs]."""
+    from tfcompress._keras import keras
+
+    inputs = keras.Input([3, 3, 4])
+    layer = keras.layers.Conv2DTranspose(2, 1, use_bias=False, name="up")
+    model = keras.Model(inputs, layer(inputs))
+    layer.set_weights([np.array([[4, 1, 2, 3], [-1, -2, -3, -4]], np.float32).reshape(1, 1, 2, 4)])
+    found = pruned(model, PruningConfig(pattern="2:4", schedule="constant"))
+    assert kernel(found).reshape(2, 4).tolist() == [[4, 0, 0, 3], [0, 0, -3, -4]]
+
+
+def test_a_pattern_is_refused_for_a_kernel_whose_inputs_lie_along_several_axes():
+    from tfcompress._keras import keras
+
+    inputs = keras.Input([3, 8])
+    x = keras.layers.MultiHeadAttention(2, 4, name="attention")(inputs, inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="logits")(x))
+    reasons = prune.skipped(model, PruningConfig(pattern="2:4"))
+    assert list(reasons) == ["attention"]
+    assert (
+        "shape (8, 2, 4): no single axis holds the inputs that 2:4 groups" in reasons["attention"]
+    )
+
+
+def test_a_frozen_layer_stays_dense():
+    model = two_layers()
+    model.get_layer("logits").trainable = False
+    found = pruned(model, PruningConfig(0.5, schedule="constant"))
+    np.testing.assert_array_equal(
+        found.get_layer("logits").get_weights()[0], model.get_layer("logits").get_weights()[0]
+    )
+    assert prune.skipped(model, PruningConfig(0.5))["logits"].startswith("frozen: ")
+    prune.verify(found, PruningConfig(0.5))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        PruningConfig(0.75, schedule="constant"),
+        PruningConfig(pattern="2:4", schedule="constant"),
+        PruningConfig(0.5, pattern="2x2", schedule="constant"),
+    ],
+    ids=lambda config: config.pattern,
+)
+def test_kernels_of_half_precision_are_pruned_as_those_of_single(config, dtype):
+    from tfcompress._keras import keras
+
+    # Each value is one that bfloat16 holds.
+    values = np.random.default_rng(0).permutation(np.arange(1.0, 65)).reshape(8, 8)
+    expected = kernel(pruned(dense_model(values), config))
+    inputs = keras.Input([8], dtype=dtype)
+    layer = keras.layers.Dense(8, use_bias=False, dtype=dtype)
+    model = keras.Model(inputs, layer(inputs))
+    layer.set_weights([values.astype(layer.kernel.dtype.as_numpy_dtype)])
+    found = pruned(model, config)
+    np.testing.assert_array_equal(kernel(found).astype(np.float32), expected)
+    prune.verify(found, config)

@@ -1,12 +1,13 @@
 """The kernels of a model: the weight tensors that multiply activations.
 
-Sees through TF-MOT's wrappers and through models within models. Does not change anything.
+Sees through TF-MOT's wrappers and through models within models, and gives every layer a name of its
+own. Does not change anything.
 """
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,12 @@ from tfcompress.results import LayerReport
 
 NO_KERNEL = "no kernel"
 """Why a layer is passed over that multiplies by nothing: normalization, embedding, scale."""
+
+_BESIDE_KERNELS = ("cluster_centroids", "pulling_indices")
+"""What TF-MOT's clustering keeps for a kernel, under names that end with the kernel's."""
+
+_SUMS_LAST = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+_SUMS_MANY = ("EinsumDense", "MultiHeadAttention")
 
 FROZEN = "frozen: trainable is False, so that no training could make up for a change"
 """Why the weights of a frozen layer are left as they are."""
@@ -27,7 +34,8 @@ class Kernel:
 
     Attributes:
       layer: the plain Keras layer, without wrapper.
-      name: the layer's name.
+      name: the layer's name; a second layer of that name has those of the models that hold it
+        before it.
       variable: the tensor, output channels last (for depthwise convolutions: channels, multiplier;
         for transposed ones the output channels come before the input channels).
       frozen: whether a training of the model leaves it as it is.
@@ -41,8 +49,15 @@ class Kernel:
     @property
     def part(self) -> str:
         """Which weight of its layer it is, such as `"kernel"` or `"query/kernel"`."""
-        path = self.variable.name.split(":")[0]
-        return path.rpartition(f"{self.name}/")[2] if f"{self.name}/" in path else _last(path)
+        path, own = self.variable.name.split(":")[0], f"{self.layer.name}/"
+        return path.rpartition(own)[2] if own in path else _last(path)
+
+    @property
+    def input_axis(self) -> int | None:
+        """The axis along which one output sums its inputs; None where there is no single one."""
+        if any(kind.__name__ in _SUMS_MANY for kind in type(self.layer).__mro__):
+            return -2 if len(self.variable.shape) == 2 else None
+        return -1 if self.kind in _SUMS_LAST else -2
 
     @property
     def kind(self) -> str:
@@ -55,23 +70,56 @@ class Kernel:
         return "depthwise" in weight_name(self.variable)
 
     def numpy(self) -> np.ndarray:
-        """A copy of the values."""
-        return np.array(self.variable.numpy())
+        """A copy of the values; those of half precision as float32."""
+        values = np.array(self.variable.numpy())
+        return values.astype(np.float32) if values.dtype.itemsize < 4 else values
+
+    def assign(self, values: np.ndarray) -> None:
+        """Puts values into the layer, in the precision that it stores them in."""
+        self.variable.assign(values.astype(self.variable.dtype.as_numpy_dtype))
 
 
 def leaf_layers(model: Any) -> Iterator[Any]:
     """Yields the layers of a model in order, those of nested models in their place."""
+    return (layer for _, layer in _leaves(model, path=""))
+
+
+def named_layers(model: Any) -> dict[str, Any]:
+    """The layers of `leaf_layers`, each once, by a name that no other one has.
+
+    A layer inside a nested model keeps its name where it is the first of that name; others are
+    called as a flattened model calls them, `backbone_conv1`.
+    """
+    found: dict[str, Any] = {}
+    seen: set[int] = set()
+    for path, layer in _leaves(model, path=""):
+        if id(layer) not in seen:
+            seen.add(id(layer))
+            found[_free_name(plain_layer(layer).name, path, found)] = layer
+    return found
+
+
+def _leaves(model: Any, *, path: str) -> Iterator[tuple[str, Any]]:
     for layer in model.layers:
-        if hasattr(layer, "layers"):
-            yield from leaf_layers(layer)
+        # A subclassed model inside a model may hold weights beside those of its layers.
+        if getattr(layer, "_is_graph_network", False):
+            yield from _leaves(layer, path=f"{path}{layer.name}_")
         else:
-            yield layer
+            yield path, layer
 
 
-def weighted_layers(model: Any) -> list[Any]:
-    """Lists the layers that own weights, without TF-MOT's wrappers, each once and in order."""
-    layers = {id(layer): layer for layer in map(plain_layer, leaf_layers(model)) if layer.weights}
-    return list(layers.values())
+def _free_name(name: str, path: str, taken: Mapping[str, Any]) -> str:
+    number, free = 1, name
+    while free in taken:
+        free = f"{path}{name}" if number == 1 and path else f"{path}{name}_{number}"
+        number += 1
+    return free
+
+
+def weighted_layers(model: Any) -> dict[str, Any]:
+    """The layers of `named_layers` that own weights, without TF-MOT's wrappers."""
+    plain = {name: plain_layer(layer) for name, layer in named_layers(model).items()}
+    return {name: layer for name, layer in plain.items() if layer.weights}
 
 
 def plain_layer(layer: Any) -> Any:
@@ -88,13 +136,17 @@ def kernels(model: Any) -> list[Kernel]:
     """Lists the kernels of a model, each variable once, in the order of the layers."""
     found: dict[int, Kernel] = {}
     trained = {id(variable) for variable in model.trainable_weights}
-    for layer in leaf_layers(model):
-        plain = plain_layer(layer)
-        for variable in layer.weights:
-            if weight_name(variable).endswith("kernel"):
-                kernel = Kernel(plain, plain.name, variable, frozen=id(variable) not in trained)
-                found.setdefault(id(variable), kernel)
+    for name, layer in named_layers(model).items():
+        for variable in filter(is_kernel, layer.weights):
+            kernel = Kernel(plain_layer(layer), name, variable, frozen=id(variable) not in trained)
+            found.setdefault(id(variable), kernel)
     return list(found.values())
+
+
+def is_kernel(variable: Any) -> bool:
+    """Whether a weight multiplies activations, by its name: `kernel`, `recurrent_kernel`, ..."""
+    name = weight_name(variable)
+    return name.endswith("kernel") and not name.startswith(_BESIDE_KERNELS)
 
 
 def weight_name(variable: Any) -> str:
@@ -117,7 +169,7 @@ def passed_over(model: Any, reason: Callable[[Kernel], str]) -> dict[str, str]:
       For each layer with weights none of whose kernels is treated, the reason under its name; for
       each untreated kernel of another layer, the reason under `layer/weight`.
     """
-    reasons: dict[str, dict[str, str]] = {layer.name: {} for layer in weighted_layers(model)}
+    reasons: dict[str, dict[str, str]] = {name: {} for name in weighted_layers(model)}
     for kernel in kernels(model):
         reasons.setdefault(kernel.name, {})[kernel.part] = reason(kernel)
     found = {}
@@ -153,7 +205,7 @@ def require_named(model: Any, patterns: str, *, what: str) -> None:
     Raises:
       ValueError: the message lists the model's layers.
     """
-    names = [layer.name for layer in weighted_layers(model)]
+    names = list(weighted_layers(model))
     for pattern in _split(patterns):
         if not fnmatch.filter(names, pattern):
             raise ValueError(
@@ -187,17 +239,18 @@ def layer_reports(
     for kernel in kernels(after):
         after_kernels.setdefault(kernel.name, []).append(kernel)
     reports = []
-    for inner in weighted_layers(before):
-        own = after_kernels.get(inner.name, [])
-        reason = reasons.get(inner.name, "" if own else without_kernel)
+    layers = weighted_layers(before)
+    for name, inner in layers.items():
+        own = after_kernels.get(name, [])
+        reason = reasons.get(name, "" if own else without_kernel)
         values = np.concatenate([kernel.numpy().ravel() for kernel in own]) if own else None
         reports.append(
             LayerReport(
-                name=inner.name,
+                name=name,
                 kind=type(inner).__name__,
                 parameters=int(sum(np.prod(weight.shape) for weight in inner.trainable_weights)),
                 treated=not reason,
-                reason=reason or _of_parts(inner.name, reasons),
+                reason=reason or of_parts(name, reasons, layers=layers),
                 kernel_parameters=None if values is None else int(values.size),
                 sparsity=float(np.mean(values == 0)) if values is not None else None,
                 distinct_weights=distinct(values) if values is not None else None,
@@ -206,7 +259,18 @@ def layer_reports(
     return tuple(reports)
 
 
-def _of_parts(name: str, reasons: Mapping[str, str]) -> str:
-    """Why some of a layer's weights were left out, each under its own name."""
-    own = {key[len(name) + 1 :]: why for key, why in reasons.items() if key.startswith(f"{name}/")}
+def of_parts(name: str, reasons: Mapping[str, str], *, layers: Collection[str]) -> str:
+    """Why some of a layer's weights were left out, each under its own name.
+
+    Args:
+      name: the layer's.
+      reasons: those of `passed_over`.
+      layers: the names of all layers. A name may hold a slash itself (`conv/BatchNorm`), and then
+        begin with that of another layer.
+    """
+    own = {
+        key[len(name) + 1 :]: why
+        for key, why in reasons.items()
+        if key.startswith(f"{name}/") and key not in layers
+    }
     return "; ".join(f"{part}: {why}" for part, why in own.items())

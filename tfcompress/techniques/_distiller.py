@@ -5,43 +5,49 @@ from __future__ import annotations
 from typing import Any
 
 from tfcompress._keras import keras, tf
-from tfcompress.graph.kernels import leaf_layers
-from tfcompress.techniques.distill import DistillationConfig
+from tfcompress.techniques.distill import DistillationConfig, final_activation
+
+_LEAST_PROBABILITY = 1e-20
+"""Below it a softmax's output has underflowed; its logarithm and gradient stay finite."""
 
 
 class Distiller(keras.Model):
     """Trains a student under a teacher; its inputs, outputs and weights are the student's.
 
     The regressors of the feature loss are the only weights besides the student's; they come last.
+    Losses are means over the batch of one replica, divided by the number of replicas, as Keras
+    divides its own: the gradients that are summed over the replicas are those of the whole batch.
 
     Args:
-      student: functional model that returns logits.
+      student: functional model of one output, logits or probabilities.
       config: the loss, with the teacher.
     """
 
     def __init__(self, student: Any, config: DistillationConfig) -> None:
-        super().__init__()
+        # The policy says whether Keras scales the loss; the student casts its own inputs.
+        super().__init__(dtype=student.dtype_policy, autocast=False)
         self.student = student
         self._config = config
         needs_features = config.features > 0 or config.attention > 0
-        pairs = matching_layers(student, config.teacher) if needs_features else []
+        pairs = matching_features(student, config.teacher) if needs_features else []
         if needs_features and not pairs:
             raise ValueError(
                 "distill: teacher and student have no feature maps of the same height and width. "
                 "Leave features and attention at 0."
             )
-        self._student_outputs = _with_features(student, [pair[0] for pair in pairs])
+        self._student_outputs = _with_features(student, [ours for ours, _ in pairs])
         # In a tuple of a list Keras would track the teacher and train and save it with the student.
-        self._teacher = _Untracked(_with_features(config.teacher, [pair[1] for pair in pairs]))
+        self._teacher = _Untracked(_with_features(config.teacher, [theirs for _, theirs in pairs]))
+        self._softmax = [final_activation(m) == "softmax" for m in (student, config.teacher)]
         self.regressors = [
-            keras.layers.Conv2D(teacher.output_shape[-1], 1, name=f"regressor_{index}")
-            for index, (_, teacher) in enumerate(pairs if config.features else [])
+            keras.layers.Conv2D(theirs.shape[-1], 1, name=f"regressor_{index}", dtype="float32")
+            for index, (_, theirs) in enumerate(pairs if config.features else [])
         ]
-        for regressor, (layer, _) in zip(self.regressors, pairs, strict=False):
-            regressor.build(layer.output_shape)
+        for regressor, (ours, _) in zip(self.regressors, pairs, strict=False):
+            regressor.build(ours.shape)
         # Keras' own mean, which it reports as the loss, is of the loss on the labels alone.
         self._mean_loss = _Untracked(keras.metrics.Mean(name="loss"))
-        self.build(student.input_shape)
+        self.built = True
 
     @property
     def layers(self) -> list[Any]:
@@ -49,48 +55,69 @@ class Distiller(keras.Model):
         return [self.student]
 
     def call(self, inputs: Any, training: Any = None) -> Any:
-        """The student's logits."""
+        """The student's outputs."""
         return self.student(inputs, training=training)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on labels and teacher."""
-        images, labels = data
-        taught = _called(self._teacher.value, images, training=False)
+        inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+        taught = _called(self._teacher.value, inputs, training=False)
         with tf.GradientTape() as tape:
-            learned = _called(self._student_outputs, images, training=True)
-            hard = self.compute_loss(images, labels, learned[0], None)
-            loss = (1 - self._config.alpha) * hard + self._from_teacher(learned, taught)
-        variables = self.trainable_variables
-        self.optimizer.minimize(loss, variables, tape=tape)
-        self._mean_loss.value.update_state(loss, sample_weight=tf.shape(images)[0])
-        return self.compute_metrics(images, labels, learned[0], None)
+            learned = _called(self._student_outputs, inputs, training=True)
+            on_labels = self.compute_loss(inputs, labels, learned[0], weights)
+            loss = (1 - self._config.alpha) * tf.cast(on_labels, tf.float32)
+            loss += self._shared(self._config.alpha * self._regularization())
+            loss += self._shared(self._from_teacher(learned, taught, weights))
+        # Keras' optimizer scales the loss where the policy is mixed_float16.
+        self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
+        self._record(loss, learned[0])
+        return self.compute_metrics(inputs, labels, learned[0], weights)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """The student on labels alone."""
-        images, labels = data
-        outputs = self(images, training=False)
-        loss = self.compute_loss(images, labels, outputs, None)
-        self._mean_loss.value.update_state(loss, sample_weight=tf.shape(images)[0])
-        return self.compute_metrics(images, labels, outputs, None)
+        inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+        outputs = self(inputs, training=False)
+        self._record(self.compute_loss(inputs, labels, outputs, weights), outputs)
+        return self.compute_metrics(inputs, labels, outputs, weights)
 
     @property
     def metrics(self) -> list[Any]:
         """Keras' metrics, with the whole loss under the name of the loss."""
         return [*super().metrics, self._mean_loss.value]
 
-    def _from_teacher(self, learned: list[Any], taught: list[Any]) -> Any:
+    def _shared(self, loss: Any) -> Any:
+        """This replica's share of a loss."""
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def _record(self, loss: Any, outputs: Any) -> None:
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        self._mean_loss.value.update_state(loss * replicas, sample_weight=tf.shape(outputs)[0])
+
+    def _regularization(self) -> Any:
+        losses = [tf.cast(loss, tf.float32) for loss in self.losses]
+        return tf.add_n(losses) if losses else 0.0
+
+    def _from_teacher(self, learned: list[Any], taught: list[Any], weights: Any) -> Any:
         config = self._config
-        temperature = config.temperature
-        soft = tf.nn.softmax(taught[0] / temperature)
-        entropy = tf.nn.softmax_cross_entropy_with_logits(soft, learned[0] / temperature)
-        own = tf.nn.softmax_cross_entropy_with_logits(soft, taught[0] / temperature)
-        loss = config.alpha * temperature**2 * tf.reduce_mean(entropy - own)
-        for regressor, ours, theirs in zip(self.regressors, learned[1:], taught[1:], strict=False):
-            loss += config.features * tf.reduce_mean(tf.square(regressor(ours) - theirs))
+        loss = tf.constant(0.0)
+        if config.alpha:
+            divergence = _divergence(
+                *(
+                    _logits(outputs, probabilities=softmax)
+                    for outputs, softmax in zip((learned[0], taught[0]), self._softmax, strict=True)
+                ),
+                temperature=config.temperature,
+            )
+            loss += config.alpha * config.temperature**2 * _mean(divergence, weights)
+        ours = [tf.cast(features, tf.float32) for features in learned[1:]]
+        theirs = [tf.cast(features, tf.float32) for features in taught[1:]]
+        for regressor, own, other in zip(self.regressors, ours, theirs, strict=False):
+            loss += config.features * _mean(tf.square(regressor(own) - other), weights)
         if config.attention:
-            for ours, theirs in zip(learned[1:], taught[1:], strict=True):
-                difference = attention_map(ours) - attention_map(theirs)
-                loss += config.attention * tf.reduce_mean(tf.reduce_sum(difference**2, axis=-1))
+            for own, other in zip(ours, theirs, strict=True):
+                difference = attention_map(own) - attention_map(other)
+                error = tf.reduce_sum(difference**2, axis=-1)
+                loss += config.attention * _mean(error, weights)
         return loss
 
 
@@ -99,6 +126,36 @@ class _Untracked:
 
     def __init__(self, value: Any) -> None:
         self.value = value
+
+
+def _logits(outputs: Any, *, probabilities: bool) -> Any:
+    """Outputs as float32 logits; those of probabilities are their logarithms."""
+    outputs = tf.cast(outputs, tf.float32)
+    return tf.math.log(tf.maximum(outputs, _LEAST_PROBABILITY)) if probabilities else outputs
+
+
+def _divergence(ours: Any, theirs: Any, *, temperature: float) -> Any:
+    """KL(theirs, ours) of softened logits, one for each position."""
+    soft = tf.nn.softmax(theirs / temperature)
+    entropy = tf.nn.softmax_cross_entropy_with_logits(soft, ours / temperature)
+    own = tf.nn.softmax_cross_entropy_with_logits(soft, theirs / temperature)
+    return entropy - own
+
+
+def _mean(values: Any, weights: Any) -> Any:
+    """The mean over a batch and all else, each example weighted; 0 for an empty batch.
+
+    Args:
+      values: float32 [batch, ...].
+      weights: one for each example, or for each position where `values` has as many; None for 1.
+    """
+    if weights is not None:
+        weights = tf.cast(weights, values.dtype)
+        if weights.shape.rank > values.shape.rank:
+            weights = tf.reshape(weights, tf.shape(values))
+        values = tf.reduce_mean(values, axis=list(range(weights.shape.rank, values.shape.rank)))
+        values *= weights
+    return tf.math.divide_no_nan(tf.reduce_sum(values), tf.cast(tf.size(values), values.dtype))
 
 
 def attention_map(features: Any) -> Any:
@@ -116,26 +173,28 @@ def attention_map(features: Any) -> Any:
     )
 
 
-def matching_layers(student: Any, teacher: Any) -> list[tuple[Any, Any]]:
-    """For each height and width that both have, the last layer of either with such an output."""
+def matching_features(student: Any, teacher: Any) -> list[tuple[Any, Any]]:
+    """For each height and width that both have, the last tensor of either that is such a map."""
     ours, theirs = _last_by_resolution(student), _last_by_resolution(teacher)
     return [(ours[size], theirs[size]) for size in ours if size in theirs]
 
 
 def _last_by_resolution(model: Any) -> dict[tuple[int, int], Any]:
+    """Feature maps by height and width, from the calls on record: a layer may have several."""
     last = {}
-    for layer in leaf_layers(model):
-        shape = layer.output_shape
-        if isinstance(shape, tuple) and len(shape) == 4 and shape[1] > 1:
-            last[shape[1:3]] = layer
-    return last
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            shape = getattr(node.outputs, "shape", None)
+            if not node.is_input and shape is not None and shape.rank == 4 and all(shape[1:]):
+                last[tuple(shape[1:3])] = node.outputs
+    return {size: tensor for size, tensor in last.items() if size[0] > 1}
 
 
-def _with_features(model: Any, layers: list[Any]) -> Any:
-    return keras.Model(model.inputs, [model.output, *(layer.output for layer in layers)])
+def _with_features(model: Any, features: list[Any]) -> Any:
+    return keras.Model(model.inputs, [model.outputs[0], *features])
 
 
-def _called(model: Any, images: Any, *, training: bool) -> list[Any]:
+def _called(model: Any, inputs: Any, *, training: bool) -> list[Any]:
     """The outputs as a list, also where there is but one, which Keras returns bare."""
-    outputs = model(images, training=training)
+    outputs = model(inputs, training=training)
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]

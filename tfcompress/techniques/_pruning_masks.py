@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfcompress._keras import keras, tf, tfmot
-from tfcompress.graph.kernels import kernels
+from tfcompress.graph.kernels import Kernel, kernels
 from tfcompress.techniques.prune import PruningConfig, skip_reason
 
 
@@ -39,19 +39,19 @@ class PruningMasks(keras.callbacks.Callback):
             )
         schedule = build_schedule(self._config, steps=steps * epochs)
         pruned = [kernel for kernel in kernels(self.model) if not skip_reason(kernel, self._config)]
-        variables = [kernel.variable for kernel in pruned]
-        masks = [tf.Variable(_nonzero(variable), trainable=False) for variable in variables]
+        masks = [tf.Variable(_nonzero(kernel.variable), trainable=False) for kernel in pruned]
 
         @tf.function(input_signature=[tf.TensorSpec([], tf.int64)])
         def apply(step: Any) -> None:
             update, sparsity = schedule(step)
             if update:
-                for variable, mask in zip(variables, masks, strict=True):
+                for kernel, mask in zip(pruned, masks, strict=True):
                     # A pruned weight, moved by this one step, would compete on equal terms.
-                    kept = variable * tf.cast(mask, variable.dtype)
-                    mask.assign(_mask(kept, sparsity, self._config) & mask)
-            for variable, mask in zip(variables, masks, strict=True):
-                variable.assign(variable * tf.cast(mask, variable.dtype))
+                    kept = tf.where(mask, kernel.variable, tf.zeros_like(kernel.variable))
+                    mask.assign(_mask(kernel, kept, sparsity, self._config) & mask)
+            for kernel, mask in zip(pruned, masks, strict=True):
+                kept = tf.where(mask, kernel.variable, tf.zeros_like(kernel.variable))
+                kernel.variable.assign(kept)
 
         # Traced now, so that the first step is not taken for a slow one.
         apply.get_concrete_function()
@@ -103,10 +103,11 @@ def _nonzero(variable: Any) -> Any:
     return (variable != 0) | tf.reduce_all(variable == 0)
 
 
-def _mask(weights: Any, sparsity: Any, config: PruningConfig) -> Any:
-    magnitude = tf.abs(weights)
-    if config.n_of_m:
-        return _n_of_m_mask(magnitude, *config.n_of_m)
+def _mask(kernel: Kernel, weights: Any, sparsity: Any, config: PruningConfig) -> Any:
+    # Half precision is sorted and averaged as float32, which holds each of its values.
+    magnitude = tf.abs(tf.cast(weights, tf.float32))
+    if config.n_of_m and kernel.input_axis:
+        return _n_of_m_mask(magnitude, *config.n_of_m, axis=kernel.input_axis)
     if config.block:
         return _block_mask(magnitude, sparsity, config.block)
     return _largest(magnitude, sparsity)
@@ -120,9 +121,10 @@ def _largest(magnitude: Any, sparsity: Any) -> Any:
     return magnitude > threshold
 
 
-def _n_of_m_mask(magnitude: Any, kept: int, group: int) -> Any:
-    """True for the `kept` largest of every `group` weights along the input channels."""
-    last = [*range(magnitude.shape.rank - 2), magnitude.shape.rank - 1, magnitude.shape.rank - 2]
+def _n_of_m_mask(magnitude: Any, kept: int, group: int, *, axis: int) -> Any:
+    """True for the `kept` largest of every `group` weights along the axis of the inputs."""
+    last = list(range(magnitude.shape.rank))
+    last[axis], last[-1] = last[-1], last[axis]
     swapped = tf.transpose(magnitude, last)
     groups = tf.reshape(swapped, [-1, group])
     order = tf.argsort(tf.argsort(groups, direction="DESCENDING", stable=True), stable=True)

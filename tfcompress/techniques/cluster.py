@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from tfcompress import registry
-from tfcompress._keras import keras
 from tfcompress.artifact import Artifact
 from tfcompress.graph.kernels import (
     FROZEN,
@@ -27,6 +26,7 @@ from tfcompress.graph.kernels import (
     passed_over,
     require_named,
 )
+from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
 from tfcompress.techniques import VerificationError
 
@@ -101,23 +101,23 @@ def wrap(model: Any, config: ClusteringConfig, *, steps_per_epoch: int, epochs: 
     """Returns a copy of the model with clustered kernels, ready to be trained.
 
     Args:
-      model: any Keras model with kernels.
+      model: functional or sequential model, models within it included; TF-MOT's wrappers for
+        pruning and clustering are taken off first, and what they made is where this begins.
       config: how many values.
       steps_per_epoch: not needed; part of the contract.
       epochs: not needed; part of the contract.
 
     Raises:
-      ValueError: no layer can be clustered.
+      ValueError: no layer can be clustered, or the model is subclassed or quantized.
     """
     del steps_per_epoch, epochs
-    require_named(model, config.skip, what="cluster: skip")
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
+    copy = plain_copy(model, technique="cluster")
+    require_named(copy, config.skip, what="cluster: skip")
     treated = [kernel for kernel in kernels(copy) if not skip_reason(kernel, config)]
     if not treated:
-        raise ValueError(nothing_treated(f"cluster({config.clusters})", skipped(model, config)))
+        raise ValueError(nothing_treated(f"cluster({config.clusters})", skipped(copy, config)))
     for kernel in treated:
-        kernel.variable.assign(cluster_values(kernel.numpy(), config))
+        kernel.assign(cluster_values(kernel.numpy(), config))
     return copy
 
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfcompress._keras import keras
 from tfcompress.artifact import Artifact
-from tfcompress.graph.kernels import FROZEN, layer_reports, weighted_layers
+from tfcompress.graph.kernels import FROZEN, layer_reports, plain_layer, weighted_layers
+from tfcompress.graph.rebuild import require_functional
+from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
 from tfcompress.techniques import VerificationError
 
@@ -23,7 +24,9 @@ class DistillationConfig:
     """What is learned from the teacher.
 
     The loss is `(1 - alpha) * loss(labels) + alpha * T^2 * KL(teacher/T, student/T)
-    + features * MSE(regressor(student), teacher) + attention * MSE(map(student), map(teacher))`.
+    + features * MSE(regressor(student), teacher) + attention * MSE(map(student), map(teacher))`,
+    and the whole of the student's regularization losses. All but `loss(labels)` is computed in
+    float32. Probabilities of a model that ends in a softmax are brought back to logits first.
 
     Attributes:
       student: name of a backbone that is trained in the model's place; empty to keep the model.
@@ -33,7 +36,8 @@ class DistillationConfig:
         convolution that is trained beside the student brings its features to the teacher's.
       attention: weight of the attention maps (sum of squares over channels, normalized), at least
         0.
-      teacher: a Keras model that returns logits; in a recipe, the baseline.
+      teacher: a functional Keras model that returns logits, or probabilities from a softmax; in a
+        recipe, the baseline.
 
     Raises:
       ValueError: a value outside its range, or nothing to learn from the teacher.
@@ -78,11 +82,24 @@ class DistillationConfig:
 
 CONFIG = DistillationConfig
 
+PROBABILITIES = ("sigmoid", "hard_sigmoid", "tanh")
+"""Activations after which the outputs are no logits and cannot be brought back to any."""
+
+_KEEP_VALUES = ("Dropout", "Flatten", "Identity", "Reshape")
+
+NOTHING_TRAINED = "no weight that a training changes"
+"""Why a layer learns nothing whose weights are statistics or constants."""
+
 
 def skipped(model: Any, config: DistillationConfig) -> Mapping[str, str]:
     """The layers that do not learn from the teacher: those that are frozen."""
     del config
-    return {layer.name: FROZEN for layer in weighted_layers(model) if not layer.trainable}
+    trained = {id(variable) for variable in model.trainable_weights}
+    return {
+        name: NOTHING_TRAINED if layer.trainable else FROZEN
+        for name, layer in weighted_layers(model).items()
+        if not any(id(variable) in trained for variable in layer.weights)
+    }
 
 
 def wrap(model: Any, config: DistillationConfig, *, steps_per_epoch: int, epochs: int) -> Any:
@@ -91,19 +108,19 @@ def wrap(model: Any, config: DistillationConfig, *, steps_per_epoch: int, epochs
     Calling it calls the student. The model may be the teacher itself, which stays as it is.
 
     Args:
-      model: the student, a functional model that returns logits.
+      model: the student, a functional model of one output that returns logits, or probabilities
+        from a softmax; TF-MOT's wrappers for pruning and clustering are taken off first.
       config: with the teacher.
       steps_per_epoch: not needed; part of the contract.
       epochs: not needed; part of the contract.
 
     Raises:
-      ValueError: no teacher, other input or output shapes, or no pair of layers for features or
-        attention.
+      ValueError: no teacher, other input or output shapes, several outputs, outputs that are
+        neither logits nor from a softmax, nothing to train, no pair of layers for features or
+        attention, or a subclassed or quantized model.
     """
     del steps_per_epoch, epochs
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return under(copy, config)
+    return under(plain_copy(model, technique="distill"), config)
 
 
 def under(model: Any, config: DistillationConfig) -> Any:
@@ -125,13 +142,77 @@ def under(model: Any, config: DistillationConfig) -> Any:
         raise ValueError(
             "DistillationConfig.teacher is missing. Pass a Keras model that returns logits."
         )
-    for side in ("input_shape", "output_shape"):
-        if getattr(model, side)[1:] != getattr(teacher, side)[1:]:
-            raise ValueError(
-                f"Teacher and student must have the same {side}. "
-                f"Received: teacher {getattr(teacher, side)}, student {getattr(model, side)}."
-            )
+    require_functional(teacher)
+    _require_alike(model, teacher)
+    if config.alpha:
+        _require_classes(model, "student")
+        _require_classes(teacher, "teacher")
+    if not model.trainable_weights:
+        raise ValueError(
+            f"distill can train no layer of the student {model.name!r}: "
+            f"{dict(skipped(model, config)) or 'it has no weights'}."
+        )
     return Distiller(model, config)
+
+
+def _require_alike(student: Any, teacher: Any) -> None:
+    for side in ("input", "output"):
+        ours, theirs = (getattr(model, f"{side}s") for model in (student, teacher))
+        alike = len(ours) == len(theirs) and all(
+            own.shape.is_compatible_with(other.shape)
+            for own, other in zip(ours, theirs, strict=True)
+        )
+        if not alike:
+            shapes = [getattr(model, f"{side}_shape") for model in (teacher, student)]
+            raise ValueError(
+                f"Teacher and student must have the same {side}_shape. "
+                f"Received: teacher {shapes[0]}, student {shapes[1]}."
+            )
+    if len(student.outputs) != 1:
+        raise ValueError(
+            f"distill takes a model of one output. Received: {len(student.outputs)} outputs, "
+            f"{', '.join(student.output_names)}. Build teacher and student anew for one of them, "
+            "as keras.Model(model.inputs, model.outputs[0])."
+        )
+
+
+def _require_classes(model: Any, who: str) -> None:
+    activation, classes = final_activation(model), model.outputs[0].shape[-1]
+    if activation in PROBABILITIES or (classes is not None and classes < 2):
+        raise ValueError(
+            f"distill compares the logits of at least 2 classes, or probabilities from a softmax. "
+            f"Received: a {who} with {classes} outputs"
+            + (f" that end in {activation}. " if activation in PROBABILITIES else ". ")
+            + "Learn from its features or attention alone with alpha 0."
+        )
+
+
+def final_activation(model: Any) -> str:
+    """Name of the activation that a functional model's output comes from; `"linear"` for none."""
+    tensor = model.outputs[0]
+    while True:
+        layer, index, _ = tensor._keras_history
+        layer, node = plain_layer(layer), layer._inbound_nodes[index]
+        if getattr(layer, "_is_graph_network", False):
+            return final_activation(layer)
+        found = _activation(layer)
+        passes = type(layer).__name__ in _KEEP_VALUES or (
+            found == "linear" and type(layer).__name__ == "Activation"
+        )
+        if not passes or node.is_input:
+            return found
+        tensor = node.keras_inputs[0]
+
+
+def _activation(layer: Any) -> str:
+    if type(layer).__name__ == "Softmax":
+        return "softmax"
+    if type(layer).__name__ == "TFOpLambda":
+        return str(layer.function.__name__)
+    activation = getattr(layer, "activation", None)
+    # A quantized layer holds its activation in a wrapper.
+    activation = getattr(activation, "activation", activation)
+    return "linear" if activation is None else getattr(activation, "__name__", "other")
 
 
 def callbacks(config: DistillationConfig) -> Sequence[Any]:

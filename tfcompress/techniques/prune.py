@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tfcompress import registry
-from tfcompress._keras import keras
 from tfcompress.artifact import Artifact
 from tfcompress.graph.kernels import (
     FROZEN,
@@ -25,6 +26,7 @@ from tfcompress.graph.kernels import (
     passed_over,
     require_named,
 )
+from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
 from tfcompress.techniques import VerificationError
 
@@ -156,10 +158,12 @@ def skip_reason(kernel: Kernel, config: PruningConfig) -> str:
         return FROZEN
     if kernel.depthwise:
         return "depthwise: few weights, each with a large share of its channel"
-    if config.n_of_m and shape[-2] % config.n_of_m[1]:
-        return f"{shape[-2]} input channels are no multiple of {config.n_of_m[1]}"
+    if config.n_of_m and kernel.input_axis is None:
+        return f"shape {tuple(shape)}: no single axis holds the inputs that {config.pattern} groups"
+    if config.n_of_m and shape[kernel.input_axis] % config.n_of_m[1]:
+        return f"{shape[kernel.input_axis]} input channels are no multiple of {config.n_of_m[1]}"
     if config.block and len(shape) != 2:
-        return "block patterns are for Dense kernels"
+        return f"shape {tuple(shape)}: block patterns are for kernels of two axes, as of Dense"
     if config.block and (shape[0] % config.block[0] or shape[1] % config.block[1]):
         return f"shape {tuple(shape)} is no multiple of the block {config.pattern}"
     return ""
@@ -174,21 +178,22 @@ def wrap(model: Any, config: PruningConfig, *, steps_per_epoch: int, epochs: int
     """Returns a copy of the model; the callback does the pruning.
 
     Args:
-      model: any Keras model with kernels.
+      model: functional or sequential model, models within it included; TF-MOT's wrappers for
+        pruning and clustering are taken off first, and what they made is kept.
       config: what to prune.
       steps_per_epoch: batches in one epoch; the callback reads it from `fit` itself.
       epochs: of the training.
 
     Raises:
-      ValueError: no layer can be pruned under the config, or the schedule has no step to act on.
+      ValueError: no layer can be pruned under the config, the schedule has no step to act on, or
+        the model is subclassed or quantized.
     """
-    require_named(model, config.skip, what="prune: skip")
-    if all(skip_reason(kernel, config) for kernel in kernels(model)):
-        raise ValueError(nothing_treated(f"prune({config.pattern})", skipped(model, config)))
+    copy = plain_copy(model, technique="prune")
+    require_named(copy, config.skip, what="prune: skip")
+    if all(skip_reason(kernel, config) for kernel in kernels(copy)):
+        raise ValueError(nothing_treated(f"prune({config.pattern})", skipped(copy, config)))
     if steps_per_epoch * epochs < 1:
         raise ValueError("prune needs a training of at least 1 step.")
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
     return copy
 
 
@@ -228,8 +233,9 @@ def verify(model: Any, config: PruningConfig) -> None:
                 "Was what techniques.prune.callbacks gives passed to fit, and did the training "
                 f"reach {config.settles_at:.0%} of its steps?"
             )
-        if config.n_of_m:
-            _verify_n_of_m(kernel.name, values, *config.n_of_m)
+        if config.n_of_m and kernel.input_axis:
+            nonzero = np.moveaxis(values != 0, kernel.input_axis, -1)
+            _verify_n_of_m(kernel.name, nonzero, *config.n_of_m)
 
 
 def expected_zeros(size: int, config: PruningConfig) -> int:
@@ -238,8 +244,8 @@ def expected_zeros(size: int, config: PruningConfig) -> int:
     return int(size // block * (config.target_sparsity or 0.0) + 1e-6) * block
 
 
-def _verify_n_of_m(name: str, values: Any, kept: int, group: int) -> None:
-    groups = (values != 0).swapaxes(-1, -2).reshape(-1, group).sum(axis=1)
+def _verify_n_of_m(name: str, nonzero: np.ndarray, kept: int, group: int) -> None:
+    groups = nonzero.reshape(-1, group).sum(axis=1)
     if groups.max() > kept:
         raise VerificationError(
             f"prune: layer {name} keeps {groups.max()} weights in a group of {group}, expected "
