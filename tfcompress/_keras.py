@@ -1,8 +1,9 @@
-"""The one door to TensorFlow, tf_keras and TF-MOT.
+"""The one door to TensorFlow, tf_keras, TF-MOT and Keras 3.
 
 Knows which Keras the package speaks (Keras 2, as `tf_keras`, the only one that TF-MOT takes) and
-how to load the three heavy packages late: importing `tfcompress` costs no TensorFlow import, so
-`--help` and a bad flag answer at once. Does not know any technique or model.
+how to load the heavy packages late: importing `tfcompress` costs no TensorFlow import, so `--help`
+and a bad flag answer at once. Keras 3 is there to read and write its models; it computes with the
+backend that KERAS_BACKEND names. Does not know any technique or model.
 
     from tfcompress._keras import keras, tf
 
@@ -48,11 +49,21 @@ def _load(module: str) -> None:
         raise
 
 
+def imported(module: str) -> bool:
+    """Whether a heavy package is loaded already, such as `"keras"`, which is Keras 3.
+
+    No object of a package can exist before it is.
+    """
+    return module in sys.modules
+
+
 if TYPE_CHECKING:
+    import keras as keras3
     import tensorflow as tf
     import tensorflow_model_optimization as tfmot
     import tf_keras as keras
 else:
     tf = _Lazy("tensorflow")
     keras = _Lazy("tf_keras")
+    keras3 = _Lazy("keras")
     tfmot = _Lazy("tensorflow_model_optimization")

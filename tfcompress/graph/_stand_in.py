@@ -1,0 +1,69 @@
+"""A Keras 3 layer that stands, in a file of Keras 3, for a tf_keras layer of the user's.
+
+Keras 3 needs a class of its own to read a custom layer's config and weights from a file. Importing
+this module imports Keras 3.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfcompress._keras import keras, keras3
+from tfcompress.graph.keras3_calls import weight_values
+
+
+def stand_in(layer_class: Any) -> Any:
+    """Makes a Keras 3 layer class with the config and the weights of a tf_keras layer.
+
+    It computes what the tf_keras layer computes, on any backend of Keras 3, without gradients.
+
+    Args:
+      layer_class: tf_keras layer class with `get_config` and `from_config`.
+    """
+    return type(layer_class.__name__, (_StandIn,), {"stands_for": layer_class})
+
+
+class _StandIn(keras3.layers.Layer):
+    stands_for: Any = None
+
+    def __init__(self, **config: Any) -> None:
+        known = {key: config[key] for key in ("name", "trainable", "dtype") if key in config}
+        super().__init__(**known)
+        self._config = config
+        # A tuple, lest Keras 3 tracks the other Keras' layer as a layer of its own.
+        self._twin: tuple[Any, ...] = ()
+
+    def get_config(self) -> dict[str, Any]:
+        """What the file says."""
+        return {**self._config, **super().get_config()}
+
+    def build(self, *shapes: Any) -> None:
+        """Creates weights like those of the tf_keras layer."""
+        config = {**self._config, "dtype": self.dtype_policy.name}
+        twin = self.stands_for.from_config(config)
+        twin(*(keras.Input(batch_shape=shape) for shape in shapes))
+        for weight in twin.weights:
+            self.add_weight(
+                shape=tuple(weight.shape), dtype=weight.dtype.name, trainable=weight.trainable
+            )
+        self._twin = (twin,)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """The shape that the tf_keras layer gives."""
+        inputs = keras3.tree.map_structure(
+            lambda x: keras.Input(batch_shape=x.shape, dtype=str(x.dtype)), args
+        )
+        outputs = self._twin[0](*inputs)
+        return keras3.tree.map_structure(
+            lambda y: keras3.KerasTensor(tuple(y.shape), dtype=y.dtype.name), outputs
+        )
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Computes with the tf_keras layer."""
+        twin = self._twin[0]
+        twin.set_weights(weight_values(self))
+        inputs = keras3.tree.map_structure(keras3.ops.convert_to_numpy, args)
+        outputs = keras3.tree.map_structure(np.asarray, twin(*inputs, training=False))
+        return keras3.tree.map_structure(keras3.ops.convert_to_tensor, outputs)

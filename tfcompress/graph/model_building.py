@@ -1,0 +1,99 @@
+"""Builds the model that a file describes, with the Keras that wrote it.
+
+What is in the file has been read (`model_files`) and judged (`model_config`) before. Does not bring
+the model to another form.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfcompress._keras import keras, keras3
+from tfcompress.graph import model_config, model_files
+from tfcompress.graph.model_files import ModelError, ModelFile, first_line
+
+
+def build(file: ModelFile, *, custom_objects: Mapping[str, Any], allow_code: bool) -> Any:
+    """The live model in a file, of Keras 2 or Keras 3, without what a training needs.
+
+    Args:
+      file: what the file holds.
+      custom_objects: what its own names stand for.
+      allow_code: build layers that hold code. Without it, nothing of the file is run.
+
+    Raises:
+      ModelError: the file holds code or unknown names, or is damaged.
+    """
+    # Registers the layers of the normal form, so that a saved one is taken.
+    from tfcompress.graph import _layers as _registered  # noqa: F401
+
+    config = model_config.for_loading(file, custom_objects=custom_objects)
+    if not allow_code:
+        model_config.refuse_code(config, file, custom_objects=custom_objects)
+    model_config.refuse_huge(file)
+    try:
+        with warnings.catch_warnings():
+            # What Keras thinks of old formats, and of optimizers that are left behind.
+            warnings.simplefilter("ignore")
+            return _built(file, config, dict(custom_objects), allow_code=allow_code)
+    except ModelError:
+        raise
+    except Exception as error:  # whatever a damaged description makes Keras raise
+        raise ModelError(
+            f"{file.path} cannot be built by Keras {'3' if file.keras3 else '2'}: "
+            f"{first_line(error)} The file is damaged, or needs another version of "
+            f"Keras (it says {file.version or 'none'})."
+        ) from error
+
+
+def _built(
+    file: ModelFile, config: dict[str, Any], custom_objects: dict[str, Any], *, allow_code: bool
+) -> Any:
+    if file.keras3:
+        model = _keras3_model(config, custom_objects, allow_code=allow_code)
+    elif file.form == "keras":
+        model = keras.saving.deserialize_keras_object(
+            config, custom_objects=custom_objects, safe_mode=not allow_code
+        )
+    else:
+        model = keras.models.model_from_json(json.dumps(config), custom_objects=custom_objects)
+    with tempfile.TemporaryDirectory() as folder:
+        _load_weights(model, file, Path(folder))
+    return model
+
+
+def _keras3_model(
+    config: dict[str, Any], custom_objects: dict[str, Any], *, allow_code: bool
+) -> Any:
+    from tfcompress.graph._stand_in import stand_in
+
+    known = {
+        name: stand_in(value)
+        if isinstance(value, type) and issubclass(value, keras.layers.Layer)
+        else value
+        for name, value in custom_objects.items()
+    }
+    with keras3.src.saving.serialization_lib.SafeModeScope(not allow_code):
+        return keras3.saving.deserialize_keras_object(
+            config, custom_objects=known, safe_mode=not allow_code
+        )
+
+
+def _load_weights(model: Any, file: ModelFile, folder: Path) -> None:
+    if file.form == "saved_model":
+        status = model.load_weights(str(file.path / "variables" / "variables"))
+        status.assert_existing_objects_matched().expect_partial()
+        return
+    if file.form == "keras":
+        weights = model_files.extract_weights(file, folder)
+    else:
+        model_files.check_arrays(file.path, shown=file.path)
+        # Keras takes the form of a weight file from its name.
+        weights = folder / "model.h5"
+        weights.symlink_to(file.path.resolve())
+    model.load_weights(str(weights))
