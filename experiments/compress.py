@@ -45,7 +45,8 @@ def work(config: Any, output_dir: Path) -> Any:
     from tfcompress import workflow
     from tfcompress.progress import Reporter
 
-    return workflow.run(config, output_dir, reporter=Reporter(Console()))
+    reporter = Reporter(Console(), every_layer=flags.FLAGS.coverage)
+    return workflow.run(config, output_dir, reporter=reporter)
 
 
 def summarize(found: Any, output_dir: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from absl import flags
 
 import experiments.configs
-from tfcompress import registry
+from tfcompress import backbones, registry
 
 # Flag -> (part of RunConfig, field). The flag's type follows the field's default.
 RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
@@ -40,7 +40,11 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
     ),
     "width": ("backbone", "width", "Channel multiplier (MobileNet's alpha)."),
     "dropout": ("backbone", "dropout", "Dropout before the head, in [0, 1)."),
-    "transfer": ("transfer", "mode", "full, fine_tune or linear_probe."),
+    "transfer": (
+        "transfer",
+        "mode",
+        "full, fine_tune, linear_probe, or none: a trained --model with its own head, as it is.",
+    ),
     "last_layers": ("transfer", "last_layers", "Layers that fine_tune trains before the head."),
     "head_epochs": ("transfer", "head_epochs", "Epochs of the head alone, on encoded images."),
     "epochs": ("training", "epochs", "Epochs of the baseline."),
@@ -77,6 +81,9 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
     "tensorboard": ("", "tensorboard", "Write TensorBoard logs into the run folder."),
 }
 
+# Settings of the backbone that a user's own model has too.
+OWN_MODEL_FIELDS = ("image_size", "dropout")
+
 
 def define_run_flags() -> None:
     """Defines the flags of a run: one for each setting, `--config`, `--seed`, `--output_dir`."""
@@ -86,12 +93,26 @@ def define_run_flags() -> None:
     flags.DEFINE_string(
         "output_dir", None, "Run folder; by default runs/ and a name of the settings."
     )
+    flags.DEFINE_bool(
+        "coverage", False, "Show, before the training, what each technique can do to each layer."
+    )
     flags.DEFINE_integer("seed", None, "Of weights, order, augmentation and dropout.")
     flags.DEFINE_multi_string(
         "recipe",
         None,
         'What is done to the baseline, such as "prune(0.8)+cluster(16)+qat"; none for the baseline '
         "alone. Given several times, each recipe starts from the same baseline.",
+    )
+    flags.DEFINE_string(
+        "model",
+        None,
+        "Your own model instead of --backbone: a .keras or .h5 file, or a SavedModel folder.",
+    )
+    flags.DEFINE_enum(
+        "model_preprocessing",
+        None,
+        list(backbones.PIXELS),
+        "What --model expects of an image, where it does not rescale raw pixels itself.",
     )
     for name, (part, field, text) in RUN_FLAGS.items():
         _define(name, _default(part, field), text)
@@ -158,7 +179,32 @@ def run_config_from_flags() -> Any:
         changes.setdefault("", {})["seed"] = values.seed
         changes.setdefault("training", {})["seed"] = values.seed
         changes.setdefault("data", {})["seed"] = values.seed
-    return _changed(config, changes)
+    own_model = {"path": values.model, "preprocessing": values.model_preprocessing}
+    return _changed(_from_model(config, own_model, changes), changes)
+
+
+def _from_model(
+    config: Any, own_model: Mapping[str, str | None], changes: dict[str, dict[str, Any]]
+) -> Any:
+    """The config with the model of `--model` in the backbone's place."""
+    given: dict[str, Any] = {name: text for name, text in own_model.items() if text is not None}
+    if not given:
+        return config
+    names = {field: flag for flag, (part, field, _) in RUN_FLAGS.items() if part == "backbone"}
+    both = [names[field] for field in changes.get("backbone", {}) if field not in OWN_MODEL_FIELDS]
+    if own_model["path"] and both:
+        raise ValueError(
+            f"--model is what a run starts from instead of a backbone. Received also: "
+            f"{', '.join(f'--{flag}' for flag in both)}. Leave one of them out."
+        )
+    if isinstance(config.backbone, backbones.ModelConfig):
+        return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, **given))
+    if not own_model["path"]:
+        raise ValueError("--model_preprocessing belongs to --model=PATH, which is missing.")
+    start = backbones.ModelConfig(**given, **changes.pop("backbone", {}))
+    # With the transfer at once: that of no training goes with a model only.
+    transfer = dataclasses.replace(config.transfer, **changes.pop("transfer", {}))
+    return dataclasses.replace(config, backbone=start, transfer=transfer)
 
 
 def _changed(config: Any, changes: dict[str, dict[str, Any]]) -> Any:

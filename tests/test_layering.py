@@ -21,6 +21,7 @@ TIERS = {
         "environment",
         "flatbuffer",
         "image_files",
+        "layer_coverage",
         "litert",
         "metadata",
         "native_output",
@@ -40,20 +41,21 @@ TIERS = {
         "checkpoint",
         "data",
         "export",
+        "placement",
         "runtimes",
         "techniques",
     ),
     "steps": ("benchmark", "compose", "evaluate", "training"),
-    "workflow": ("config", "run_folder", "stages", "workflow"),
+    "workflow": ("config", "run_folder", "stages", "survey", "workflow"),
     "experiments": ("experiments",),
 }
 # Tiers whose rooms may import one another.
 OPEN_TIERS = ("foundation", "workflow")
 # Beside the tiers: rendered from results, on a machine with no TensorFlow.
-REPORT_SEES = ("durable", "results", "statistics")
+REPORT_SEES = ("durable", "layer_coverage", "results", "statistics")
 
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization", "keras")
-KERAS_NAMES = ("keras", "tf", "tfmot")
+KERAS_NAMES = ("keras", "keras3", "tf", "tfmot")
 
 
 @dataclass(frozen=True)

@@ -175,3 +175,17 @@ def test_a_stage_is_trained_again_where_the_one_before_it_was(copied):
     before = (start.parent / "best.npz").stat().st_mtime_ns
     workflow.run(CONFIG, folder)
     assert (start.parent / "best.npz").stat().st_mtime_ns > before
+
+
+def test_what_the_recipes_treat_is_known_before_and_stands_in_the_results(finished):
+    found, folder = finished
+    (covered,) = found.coverage
+    assert [total.technique for total in covered.techniques] == [
+        "distill",
+        "prune(0.8)",
+        "cluster(4)",
+    ]
+    assert covered.mac_share("prune(0.8)") == 1
+    # Biases count with their layers.
+    assert covered.parameter_share("prune(0.8)") == 1
+    assert "Coverage of lenet\\_300\\_100" in (folder / "report.md").read_text()

@@ -14,19 +14,36 @@ if TYPE_CHECKING:
     from tfcompress.artifact import Artifact
     from tfcompress.config import RunConfig
     from tfcompress.export import convert
+    from tfcompress.graph.keras3 import to_keras3
+    from tfcompress.graph.loading import ModelError, load_model
     from tfcompress.preprocessing import Preprocessing
+    from tfcompress.survey import coverage
     from tfcompress.workflow import run
 
 __version__ = "0.1.0"
 
-__all__ = ["Artifact", "Preprocessing", "RunConfig", "convert", "run"]
+__all__ = [
+    "Artifact",
+    "ModelError",
+    "Preprocessing",
+    "RunConfig",
+    "convert",
+    "coverage",
+    "load_model",
+    "run",
+    "to_keras3",
+]
 
 _HOMES = {
     "Artifact": "artifact",
+    "ModelError": "graph.loading",
     "Preprocessing": "preprocessing",
     "RunConfig": "config",
     "convert": "export",
+    "coverage": "survey",
+    "load_model": "graph.loading",
     "run": "workflow",
+    "to_keras3": "graph.keras3",
 }
 
 

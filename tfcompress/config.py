@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from tfcompress import backbones, compose, data, durable, recipe
-from tfcompress.backbones import BackboneConfig
+from tfcompress.backbones import BackboneConfig, ModelConfig
 from tfcompress.benchmark import LatencyConfig
 from tfcompress.compose import Plan
 from tfcompress.data import DataConfig
@@ -22,6 +22,8 @@ from tfcompress.registry import require
 from tfcompress.training import TrainingConfig
 
 BASELINE = "baseline"
+KEPT = "none"
+"""The transfer mode in which a model is taken as it is, with its own head."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class TransferConfig:
 
     Attributes:
       mode: `"full"` trains every layer, `"fine_tune"` the head and the last layers before it,
-        `"linear_probe"` the head alone, on images that were encoded once.
+        `"linear_probe"` the head alone, on images that were encoded once; `"none"` trains nothing
+        and keeps the head, of a user's own model that was trained for the task.
       last_layers: layers with weights that `"fine_tune"` trains before the head, at least 1 there
         and 0 elsewhere.
       head_epochs: epochs in which the new head is trained on encoded images before other layers
@@ -45,7 +48,7 @@ class TransferConfig:
     head_epochs: int = 0
 
     def __post_init__(self) -> None:
-        require(self.mode, backbones.TRANSFER_MODES, what="transfer mode")
+        require(self.mode, (*backbones.TRANSFER_MODES, KEPT), what="transfer mode")
         if self.mode == "fine_tune" and self.last_layers < 1:
             raise ValueError(
                 "TransferConfig.last_layers must be at least 1 for fine_tune. "
@@ -56,10 +59,12 @@ class TransferConfig:
                 f"TransferConfig.last_layers belongs to fine_tune. Received: {self.last_layers} "
                 f"with {self.mode}."
             )
-        if self.head_epochs < 0 or (self.mode == "linear_probe" and self.head_epochs):
+        no_other = self.mode in ("linear_probe", KEPT)
+        if self.head_epochs < 0 or (no_other and self.head_epochs):
             raise ValueError(
                 "TransferConfig.head_epochs must be at least 0, and 0 for linear_probe, whose "
-                f"epochs are those of the training. Received: {self.head_epochs} with {self.mode}."
+                "epochs are those of the training, and for none, which trains nothing. "
+                f"Received: {self.head_epochs} with {self.mode}."
             )
 
 
@@ -98,7 +103,7 @@ class RunConfig:
 
     Attributes:
       data: the data set.
-      backbone: the network and its pretrained weights.
+      backbone: the network and its pretrained weights, or a user's own model file.
       transfer: how it is brought to the task.
       training: of the baseline.
       recipes: text forms of what is done to it, each started from the same baseline; none for the
@@ -114,7 +119,7 @@ class RunConfig:
     """
 
     data: DataConfig = field(default_factory=DataConfig)
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    backbone: BackboneConfig | ModelConfig = field(default_factory=BackboneConfig)
     transfer: TransferConfig = field(default_factory=TransferConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     recipes: tuple[str, ...] = ()
@@ -137,6 +142,10 @@ class RunConfig:
             first = plan.stages[0] if plan.stages else None
             if first and first.technique == "distill" and first.config.student:
                 backbones.load_family(first.config.student)
+        if self.transfer.mode == KEPT and isinstance(self.backbone, BackboneConfig):
+            raise ValueError(
+                f"--transfer=none with the backbone {self.backbone.name}. {backbones.NO_HEAD}"
+            )
         if self.transfer.mode == "linear_probe" and self.backbone.resolved_weights == "none":
             raise ValueError(
                 "A linear probe trains the head alone, which needs pretrained weights. "

@@ -16,6 +16,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from tfcompress.layer_coverage import Coverage
+
 Step = Callable[[int, int], None]
 
 
@@ -24,10 +26,13 @@ class Reporter:
 
     Args:
       console: where to write; None writes nothing.
+      every_layer: show what techniques can do to each layer, not only how much of the model they
+        treat.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, *, every_layer: bool = False) -> None:
         self._console = console or Console(quiet=True)
+        self._every_layer = every_layer
 
     def stage(self, title: str, detail: str = "") -> None:
         """Opens a part of the work."""
@@ -44,6 +49,13 @@ class Reporter:
             f"accuracy {metrics['accuracy']:.2%}  validation {metrics['val_accuracy']:.2%}  "
             f"{metrics['seconds']:.0f} s"
         )
+
+    def coverage(self, found: Coverage) -> None:
+        """How much of a model each technique treats."""
+        if self._every_layer:
+            self._console.print(Text(str(found)), soft_wrap=True)
+        for technique in found.techniques:
+            self.note(found.summary(technique.technique))
 
     @contextmanager
     def bar(self, title: str) -> Iterator[Step]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcompress import durable
+from tfcompress.layer_coverage import Coverage
 
 SCHEMA_VERSION = 1
 FILE_NAME = "results.json"
@@ -243,6 +244,8 @@ class Results:
       stages: training of the baseline and of each technique.
       evaluation_speed: batched against single evaluation.
       seconds: wall time of the run, over all sessions.
+      coverage: which layers the techniques of the recipes treat: of the baseline, and of each
+        student that a distillation puts in its place.
       schema_version: changes when a field changes meaning.
     """
 
@@ -254,6 +257,7 @@ class Results:
     stages: tuple[StageResult, ...] = ()
     evaluation_speed: EvaluationSpeed | None = None
     seconds: float | None = None
+    coverage: tuple[Coverage, ...] = ()
     schema_version: int = field(default=SCHEMA_VERSION)
 
 

@@ -15,10 +15,21 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress import backbones, checkpoint, compose, data, durable, export, results, training
+from tfcompress import (
+    backbones,
+    checkpoint,
+    compose,
+    data,
+    durable,
+    export,
+    results,
+    survey,
+    training,
+)
 from tfcompress.compose import PlannedStage
-from tfcompress.config import BASELINE, RunConfig, plain
+from tfcompress.config import BASELINE, KEPT, RunConfig, plain
 from tfcompress.data import encoding
+from tfcompress.layer_coverage import Coverage
 from tfcompress.progress import Reporter, listener
 from tfcompress.results import CompressionReport, StageResult
 from tfcompress.run_folder import ENCODED, RunFolder
@@ -34,22 +45,32 @@ class StageTrainer:
     Args:
       config: all settings of the run.
       folder: where checkpoints and records lie.
+      source: what the baseline starts from.
       dataset: whose train and validation splits are used.
       reporter: told of the progress.
 
     Attributes:
       records: what was trained so far, in order.
+      coverage: which layers the techniques of the recipes treat, after `baseline` was asked for.
     """
 
     def __init__(
-        self, config: RunConfig, folder: RunFolder, dataset: data.Dataset, *, reporter: Reporter
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        *,
+        source: backbones.Source,
+        dataset: data.Dataset,
+        reporter: Reporter,
     ) -> None:
         self.records: list[StageResult] = []
+        self.coverage: tuple[Coverage, ...] = ()
         self._config = config
         self._folder = folder
         self._dataset = dataset
         self._reporter = reporter
-        self._preprocessing = backbones.preprocessing(config.backbone, dataset.image_shape)
+        self._source = source
+        self._preprocessing = source.preprocessing(dataset.image_shape)
         self._models: dict[tuple[PlannedStage, ...], tuple[Any, CompressionReport]] = {}
 
     def report(self, stages: tuple[PlannedStage, ...]) -> CompressionReport:
@@ -62,37 +83,64 @@ class StageTrainer:
         config, transfer = self._config, self._config.transfer
         self._reporter.stage(
             BASELINE,
-            f"{config.backbone.name}, weights {config.backbone.resolved_weights}, {transfer.mode}",
+            f"{config.backbone.name}, weights {config.backbone.resolved_weights}, "
+            f"transfer {transfer.mode}",
         )
-        model = backbones.build_classifier(
-            config.backbone,
+        model = self._source.build_classifier(
             classes=len(self._dataset.classes),
             image_shape=self._dataset.image_shape,
             seed=config.seed,
+            keep_head=transfer.mode == KEPT,
         )
         # Also where all is trained: Keras numbers what it builds, and the numbers stand in the
         # exported files.
-        for plan in config.plans:
-            start = self._student(plan.stages[:1], model)
-            compose.require_treatable(plan.stages, start, supplied=self._supplied(model))
+        self._survey(model)
+        self._transfer(model)
+        # Later stages train every layer; frozen ones could not follow a mask.
+        backbones.set_transfer_mode(model, "full")
+        return model
+
+    def _transfer(self, model: Any) -> None:
+        """Trains the classifier for the task, unless it is to be taken as it is."""
+        config, transfer = self._config, self._config.transfer
+        if transfer.mode == KEPT:
+            name = self._stage_name(BASELINE)
+            self.records.append(StageResult(name, BASELINE, plain(self._origin())))
+            self._reporter.note("taken as it is, not trained")
+            return
         if transfer.head_epochs:
             head = dataclasses.replace(config.training, epochs=transfer.head_epochs)
             self._train_head(model, head, name=self._stage_name("head"))
         if transfer.mode == "linear_probe":
             self._train_head(model, config.training, name=self._stage_name(BASELINE))
-        else:
-            backbones.set_transfer_mode(model, transfer.mode, last_layers=transfer.last_layers)
-            batches = training.image_batches(self._dataset, self._preprocessing, config.training)
-            self._train(
-                model,
-                batches,
-                config.training,
-                name=self._stage_name(BASELINE),
-                started_from=checkpoint.weights_sha256(model),
-            )
-        # Later stages train every layer; frozen ones could not follow a mask.
-        backbones.set_transfer_mode(model, "full")
-        return model
+            return
+        backbones.set_transfer_mode(model, transfer.mode, last_layers=transfer.last_layers)
+        batches = training.image_batches(self._dataset, self._preprocessing, config.training)
+        self._train(
+            model,
+            batches,
+            config.training,
+            name=self._stage_name(BASELINE),
+            started_from=checkpoint.weights_sha256(model),
+        )
+
+    def _origin(self) -> dict[str, Any]:
+        """What the records of the transfer say about the classifier."""
+        record = self._source.record(keep_head=self._config.transfer.mode == KEPT)
+        return {"preprocessing": self._preprocessing.to_dict(), **record}
+
+    def _survey(self, model: Any) -> None:
+        """Refuses a recipe that the model does not allow; finds out what each does to its layers."""
+        starts: dict[str, tuple[Any, dict[str, PlannedStage]]] = {}
+        for text, plan in zip(self._config.recipes, self._config.plans, strict=True):
+            if plan.stages:
+                start = self._student(plan.stages[:1], model)
+                compose.require_treatable(plan.stages, start, supplied=self._supplied(model))
+                student = "" if start is model else start.name
+                starts.setdefault(student, (start, {}))[1].update(survey.planned(recipe=text))
+        self.coverage = tuple(survey.measured(start, found) for start, found in starts.values())
+        for found in self.coverage:
+            self._reporter.coverage(found)
 
     def _train_head(self, model: Any, config: TrainingConfig, *, name: str) -> None:
         """Trains the head on images that are encoded once."""
@@ -239,8 +287,7 @@ class StageTrainer:
             )
         settings: dict[str, Any] = {"training": dataclasses.asdict(config)}
         if not stages:
-            settings["preprocessing"] = self._preprocessing.to_dict()
-            settings["weights"] = backbones.weights_origin(self._config.backbone)
+            settings |= self._origin()
         else:
             settings["technique"] = compose.settings(stages[-1].config)
         record = StageResult(

@@ -106,14 +106,17 @@ class _Run:
         self._folder = folder
         self._reporter = reporter
         self._watch = Stopwatch()
+        # First, so that a model that cannot be used is refused before any data is fetched.
+        source = backbones.opened(config.backbone)
         reporter.stage("data", config.data.name)
         self._dataset = data.load(config.data)
         sizes = ", ".join(f"{n} {size:,}" for n, size in self._dataset.split_sizes().items())
         reporter.note(f"{self._dataset.source}: {sizes}")
-        shape = self._dataset.image_shape
-        self._preprocessing = backbones.preprocessing(config.backbone, shape)
+        self._preprocessing = source.preprocessing(self._dataset.image_shape)
         folder.require_same_data(self._dataset.checksums())
-        self._trainer = StageTrainer(config, folder, self._dataset, reporter=reporter)
+        self._trainer = StageTrainer(
+            config, folder, source=source, dataset=self._dataset, reporter=reporter
+        )
 
     def carry_out(self) -> Results:
         environment_path = self._folder.root / ENVIRONMENT
@@ -136,6 +139,7 @@ class _Run:
             stages=tuple(self._trainer.records),
             evaluation_speed=self._evaluation_speed(rows),
             seconds=seconds,
+            coverage=self._trainer.coverage,
         )
 
     # Export.

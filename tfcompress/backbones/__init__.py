@@ -1,8 +1,7 @@
 """Pretrained feature networks, and the classifiers built on them.
 
-Knows the families in this folder (one file each, found by the registry), how a head is attached,
-how a classifier is split and which of its layers a transfer mode trains. Does not know data sets,
-training or techniques.
+Knows the families in this folder (one file each, found by the registry), and that a run may start
+from a user's own model instead. Does not know data sets, training or techniques.
 
 A family is a module that holds what `Family` lists; a new one is a new file.
 """
@@ -12,20 +11,32 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from tfcompress import durable, registry
 from tfcompress._keras import keras
+from tfcompress.backbones import _own_model
+from tfcompress.backbones._heads import HEAD as HEAD
+from tfcompress.backbones._heads import HEAD_DROPOUT as HEAD_DROPOUT
+from tfcompress.backbones._heads import TRANSFER_MODES as TRANSFER_MODES
+from tfcompress.backbones._heads import require_trainable as require_trainable
+from tfcompress.backbones._heads import set_batch_norm_momentum, with_head
+from tfcompress.backbones._heads import set_transfer_mode as set_transfer_mode
+from tfcompress.backbones._heads import split_head as split_head
+from tfcompress.backbones._own_model import ModelConfig as ModelConfig
+from tfcompress.backbones._pixels import PIXELS as PIXELS
+from tfcompress.backbones._pixels import pixels as pixels
 from tfcompress.backbones._weights import WeightsError as WeightsError
 from tfcompress.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from tf_keras import Model
-    from tf_keras.layers import Layer
 
-HEAD = "logits"
-HEAD_DROPOUT = "logits_dropout"
-TRANSFER_MODES = ("linear_probe", "fine_tune", "full")
+NO_HEAD = (
+    "A network by name gets a new head for the task, whatever its weights, so that it has to be "
+    "trained: use --transfer=full, fine_tune or linear_probe. To compress a trained classifier as "
+    "it is, pass its file: --model=PATH --transfer=none."
+)
 WEIGHT_FILES = (".h5", ".keras", ".npz")
 
 
@@ -147,6 +158,60 @@ class BackboneConfig:
         return known[0] if self.weights == "default" else self.weights
 
 
+class Source(Protocol):
+    """What a run starts from: a network by name, or a user's model from a file."""
+
+    def preprocessing(self, image_shape: tuple[int, int, int]) -> Preprocessing:
+        """What is done to raw images of `image_shape` before the model sees them."""
+
+    def build_classifier(
+        self, *, classes: int, image_shape: tuple[int, int, int], seed: int, keep_head: bool
+    ) -> Model:
+        """A classifier as of `build_classifier`, or with the head that the model came with.
+
+        Args:
+          classes: how many classes it tells apart, at least 2.
+          image_shape: (height, width, channels) of the raw images.
+          seed: of the random weights.
+          keep_head: whether the source's own head stays.
+
+        Raises:
+          ValueError: the own head does not fit the classes, or there is none.
+        """
+
+    def record(self, *, keep_head: bool) -> dict[str, Any]:
+        """What a run's record should say about where the classifier comes from."""
+
+
+def opened(config: BackboneConfig | ModelConfig) -> Source:
+    """What a config names, loaded where it is a file.
+
+    Raises:
+      ValueError: the file cannot be loaded, or is no classifier of images.
+    """
+    return _own_model.opened(config) if isinstance(config, ModelConfig) else _Network(config)
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A network by name."""
+
+    config: BackboneConfig
+
+    def preprocessing(self, image_shape: tuple[int, int, int]) -> Preprocessing:
+        return preprocessing(self.config, image_shape)
+
+    def build_classifier(
+        self, *, classes: int, image_shape: tuple[int, int, int], seed: int, keep_head: bool
+    ) -> Model:
+        if keep_head:
+            raise ValueError(f"{self.config.name} has no head of its own. {NO_HEAD}")
+        return build_classifier(self.config, classes=classes, image_shape=image_shape, seed=seed)
+
+    def record(self, *, keep_head: bool) -> dict[str, Any]:
+        return {"weights": weights_origin(self.config)}
+
+
 def names() -> tuple[str, ...]:
     """Every known backbone, family by family. No TensorFlow is imported."""
     modules = (_module(family) for family in registry.names("backbones"))
@@ -251,114 +316,15 @@ def build_classifier(
       ValueError: fewer than two classes, or weights that do not fit the network (what did not is
         listed).
     """
-    if classes < 2:
-        raise ValueError(f"A classifier needs at least 2 classes. Received: {classes}.")
     keras.utils.set_random_seed(seed)
     shape = model_image_shape(config, image_shape)
     features = load_family(config.name).build_features(config, shape)
-    outputs = features.output
-    if config.dropout > 0:
-        outputs = keras.layers.Dropout(config.dropout, name=HEAD_DROPOUT)(outputs)
-    outputs = keras.layers.Dense(classes, name=HEAD, dtype="float32")(outputs)
-    model = keras.Model(features.input, outputs, name=config.name)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = config.batch_norm_momentum
+    model = with_head(
+        features.input,
+        features.output,
+        classes=classes,
+        dropout=config.dropout,
+        name=config.name,
+    )
+    set_batch_norm_momentum(model, config.batch_norm_momentum)
     return model
-
-
-def split_head(model: Model) -> tuple[Model, Model]:
-    """Splits a classifier in two models that share its layers: features, and head.
-
-    Encode a data set once with the first, train the second on the codes, and the classifier is
-    trained.
-
-    Args:
-      model: a classifier of `build_classifier`.
-
-    Returns:
-      The features model (images to float32 [batch, features]) and the head model (features to
-      logits).
-
-    Raises:
-      ValueError: the model does not end in a Dense layer called `"logits"`.
-    """
-    head = model.layers[-1]
-    if head.name != HEAD or not isinstance(head, keras.layers.Dense):
-        raise ValueError(
-            f"split_head takes a classifier whose last layer is a Dense called {HEAD!r}, as "
-            f"build_classifier makes it. Received: {type(head).__name__} called {head.name!r}."
-        )
-    layers = [head]
-    if model.layers[-2].name == HEAD_DROPOUT:
-        layers.insert(0, model.layers[-2])
-    features = keras.Model(model.input, layers[0].input, name=f"{model.name}_features")
-    inputs = keras.Input(features.output_shape[1:], name="features")
-    outputs = inputs
-    for layer in layers:
-        outputs = layer(outputs)
-    return features, keras.Model(inputs, outputs, name=f"{model.name}_head")
-
-
-def set_transfer_mode(model: Model, mode: str, *, last_layers: int = 0) -> None:
-    """Freezes and unfreezes a classifier's layers. Compile the model after it, not before.
-
-    A frozen BatchNormalization also keeps its moving statistics and runs as in inference (Keras
-    does so).
-
-    Args:
-      model: a classifier; its head is the layer called `"logits"`, else the last layer with
-        weights.
-      mode: `"linear_probe"` trains the head alone, `"fine_tune"` the head and the last layers
-        before it, `"full"` everything.
-      last_layers: for `"fine_tune"`, how many layers before the head are trained, counted over the
-        layers that have weights; at least 1.
-
-    Raises:
-      UnknownNameError: no such mode.
-      ValueError: `last_layers` is out of range or given to another mode, or the model has no layer
-        to train.
-    """
-    registry.require(mode, TRANSFER_MODES, what="transfer mode")
-    weighted = [layer for layer in model.layers if layer.weights]
-    if not weighted:
-        raise ValueError(
-            f"The model {model.name!r} has no trainable layer: none of its {len(model.layers)} "
-            "layers has weights. Pass a model that ends in a Dense or convolution layer."
-        )
-    head = _head(weighted)
-    before = [layer for layer in weighted if layer is not head]
-    _check_last_layers(mode, last_layers, len(before))
-    trained = {"linear_probe": [], "fine_tune": before[len(before) - last_layers :], "full": before}
-    model.trainable = True
-    for layer in before:
-        layer.trainable = any(layer is other for other in trained[mode])
-    require_trainable(model)
-
-
-def require_trainable(model: Model) -> None:
-    """Raises ValueError when no layer of the model would be trained by `fit`."""
-    if not model.trainable_weights:
-        raise ValueError(
-            f"The model {model.name!r} has no trainable layer: all {len(model.layers)} of its "
-            "layers are frozen or have no weights. Set layer.trainable = True on those to be "
-            f"trained, or choose a transfer mode: {', '.join(TRANSFER_MODES)}."
-        )
-
-
-def _check_last_layers(mode: str, last_layers: int, available: int) -> None:
-    if mode != "fine_tune":
-        if last_layers != 0:
-            raise ValueError(
-                "last_layers belongs to the transfer mode fine_tune. "
-                f"Received: {last_layers} with {mode}."
-            )
-    elif not 1 <= last_layers <= available:
-        raise ValueError(
-            f"last_layers must be in [1, {available}] for fine_tune: this backbone has {available} "
-            f"layers with weights. Received: {last_layers}. To train all of them choose full."
-        )
-
-
-def _head(weighted: list[Layer]) -> Layer:
-    return next((layer for layer in weighted if layer.name == HEAD), weighted[-1])

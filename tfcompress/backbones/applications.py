@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfcompress._keras import keras
 from tfcompress.backbones import _weights
+from tfcompress.backbones._pixels import pixels
 from tfcompress.graph.normal_form import is_normal, normalize
 from tfcompress.graph.rebuild import rebuild
 from tfcompress.preprocessing import Preprocessing
@@ -47,12 +48,12 @@ _RAW = (
     *(f"RegNet{kind}{size:03d}" for kind in "XY" for size in _REGNET_SIZES),
     *(f"ResNetRS{depth}" for depth in (101, 152, 200, 270, 350, 420, 50)),
 )
-
-# ImageNet's mean and deviation of each channel, which the networks from Caffe (BGR, in pixels) and
-# from PyTorch (RGB, of pixels in [0, 1]) were trained with: tf_keras.applications.imagenet_utils.
-_CAFFE_MEAN = (103.939, 116.779, 123.68)
-_TORCH_MEAN = (0.485, 0.456, 0.406)
-_TORCH_DEVIATION = (0.229, 0.224, 0.225)
+_PIXELS = {
+    **dict.fromkeys(_TO_UNIT, "symmetric"),
+    **dict.fromkeys(_CAFFE, "caffe"),
+    **dict.fromkeys(_TORCH, "torch"),
+    **dict.fromkeys(_RAW, "raw"),
+}
 
 _PUBLISHED_WIDTHS = {
     "MobileNet": (0.25, 0.5, 0.75, 1.0),
@@ -106,19 +107,7 @@ def origin(name: str, weights: str) -> str:
 
 def preprocessing(name: str, image_shape: tuple[int, int, int]) -> Preprocessing:
     """The same arithmetic as the network's `preprocess_input` in Keras."""
-    if name in _TO_UNIT:
-        return Preprocessing(image_shape=image_shape, scale=(1 / 127.5,), offset=(-1.0,))
-    if name in _CAFFE:
-        offset = tuple(-mean for mean in _CAFFE_MEAN)
-        return Preprocessing(image_shape=image_shape, offset=offset, channel_order="bgr")
-    if name in _TORCH:
-        pairs = list(zip(_TORCH_MEAN, _TORCH_DEVIATION, strict=True))
-        return Preprocessing(
-            image_shape=image_shape,
-            scale=tuple(1 / (255 * deviation) for _, deviation in pairs),
-            offset=tuple(-mean / deviation for mean, deviation in pairs),
-        )
-    return Preprocessing(image_shape=image_shape)
+    return pixels(_PIXELS[name], image_shape)
 
 
 def build_features(config: BackboneConfig, image_shape: tuple[int, int, int]) -> Model:

@@ -150,9 +150,10 @@ def _cautions(results: Results) -> list[str]:
         )
     mode = results.config.get("transfer", {}).get("mode", "full")
     if mode != "full" and any(entry.stages for entry in results.artifacts):
+        by = "is the model as it was given" if mode == "none" else f"was transferred by {mode}"
         found.append(
-            f"Caution: the baseline was transferred by {mode}, while the stages of a recipe train "
-            "every layer; part of a difference is that training's."
+            f"Caution: the baseline {by}, while the stages of a recipe train every layer; part of "
+            "a difference is that training's."
         )
     return found
 

@@ -43,6 +43,7 @@ def contents(results: Results) -> Contents:
     sections = (tables.latencies(results), tables.stages(results), tables.data(results))
     folded = (
         tables.origins(results),
+        *(tables.coverage(found) for found in results.coverage),
         *(tables.layers(stage) for stage in results.stages),
         *(tables.stage_settings(stage) for stage in results.stages),
         tables.settings(results.config, title="Configuration"),

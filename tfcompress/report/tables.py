@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tfcompress.layer_coverage import Coverage
 from tfcompress.report import comparison, text
 from tfcompress.report.comparison import Setting
 from tfcompress.results import (
@@ -272,6 +273,17 @@ def layers(stage: StageResult) -> Table | None:
         for layer in stage.report.layers
     )
     return Table(f"{stage.name}: {_treated(stage.report)} layers treated", columns, rows)
+
+
+def coverage(found: Coverage) -> Table:
+    """Each layer by technique: treated, or passed over and why."""
+    (headings, *rows), reasons = found.grid()
+    columns = tuple(
+        Column(heading[:1].upper() + heading[1:] if index < 4 else heading, numeric=index in (2, 3))
+        for index, heading in enumerate(headings)
+    )
+    cells = tuple(tuple(Cell(cell) for cell in row) for row in rows)
+    return Table(f"Coverage of {found.model}", columns, cells, note="; ".join(reasons))
 
 
 def data(results: Results) -> Table:

@@ -5,6 +5,8 @@ Knows which columns fit a terminal. Does not know how a run was made.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -42,6 +44,22 @@ def print_summary(results: Results, console: Console) -> None:
     for sentence in (answer.headline, *answer.remarks):
         console.print()
         console.print(Text(sentence))
+
+
+def print_table(table: tables.Table, console: Console) -> None:
+    """Prints a table of a report with all its columns, and its note below it."""
+    shown = RichTable(box=None, pad_edge=False, header_style="bold", title=Text(table.title))
+    shown.title_justify = "left"
+    for index, column in enumerate(table.columns):
+        # A technique's arguments may go on a line of their own.
+        heading = f"{column.title}\n{column.unit}".rstrip().replace("(", "\n(")
+        justify: Literal["left", "right"] = "right" if column.numeric else "left"
+        shown.add_column(heading, justify=justify, overflow="fold", no_wrap=index > 1)
+    for row in table.rows:
+        shown.add_row(*(_cell(cell, detail="") for cell in row))
+    console.print(shown)
+    if table.note:
+        console.print(Text(f"\n{table.note}"))
 
 
 def _cell(cell: tables.Cell, *, detail: str) -> Text:

@@ -1,0 +1,77 @@
+"""Parameters and multiply-accumulates, worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from tfcompress._keras import keras
+from tfcompress.graph import cost
+
+
+def functional(shape, *layers):
+    inputs = outputs = keras.Input(shape)
+    for layer in layers:
+        outputs = layer(outputs)
+    return keras.Model(inputs, outputs)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layer", "expected"),
+    [
+        # Kernel 3*3*2*5 at 4*4 output positions.
+        ((8, 8, 2), keras.layers.Conv2D(5, 3, strides=2, padding="same", name="own"), 90 * 16),
+        ((8, 8, 2), keras.layers.DepthwiseConv2D(3, padding="same", name="own"), 18 * 64),
+        # 3*3*2 depthwise and 2*5 pointwise.
+        ((8, 8, 2), keras.layers.SeparableConv2D(5, 3, padding="same", name="own"), 28 * 64),
+        # A transposed convolution spreads each of its 8*8 inputs.
+        ((8, 8, 2), keras.layers.Conv2DTranspose(5, 3, strides=2, name="own"), 90 * 64),
+        ((7, 2), keras.layers.Dense(5, name="own"), 10 * 7),
+        # 2 inputs and 3 states to 3 outputs, in each of 7 steps.
+        ((7, 2), keras.layers.SimpleRNN(3, name="own"), (6 + 9) * 7),
+    ],
+    ids=["conv", "depthwise", "separable", "transposed", "dense", "recurrent"],
+)
+def test_one_layer(shape, layer, expected):
+    model = functional(shape, layer)
+    assert cost.macs(model) == expected
+    assert {name for name, _ in cost.macs_by_kernel(model)} == {"own"}
+    assert cost.parameters(model) == model.count_params()
+
+
+def test_each_kernel_of_a_separable_convolution_has_its_own_share():
+    model = functional((8, 8, 2), keras.layers.SeparableConv2D(5, 3, padding="same", name="own"))
+    assert cost.macs_by_kernel(model) == {
+        ("own", "depthwise_kernel"): 18 * 64,
+        ("own", "pointwise_kernel"): 10 * 64,
+    }
+
+
+def test_layers_without_a_kernel_cost_nothing():
+    model = functional((4, 4, 2), keras.layers.BatchNormalization(), keras.layers.ReLU())
+    assert cost.macs(model) == 0
+
+
+def test_a_shared_layer_costs_each_of_its_calls():
+    shared = keras.layers.Conv2D(2, 1, name="shared")
+    model = functional((4, 4, 2), shared, keras.layers.MaxPooling2D(), shared)
+    assert cost.macs_by_kernel(model) == {("shared", "kernel"): 4 * 16 + 4 * 4}
+    assert cost.parameters(model) == 6
+
+
+def test_calls_in_other_models_are_not_counted():
+    model = functional((4, 4, 2), keras.layers.Conv2D(2, 1, name="conv"))
+    keras.Model(model.input, model.layers[-1](model.output))
+    assert cost.macs_by_kernel(model) == {("conv", "kernel"): 4 * 16}
+
+
+def test_nested_models_are_counted_where_they_stand():
+    inner = functional((4, 4, 2), keras.layers.Conv2D(2, 1, name="conv"))
+    outer = functional((4, 4, 2), inner, keras.layers.Flatten(), keras.layers.Dense(3, name="head"))
+    assert cost.macs_by_kernel(outer) == {("conv", "kernel"): 4 * 16, ("head", "kernel"): 32 * 3}
+
+
+def test_an_open_size_is_not_counted():
+    model = functional((None, None, 2), keras.layers.Conv2D(2, 1, name="conv"))
+    assert cost.macs_by_kernel(model) == {("conv", "kernel"): None}
+    with pytest.raises(ValueError, match="depend on the size of its input, which is open"):
+        cost.macs(model)
