@@ -28,7 +28,8 @@ def given_model(units=10):
     outputs = keras3.layers.Rescaling(1 / 255)(inputs)
     outputs = keras3.layers.Conv2D(6, 3, strides=2, activation="silu")(outputs)
     outputs = keras3.layers.Flatten()(outputs)
-    return keras3.Model(inputs, keras3.layers.Dense(units, activation="softmax", name="classes")(outputs))
+    outputs = keras3.layers.Dense(units, activation="softmax", name="classes")(outputs)
+    return keras3.Model(inputs, outputs)
 
 
 @pytest.fixture(scope="module")

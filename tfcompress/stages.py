@@ -130,7 +130,7 @@ class StageTrainer:
         return {"preprocessing": self._preprocessing.to_dict(), **record}
 
     def _survey(self, model: Any) -> None:
-        """Refuses a recipe that the model does not allow; finds out what each does to its layers."""
+        """Refuses recipes that the model does not allow; finds out what each does to its layers."""
         starts: dict[str, tuple[Any, dict[str, PlannedStage]]] = {}
         for text, plan in zip(self._config.recipes, self._config.plans, strict=True):
             if plan.stages:
