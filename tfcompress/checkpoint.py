@@ -126,6 +126,11 @@ def _opened(path: str | Path) -> Iterator[Mapping[str, np.ndarray]]:
 
 
 def _variables(optimizer: Any) -> list[Any]:
+    """All that an optimizer remembers, with the loss scale of mixed_float16 first."""
+    inner = getattr(optimizer, "inner_optimizer", None)
+    if inner is not None:
+        scale = optimizer._loss_scale
+        return [scale.current_loss_scale, scale.counter, *_variables(inner)]
     variables = optimizer.variables
     found = list(variables() if callable(variables) else variables)
     # Nadam does not list the product of its momenta.

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress import registry
+from tfcompress import placement, registry
 from tfcompress._keras import keras, tf
 from tfcompress.checkpoint import TrainingState
 from tfcompress.data import Dataset, pipeline
@@ -72,6 +72,10 @@ class TrainingConfig:
         0 for never.
       augmentation: random changes of the training images.
       seed: of order, augmentation and dropout.
+      strategy: one of `placement.STRATEGIES`. `batch_size` stays that of the whole step, of which
+        each device of `mirrored` takes an equal share.
+      precision: one of `placement.PRECISIONS`. A mixed one is for GPUs and for processors with
+        bfloat16 arithmetic; others emulate half precision and are slower with it.
 
     Raises:
       ValueError: a value outside its range, or an unknown name.
@@ -89,8 +93,12 @@ class TrainingConfig:
     early_stopping_patience: int = 0
     augmentation: pipeline.AugmentationConfig = field(default_factory=pipeline.AugmentationConfig)
     seed: int = 0
+    strategy: str = "none"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
+        registry.require(self.strategy, placement.STRATEGIES, what="strategy")
+        registry.require(self.precision, placement.PRECISIONS, what="precision")
         registry.require(self.optimizer, OPTIMIZERS, what="optimizer")
         registry.require(self.schedule, SCHEDULES, what="learning-rate schedule")
         registry.require(self.loss, LOSSES, what="loss")
@@ -229,10 +237,19 @@ def image_batches(
 
     return Batches(
         train,
-        pipeline.ordered_batches(dataset.validation, preprocessing, batch_size=256),
+        pipeline.ordered_batches(
+            dataset.validation,
+            preprocessing,
+            batch_size=_validation_batch(len(dataset.validation), config),
+        ),
         pipeline.steps_per_epoch(dataset.train, config.batch_size),
         len(dataset.classes),
     )
+
+
+def _validation_batch(examples: int, config: TrainingConfig) -> int:
+    devices = placement.replicas(config.strategy)
+    return placement.shared_batch_size(examples, at_most=256, devices=devices)
 
 
 def encoded_batches(
@@ -266,7 +283,9 @@ def encoded_batches(
 
     return Batches(
         batches,
-        tf.data.Dataset.from_tensor_slices(validation).batch(256),
+        tf.data.Dataset.from_tensor_slices(validation).batch(
+            _validation_batch(len(validation[1]), config)
+        ),
         len(train[1]) // size,
         classes,
     )
@@ -292,7 +311,8 @@ def fit(
     without the break.
 
     Args:
-      model: a classifier that returns logits, wrapped or not. It is compiled here.
+      model: a classifier that returns logits, wrapped or not, built within `placement.scope` of the
+        config's strategy and in its precision (`placement.placed`). It is compiled here.
       batches: what to learn from, and what to choose the epoch by.
       config: how to train.
       state_dir: folder of the checkpoint files.
@@ -305,18 +325,22 @@ def fit(
 
     Raises:
       FloatingPointError: the loss became NaN or infinite.
+      ValueError: the model was built for another strategy, or a batch has no equal share for each
+        device.
     """
     from tfcompress.callbacks import BatchProgress, EpochRecorder, ReseedEachEpoch
 
+    placement.require_placed(model, config.strategy)
     steps = batches.steps_per_epoch
-    compile_model(model, config, steps=steps * config.epochs)
-    state = TrainingState(
-        model,
-        Path(state_dir),
-        patience=config.early_stopping_patience,
-        first_eligible_epoch=min(first_eligible_epoch, config.epochs - 1),
-    )
-    first_epoch = state.restore()
+    with placement.scope(config.strategy):
+        compile_model(model, config, steps=steps * config.epochs)
+        state = TrainingState(
+            model,
+            Path(state_dir),
+            patience=config.early_stopping_patience,
+            first_eligible_epoch=min(first_eligible_epoch, config.epochs - 1),
+        )
+        first_epoch = state.restore()
     started = time.perf_counter()
 
     def record(epoch: int, metrics: Mapping[str, float]) -> None:
@@ -332,8 +356,10 @@ def fit(
             own.append(BatchProgress(on_step, steps_per_epoch=steps, epochs=config.epochs))
         if tensorboard_dir:
             own.append(keras.callbacks.TensorBoard(str(tensorboard_dir)))
+        train = _one_hot(batches.train(first_epoch), batches.classes)
+        placement.require_shares(train, config.strategy)
         model.fit(
-            _one_hot(batches.train(first_epoch), batches.classes),
+            train,
             validation_data=_one_hot(batches.validation, batches.classes),
             epochs=config.epochs,
             initial_epoch=first_epoch,

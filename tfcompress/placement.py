@@ -1,0 +1,186 @@
+"""Where a model is trained and in which number format: distribution strategies and precisions.
+
+Knows TensorFlow's strategies and Keras' dtype policies by name, and how a model comes under them.
+Does not know how the training goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from tfcompress._keras import keras, tf
+from tfcompress.graph.rebuild import require_functional
+
+STRATEGIES = ("none", "mirrored")
+"""`mirrored` keeps a copy of the model on each device and gives each its share of a batch."""
+
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+"""The mixed ones compute in half precision and keep their weights in float32."""
+
+
+@contextmanager
+def scope(strategy: str) -> Iterator[Any]:
+    """Lets what is built within it be trained under a strategy.
+
+    Args:
+      strategy: one of `STRATEGIES`; with `"none"` nothing changes.
+
+    Yields:
+      The `tf.distribute.Strategy`, the same one each time.
+    """
+    if strategy == "none":
+        yield tf.distribute.get_strategy()
+        return
+    with _mirrored().scope():
+        yield _mirrored()
+
+
+@cache
+def _mirrored() -> Any:
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def replicas(strategy: str) -> int:
+    """How many devices share a batch: the GPUs, or the logical processors where there is none."""
+    with scope(strategy) as found:
+        return int(found.num_replicas_in_sync)
+
+
+def is_plain(*, strategy: str, precision: str) -> bool:
+    """Whether a model is trained as it is, with no copy of it placed anywhere."""
+    return strategy == "none" and precision == "float32"
+
+
+def placed(model: Any, *, strategy: str, precision: str) -> Any:
+    """A copy that is trained under a strategy and in a precision.
+
+    In a mixed precision the layers that give the model's outputs still compute in float32, as a
+    loss asks for; so do layers of another type than float32. The weights are the same float32
+    numbers in the same order: given back with `set_weights`, they are those of the plain model.
+
+    Args:
+      model: functional or sequential model, models within it included; it stays as it is.
+      strategy: one of `STRATEGIES`.
+      precision: one of `PRECISIONS`; with `"float32"` every layer keeps its own.
+
+    Raises:
+      ValueError: a subclassed model, or one that was never built.
+    """
+    require_functional(model)
+    with scope(strategy):
+        copy = _cloned(model, precision, outputs=_output_layers(model))
+        copy.set_weights(model.get_weights())
+    mixed = precision != "float32"
+    # By its own policy a model's optimizer scales the loss.
+    copy._set_dtype_policy(precision if mixed else model.dtype_policy)
+    return copy
+
+
+def _output_layers(model: Any) -> set[int]:
+    """The layers that give a model's outputs, in models within it too."""
+    layers = [tensor._keras_history.layer for tensor in model.outputs]
+    inner = [_output_layers(layer) for layer in layers if isinstance(layer, keras.Model)]
+    return {id(layer) for layer in layers}.union(*inner)
+
+
+def _cloned(model: Any, precision: str, *, outputs: set[int]) -> Any:
+    def made(layer: Any) -> Any:
+        if isinstance(layer, keras.Model):
+            return _cloned(layer, precision, outputs=outputs)
+        config = layer.get_config()
+        if precision != "float32" and id(layer) not in outputs:
+            config = _in_precision(config, precision)
+        return type(layer).from_config(config)
+
+    return keras.models.clone_model(model, clone_function=made)
+
+
+def _in_precision(config: Mapping[str, Any], precision: str) -> dict[str, Any]:
+    """A layer's config with another policy, in the layers and cells that it holds too."""
+    changed = {name: _held(value, precision) for name, value in config.items()}
+    if changed.get("dtype") == "float32":
+        changed["dtype"] = precision
+    return changed
+
+
+def _held(value: Any, precision: str) -> Any:
+    if isinstance(value, list):
+        return [_held(item, precision) for item in value]
+    if isinstance(value, dict) and "trainable" in (value.get("config") or {}):
+        return {**value, "config": _in_precision(value["config"], precision)}
+    return value
+
+
+def require_placed(model: Any, strategy: str) -> None:
+    """Refuses a model that was built for other devices than it is to be trained on.
+
+    Raises:
+      ValueError: it was not built, or wrapped, within `scope(strategy)`.
+    """
+    with scope(strategy) as expected:
+        pass
+    if strategy != "none" and model.distribute_strategy is not expected:
+        raise ValueError(
+            f"The model {model.name!r} was not built for strategy {strategy!r}. Give it to "
+            "placement.placed first, and wrap it for a technique within placement.scope."
+        )
+
+
+def require_shares(batches: Any, strategy: str) -> None:
+    """Refuses batches of which the devices would have unequal shares.
+
+    The mean of the shares' losses would not be that of the batch, and a model trained on two
+    devices would not be the one trained on one.
+
+    Args:
+      batches: tf.data.Dataset; batches of unknown size are taken for divisible.
+      strategy: one of `STRATEGIES`.
+
+    Raises:
+      ValueError: the batch size is no multiple of the number of devices.
+    """
+    size, devices = tf.nest.flatten(batches.element_spec)[0].shape[0], replicas(strategy)
+    if size is not None and size % devices:
+        raise ValueError(
+            f"A batch of {size} cannot be shared equally by the {devices} devices of strategy "
+            f"{strategy!r}. Use a batch size that is a multiple of {devices}; a training split "
+            "smaller than the batch size is one batch."
+        )
+
+
+def shared_batch_size(examples: int, *, at_most: int, devices: int) -> int:
+    """The largest size of batches, the last one included, of which each device gets a share.
+
+    A device without one computes on an empty batch, on which TensorFlow's fused convolutions for
+    processors fail (seen with 2.21).
+
+    Args:
+      examples: to go through once.
+      at_most: examples in one batch.
+      devices: that share it.
+
+    Returns:
+      A size up to `at_most`; with one device it is `at_most`.
+
+    Raises:
+      ValueError: too few examples for so many devices.
+
+    Example:
+      >>> shared_batch_size(257, at_most=256, devices=2)  # 170 and 87, not 256 and 1.
+      170
+    """
+    if devices == 1:
+        return at_most
+    for share in range(at_most // devices, 0, -1):
+        last = (examples - 1) % (devices * share) + 1
+        # TensorFlow fills the shares one after the other.
+        if last > (devices - 1) * share:
+            return devices * share
+    raise ValueError(
+        f"{examples} examples cannot be shared by {devices} devices so that none goes without. "
+        f"Give at least {(devices - 1) ** 2 + 1}, or use strategy none."
+    )
