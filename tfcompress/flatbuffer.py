@@ -20,6 +20,8 @@ FILE_IDENTIFIER = b"TFL3"
 # Where an operator keeps its kernel: index of the input, axis of the output channels.
 _KERNELS = {
     "CONV_2D": (1, 0),
+    "CONV_3D": (1, 4),
+    "CONV_3D_TRANSPOSE": (1, 3),
     "DEPTHWISE_CONV_2D": (1, 3),
     "FULLY_CONNECTED": (1, 0),
     "TRANSPOSE_CONV": (1, 0),

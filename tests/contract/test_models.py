@@ -10,6 +10,7 @@ import pytest
 
 from tfcompress import registry
 from tfcompress.graph import kernels
+from tfcompress.techniques import VerificationError
 
 TECHNIQUES = ("prune", "cluster", "distill")
 SETTINGS = {
@@ -284,3 +285,33 @@ def test_the_copy_scales_its_loss_where_the_given_model_does(name, policy):
     wrapped.compile(keras.optimizers.SGD(0.1), "mse")
     scales = isinstance(wrapped.optimizer, keras.mixed_precision.LossScaleOptimizer)
     assert scales == (policy == "mixed_float16")
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [("prune", convolutions), ("cluster", attention), ("distill", convolutions)],
+)
+def test_the_effect_is_counted_in_the_file(name, build):
+    """Also in three-dimensional convolutions, and where a layer has several kernels."""
+    from tfcompress.export import convert
+
+    model, found, module, config = treated(build, name)
+    inputs, _ = examples(model)
+    artifact = convert(found, "float32", calibration=inputs, metadata={})
+    report = module.report(model, found, config)
+    module.verify_artifact(artifact, report, config)
+    kernel_sizes = {tensor.values.size for tensor in artifact.weights().values()}
+    assert kernel_sizes == {kernel.numpy().size for kernel in kernels.kernels(found)}
+
+
+def test_a_file_that_holds_more_than_the_student_is_found_out():
+    from tfcompress._keras import keras
+    from tfcompress.export import convert
+
+    model, found, module, config = treated(shared_layer_two_inputs, "distill")
+    inputs = keras.Input([8])
+    teacher = keras.Model(inputs, keras.layers.Dense(40)(inputs))
+    artifact = convert(teacher, "float32", calibration=np.ones([1, 8], np.float32), metadata={})
+    # 8x8 + 8, 6x8 + 8 and 8x3 + 3 weights.
+    with pytest.raises(VerificationError, match=r"320 weights in its kernels.* has 155"):
+        module.verify_artifact(artifact, module.report(model, found, config), config)

@@ -249,15 +249,16 @@ def verify(model: Any, config: DistillationConfig) -> None:
 def verify_artifact(
     artifact: Artifact, report: CompressionReport, config: DistillationConfig
 ) -> None:
-    """Looks whether the file holds the student's weight tensors and no others.
+    """Looks whether the file holds the student's weights and no others.
 
     Raises:
-      VerificationError: the file has more weight tensors than the student has layers with a kernel.
+      VerificationError: the kernels of the file have more weights than the student.
     """
     del config
-    expected = sum(1 for layer in report.layers if layer.kernel_parameters)
-    found = len(artifact.weights())
+    expected = sum(max(layer.parameters, layer.kernel_parameters or 0) for layer in report.layers)
+    found = sum(weight.values.size for weight in artifact.weights().values())
     if found > expected:
         raise VerificationError(
-            f"distill: the exported file holds {found} weight tensors, the student has {expected}."
+            f"distill: the exported file holds {found} weights in its kernels, the student has "
+            f"{expected} in all."
         )
