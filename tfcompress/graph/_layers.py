@@ -20,7 +20,6 @@ _REDUCTIONS = {
 _ELEMENTWISE = {
     "abs": tf.abs,
     "cos": tf.cos,
-    "erf": tf.math.erf,
     "floor": tf.floor,
     "log": tf.math.log,
     "reciprocal": tf.math.reciprocal,
@@ -29,7 +28,8 @@ _ELEMENTWISE = {
     "sign": tf.sign,
     "sin": tf.sin,
     "sqrt": tf.sqrt,
-    "square": tf.square,
+    # TFLite has integers for products, none for squares.
+    "square": lambda x: x * x,
 }
 _registered = keras.saving.register_keras_serializable(package="tfcompress")
 

@@ -23,7 +23,6 @@ _ACTIVATIONS = {
 _ELEMENTWISE = (
     "abs",
     "cos",
-    "erf",
     "floor",
     "log",
     "reciprocal",

@@ -69,13 +69,6 @@ def call(operator: str, /, *args: Any, naming: Naming | None = None, **kwargs: A
       'GlobalAveragePooling2D'
     """
     make = Make(operator, naming)
-    if operator in _ON_NUMBERS and not any(is_tensor(arg) for arg in (*args, *kwargs.values())):
-        if any(arg is None for arg in args):
-            raise make.refusal(
-                "computes with a length that is not known when the model is built. Give the model "
-                "inputs of a fixed shape; the size of the batch may serve in a reshape alone."
-            )
-        return _ON_NUMBERS[operator](*args, **kwargs)
     if operator not in _TABLE:
         near = difflib.get_close_matches(operator, _TABLE, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -83,10 +76,26 @@ def call(operator: str, /, *args: Any, naming: Naming | None = None, **kwargs: A
             f"has no layer.{hint} Known: {', '.join(names())}. Express it by these, or by a Keras "
             "layer."
         )
+    on_tensors = any(map(is_tensor, tf.nest.flatten((args, list(kwargs.values())))))
     try:
-        return _TABLE[operator](make, *args, **kwargs)
-    except TypeError as error:
-        raise make.refusal(f"was called in a way that has no layer: {error}.") from error
+        if on_tensors:
+            return _TABLE[operator](make, *args, **kwargs)
+        return _on_numbers(make, *args, **kwargs)
+    except UnsupportedOperator:
+        raise
+    except (TypeError, ValueError) as error:
+        raise make.refusal(f"was called in a way that has no layer: {error}") from error
+
+
+def _on_numbers(make: Make, *args: Any, **kwargs: Any) -> Any:
+    if make.operator not in _ON_NUMBERS:
+        raise make.refusal(f"takes no tensor of the model. Received: {args}, {kwargs}.")
+    if any(arg is None for arg in args):
+        raise make.refusal(
+            "computes with a length that is not known when the model is built. Give the model "
+            "inputs of a fixed shape; the size of the batch may serve in a reshape alone."
+        )
+    return _ON_NUMBERS[make.operator](*args, **kwargs)
 
 
 def is_known(operator: str) -> bool:

@@ -33,7 +33,6 @@ _UNARY = {
     "math.abs": "abs",
     "math.add_n": "add_n",
     "math.cos": "cos",
-    "math.erf": "erf",
     "math.exp": "exp",
     "math.floor": "floor",
     "math.log": "log",
