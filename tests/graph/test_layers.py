@@ -1,6 +1,8 @@
 """The layers of the normal form that Keras lacks: values, descriptions, conversion to TFLite."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -79,6 +81,21 @@ def test_layer_is_made_again_from_its_description(name):
     again = keras.saving.deserialize_keras_object(described)
     assert again.get_config() == layer.get_config()
     np.testing.assert_array_equal(again(inputs), layer(inputs))
+
+
+def test_a_saved_layer_is_known_to_the_keras_runtime_of_another_process(tmp_path):
+    inputs = keras.Input([4])
+    path = tmp_path / "model.keras"
+    keras.Model(inputs, _layers.HardSwish()(inputs)).save(path)
+    program = (
+        "import sys, numpy; from tfcompress.runtimes import keras; "
+        "session = keras.open(sys.argv[1], threads=1, batch=1); "
+        "print(session.run(numpy.float32([[-1, 0, 3, 4]])).tolist())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.strip() == "[[-0.3333333432674408, 0.0, 3.0, 4.0]]", done.stderr
 
 
 def test_layers_of_two_tensors():

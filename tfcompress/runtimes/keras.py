@@ -76,6 +76,9 @@ def open(path: str | os.PathLike[str] | keras.Model, *, threads: int, batch: int
     if isinstance(path, str | os.PathLike):
         _check_file(Path(path))
         _set_threads(threads)
+        # Registers the layers of the normal form, which a file may hold.
+        from tfcompress.graph import _layers as _registered  # noqa: F401
+
         try:
             model = keras.models.load_model(path, compile=False)
         except (OSError, ValueError, TypeError) as error:
