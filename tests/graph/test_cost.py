@@ -28,8 +28,37 @@ def functional(shape, *layers):
         ((7, 2), keras.layers.Dense(5, name="own"), 10 * 7),
         # 2 inputs and 3 states to 3 outputs, in each of 7 steps.
         ((7, 2), keras.layers.SimpleRNN(3, name="own"), (6 + 9) * 7),
+        # Four gates, there and back.
+        ((7, 2), keras.layers.Bidirectional(keras.layers.LSTM(3), name="own"), 2 * 60 * 7),
+        # Each of two groups has 1 input and 3 outputs.
+        ((8, 8, 2), keras.layers.Conv2D(6, 3, groups=2, padding="same", name="own"), 54 * 64),
+        ((7, 2), keras.layers.Conv1D(5, 3, name="own"), 30 * 5),
+        ((7, 2), keras.layers.Conv1DTranspose(5, 3, name="own"), 30 * 7),
+        ((4, 4, 4, 2), keras.layers.Conv3D(5, 2, name="own"), 80 * 27),
+        ((7, 4, 4, 2), keras.layers.TimeDistributed(keras.layers.Conv2D(5, 1), name="own"), 1120),
+        # 2 and 3 inputs to the 12 gates of 3 channels, at 2*2 positions in 5 steps.
+        ((5, 4, 4, 2), keras.layers.ConvLSTM2D(3, 3, name="own"), (216 + 324) * 4 * 5),
+        # 8 inputs to 2*4 outputs, at 7 positions.
+        ((7, 8), keras.layers.EinsumDense("abc,cde->abde", (None, 2, 4), name="own"), 64 * 7),
+        ((7, 2, 4), keras.layers.EinsumDense("abcd,cde->abe", (None, 8), name="own"), 64 * 7),
     ],
-    ids=["conv", "depthwise", "separable", "transposed", "dense", "recurrent"],
+    ids=[
+        "conv",
+        "depthwise",
+        "separable",
+        "transposed",
+        "dense",
+        "recurrent",
+        "bidirectional",
+        "grouped",
+        "conv1d",
+        "conv1d_transposed",
+        "conv3d",
+        "time_distributed",
+        "conv_lstm",
+        "einsum",
+        "einsum_of_two_axes",
+    ],
 )
 def test_one_layer(shape, layer, expected):
     model = functional(shape, layer)
@@ -75,3 +104,23 @@ def test_an_open_size_is_not_counted():
     assert cost.macs_by_kernel(model) == {("conv", "kernel"): None}
     with pytest.raises(ValueError, match="depend on the size of its input, which is open"):
         cost.macs(model)
+
+
+def test_attention_applies_its_kernels_to_queries_and_to_values():
+    queries, values = keras.Input([5, 8]), keras.Input([7, 6])
+    outputs = keras.layers.MultiHeadAttention(2, 4, name="own")(queries, values)
+    found = cost.macs_by_kernel(keras.Model([queries, values], outputs))
+    assert found == {
+        ("own", "query/kernel"): 8 * 8 * 5,
+        ("own", "key/kernel"): 6 * 8 * 7,
+        ("own", "value/kernel"): 6 * 8 * 7,
+        ("own", "attention_output/kernel"): 8 * 8 * 5,
+    }
+
+
+def test_a_model_within_a_model_costs_each_of_its_calls():
+    inner = functional((4,), keras.layers.Dense(4, name="own"))
+    inputs = keras.Input([4])
+    model = keras.Model(inputs, inner(inner(inputs)))
+    assert cost.macs(model) == 2 * 16
+    assert cost.parameters(model) == 20

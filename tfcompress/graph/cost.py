@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,8 @@ def macs(model: Any) -> int:
     A convolution costs its kernel's elements times its output positions (a transposed one: input
     positions), a dense layer its kernel's elements times the positions it is applied at, a
     recurrent one its kernels' elements times the steps. A layer that is called more than once costs
-    that much each time. Additions, pooling and activations are not counted.
+    that much each time. Additions, pooling, activations and products of two activations, as in
+    attention, are not counted.
 
     Args:
       model: a Keras model with static image shape.
@@ -61,7 +64,7 @@ def macs_by_kernel(model: Any) -> dict[tuple[str, str], int | None]:
     for node in _calls(model):
         for variable in {id(w): w for w in node.layer.weights if is_kernel(w)}.values():
             kernel = Kernel(plain_layer(node.layer), names[id(node.layer)], variable)
-            key, positions = (kernel.name, kernel.part), _positions(node)
+            key, positions = (kernel.name, kernel.part), _positions(node, kernel)
             before = found.get(key, 0)
             if before is None or positions is None:
                 found[key] = None
@@ -74,18 +77,42 @@ def _calls(model: Any) -> Iterator[Any]:
     """Each call of a layer, those in models within the model included."""
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
-            if hasattr(node.layer, "layers"):
+            if getattr(node.layer, "_is_graph_network", False):
                 yield from _calls(node.layer)
             else:
                 yield node
 
 
-def _positions(node: Any) -> int | None:
-    """How often a call applies the layer's kernels; None where the size is open."""
-    layer = plain_layer(node.layer)
-    by_input = isinstance(layer, keras.layers.RNN) or "Transpose" in type(layer).__name__
-    shape = node.input_shapes if by_input else node.output_shapes
-    while isinstance(shape[0], tuple | list):
-        shape = shape[0]
-    positions = shape[1:-1] if len(shape) > 2 else ()
-    return None if None in positions else int(np.prod(positions))
+def _positions(node: Any, kernel: Kernel) -> int | None:
+    """How often a call applies a kernel; None where the size is open."""
+    layer, layers = kernel.layer, keras.layers
+    # The axis of time is one more of the axes that the layer within goes along.
+    layer = layer.layer if isinstance(layer, layers.TimeDistributed) else layer
+    if isinstance(layer, layers.MultiHeadAttention):
+        values = kernel.part.startswith(("key", "value"))
+        return _product(node.keras_inputs[min(int(values), len(node.keras_inputs) - 1)].shape[1:-1])
+    given, output = _first(node.input_shapes), _first(node.output_shapes)
+    if isinstance(layer, layers.EinsumDense):
+        _, inner, outer = re.split(",|->", layer.equation)
+        axes = zip(inner, kernel.variable.shape, strict=True)
+        elements = _product(output[1:])
+        return elements and elements // math.prod(size for name, size in axes if name in outer)
+    if "ConvLSTM" in type(layer).__name__:
+        return _product([given[1], *output[2 - len(given) : -1]])
+    if "LocallyConnected" in type(layer).__name__:
+        return 1
+    by_input = isinstance(layer, layers.RNN | layers.Bidirectional) or "Transpose" in kernel.kind
+    shape = given if by_input else output
+    channels_first = getattr(layer, "data_format", None) == "channels_first"
+    return _product(shape[2:] if channels_first else shape[1:-1])
+
+
+def _first(shapes: Any) -> Sequence[int | None]:
+    while isinstance(shapes[0], tuple | list):
+        shapes = shapes[0]
+    return shapes
+
+
+def _product(sizes: Sequence[int | None]) -> int | None:
+    known = [size for size in sizes if size is not None]
+    return math.prod(known) if len(known) == len(sizes) else None
