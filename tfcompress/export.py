@@ -96,6 +96,9 @@ def convert(
     | int8 | int8 | int8 | int8 |
     | int16x8 | int8 | int16 | int16 |
 
+    Layers that quantization-aware training left in float are in float in its int8 file, too; where
+    one of them comes first or last, the file takes or gives float32.
+
     Args:
       model: one image input of a fixed size, one output [batch, classes]; a plain tf_keras model,
         or one from quantization-aware training, whose own ranges then serve as they are.
@@ -133,7 +136,7 @@ def convert(
         not dense_per_channel
     )
     artifact = Artifact(_run_converter(converter, format)).with_metadata(record)
-    _require_running(artifact, format)
+    _require_running(artifact, format, quantization_aware=quantization_aware)
     return artifact
 
 
@@ -424,20 +427,23 @@ def _run_converter(converter: Any, format: str) -> bytes:
         ) from error
 
 
-def _require_running(artifact: Artifact, format: str) -> None:
+def _require_running(artifact: Artifact, format: str, *, quantization_aware: bool) -> None:
     try:
         session: Session = artifact.session()
         details = session.input_details
         outputs = session.run(np.zeros(details.shape, details.dtype))
     except (ValueError, RuntimeError) as error:
         raise ExportError(f"The {format} file does not run: {error}") from error
+    left = [operator.name for operator in artifact.operators if not operator.integer]
+    if quantization_aware and left:
+        # Layers that were trained in float stay in float, and the file's ends with them.
+        return
     expected = _ENDS.get(format, np.dtype(np.float32))
     if details.dtype != expected or outputs.dtype != expected:
         raise ExportError(
             f"The {format} file takes {details.dtype} and gives {outputs.dtype}. "
             f"Expected {expected}."
         )
-    left = [operator.name for operator in artifact.operators if not operator.integer]
     if format in _ENDS and left:
         raise ExportError(
             f"The {format} file keeps {len(left)} of {len(artifact.operators)} operators in float: "

@@ -18,10 +18,10 @@ def nodes(model: Any) -> Iterator[Any]:
 
 
 def consumers(model: Any) -> dict[int, list[Any]]:
-    """The layers that take each tensor, by the tensor's `id`.
+    """The calls of layers that take each tensor, by the tensor's `id`.
 
-    A layer stands there once for each time that it takes the tensor; None stands for the model's
-    outputs.
+    A call stands there once for each time that it takes the tensor; None stands for the model's
+    outputs. A call has a `layer`, `keras_inputs` and `outputs`.
 
     Args:
       model: flat functional model.
@@ -29,7 +29,7 @@ def consumers(model: Any) -> dict[int, list[Any]]:
     found: dict[int, list[Any]] = {}
     for node in nodes(model):
         for tensor in [] if node.is_input else node.keras_inputs:
-            found.setdefault(id(tensor), []).append(node.layer)
+            found.setdefault(id(tensor), []).append(node)
     for tensor in tf.nest.flatten(model.outputs):
         found.setdefault(id(tensor), []).append(None)
     return found

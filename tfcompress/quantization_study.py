@@ -1,0 +1,339 @@
+"""Holds quantization-aware training against its int8 file, on a model that was trained.
+
+Takes the float baseline of a finished run, quantizes it with plain TF-MOT and with this package,
+trains both on the run's data, and judges the fake-quantized Keras model and the int8 file on the
+whole test split: before any training, after some steps, after an epoch. Knows which figures belong
+side by side. What each part does stands with the part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfcompress import (
+    backbones,
+    data,
+    durable,
+    environment,
+    evaluate,
+    export,
+    results,
+    statistics,
+    training,
+)
+from tfcompress._keras import keras, tfmot
+from tfcompress.checkpoint import weights_sha256
+from tfcompress.config import BASELINE
+from tfcompress.evaluate import Predictions
+from tfcompress.progress import Reporter
+from tfcompress.registry import require
+from tfcompress.results import Interval
+from tfcompress.run_folder import RunFolder
+from tfcompress.techniques import qat
+from tfcompress.training import TrainingConfig
+
+METHODS = ("tf-mot", "tfcompress")
+RESULT = "quantization_study.json"
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """How both are trained.
+
+    Attributes:
+      steps: after how many steps they are judged, beside 0 and one epoch.
+      learning_rate: highest one; it follows a cosine over the epoch.
+      methods: of `METHODS`.
+      seed: of order and augmentation.
+
+    Raises:
+      ValueError: a value outside its range, or an unknown method.
+    """
+
+    steps: int = 100
+    learning_rate: float = 1e-4
+    methods: tuple[str, ...] = METHODS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in self.methods:
+            require(name, METHODS, what="method")
+        if self.steps < 1 or self.learning_rate <= 0:
+            raise ValueError(
+                "StudyConfig takes at least 1 step and a learning rate above 0. "
+                f"Received: {self.steps} and {self.learning_rate}."
+            )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One model at one point of its training, on the test split.
+
+    Attributes:
+      method: of `METHODS`.
+      steps: of training so far.
+      keras_accuracy: of the fake-quantized Keras model.
+      file_accuracy: of the int8 file.
+      file_interval: 95%, of the file's accuracy.
+      difference: file minus float model, paired.
+      difference_interval: 95%.
+      agreement: fraction of images to which file and Keras model give the same class.
+      max_steps: greatest difference of an output, in steps of the file's output scale.
+      mean_steps: mean difference of an output, likewise.
+      integer_operators: of the file.
+      operators: of the file.
+    """
+
+    method: str
+    steps: int
+    keras_accuracy: float
+    file_accuracy: float
+    file_interval: Interval
+    difference: float
+    difference_interval: Interval
+    agreement: float
+    max_steps: float
+    mean_steps: float
+    integer_operators: int
+    operators: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was found for one baseline.
+
+    Attributes:
+      backbone: its name.
+      float_accuracy: of the baseline.
+      float_interval: 95%.
+      examples: of the test split.
+      config: of the study, JSON-ready.
+      environment: see `environment.collect`.
+      judged: by method and steps.
+    """
+
+    backbone: str
+    float_accuracy: float
+    float_interval: Interval
+    examples: int
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    judged: tuple[Judged, ...]
+
+
+def study(
+    run_dir: str | os.PathLike[str],
+    config: StudyConfig,
+    output_dir: str | os.PathLike[str],
+    *,
+    reporter: Reporter | None = None,
+) -> Study:
+    """Judges quantization-aware training of a finished run's baseline, or goes on with it.
+
+    Args:
+      run_dir: folder of a finished run, for its settings, its baseline and its data.
+      config: how to train.
+      output_dir: where predictions, files and the result are kept; new, empty, or of the same
+        study.
+      reporter: told of the progress.
+
+    Raises:
+      FileNotFoundError: the run has no baseline model.
+      ValueError: the folder belongs to something else, or the data are not those of the run.
+    """
+    source = RunFolder(run_dir)
+    model_path = source.model(BASELINE)
+    if not model_path.is_file():
+        raise FileNotFoundError(
+            f"{model_path} is missing: --run_dir must be the folder of a finished run of "
+            "experiments.compress."
+        )
+    folder = RunFolder(output_dir)
+    settings = {
+        "study": dataclasses.asdict(config) | {"methods": list(config.methods)},
+        "baseline_sha256": durable.sha256_of_file(model_path),
+    }
+    with folder.open_for(settings):
+        job = _Study(source, folder, config, reporter or Reporter())
+        found = job.carry_out(keras.models.load_model(model_path, compile=False))
+        durable.write_json(folder.root / RESULT, dataclasses.asdict(found))
+    return found
+
+
+class _Study:
+    def __init__(
+        self, source: RunFolder, folder: RunFolder, config: StudyConfig, reporter: Reporter
+    ) -> None:
+        self._folder = folder
+        self._config = config
+        self._reporter = reporter
+        run = results.load(source.root)
+        self._backbone, self._training, data_config = _settings_of(run.config)
+        self._dataset = data.load(data_config)
+        source.require_same_data(self._dataset.checksums())
+        self._preprocessing = backbones.preprocessing(self._backbone, self._dataset.image_shape)
+        images = self._dataset.calibration.images
+        self._calibration = self._preprocessing.apply(images)
+
+    def carry_out(self, baseline: Any) -> Study:
+        reference = self._predicted("float", lambda: self._of_model(baseline))
+        accuracy, interval = statistics.accuracy_with_interval(reference.outputs, reference.labels)
+        judged: list[Judged] = []
+        for method in self._config.methods:
+            judged += self._judged(method, baseline, reference)
+        return Study(
+            backbone=self._backbone.name,
+            float_accuracy=accuracy,
+            float_interval=interval,
+            examples=len(reference),
+            config=dataclasses.asdict(self._config),
+            environment=environment.collect(),
+            judged=tuple(judged),
+        )
+
+    def _judged(self, method: str, baseline: Any, reference: Predictions) -> list[Judged]:
+        record = self._folder.root / f"{method}.json"
+
+        def make() -> _Kept:
+            return _Kept(tuple(self._trained(method, baseline, reference)))
+
+        return list(self._folder.kept(record, weights_sha256(baseline), _Kept, make).judged)
+
+    def _trained(self, method: str, baseline: Any, reference: Predictions) -> list[Judged]:
+        self._reporter.stage(method, "quantize, train an epoch, judge three times")
+        model = _QUANTIZED[method](baseline, self._calibration)
+        config = dataclasses.replace(
+            self._training,
+            epochs=1,
+            learning_rate=self._config.learning_rate,
+            early_stopping_patience=0,
+            seed=self._config.seed,
+        )
+        batches = training.image_batches(self._dataset, self._preprocessing, config)
+        begun = model.get_weights()
+        found = [self._judge(method, 0, model, reference)]
+        # Judging strips the model, which moves its biases.
+        model.set_weights(begun)
+        kept: dict[int, Any] = {}
+
+        def keep(batch: int, logs: Any) -> None:
+            if batch + 1 == self._config.steps:
+                kept[batch + 1] = model.get_weights()
+
+        with self._reporter.bar(method) as step:
+            training.fit(
+                model,
+                batches,
+                config=config,
+                state_dir=self._folder.stage(method),
+                callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=keep)],
+                on_step=lambda done, total, _: step(done, total),
+            )
+        ended = model.get_weights()
+        for steps, weights in {**kept, batches.steps_per_epoch: ended}.items():
+            model.set_weights(weights)
+            found.append(self._judge(method, steps, model, reference))
+        return found
+
+    def _judge(self, method: str, steps: int, model: Any, reference: Predictions) -> Judged:
+        model = qat.strip(model)
+        artifact = export.convert(model, "int8", metadata={"preprocessing": self._preprocessing})
+        ours = self._of_model(model)
+        file = evaluate.predict_artifact(artifact, self._dataset)
+        versus = statistics.compare(file.outputs, reference.outputs, file.labels)
+        step = artifact.session().output_details.scale
+        distance = np.abs(file.outputs - ours.outputs) / step
+        same = file.outputs.argmax(axis=1) == ours.outputs.argmax(axis=1)
+        found = Judged(
+            method=method,
+            steps=steps,
+            keras_accuracy=ours.accuracy,
+            file_accuracy=file.accuracy,
+            file_interval=versus.accuracy_interval,
+            difference=versus.difference,
+            difference_interval=versus.difference_interval,
+            agreement=float(np.mean(same)),
+            max_steps=float(distance.max()),
+            mean_steps=float(distance.mean()),
+            integer_operators=artifact.integer_operators,
+            operators=len(artifact.operators),
+        )
+        self._reporter.note(
+            f"{steps} steps: Keras {found.keras_accuracy:.2%}, file {found.file_accuracy:.2%}, "
+            f"same class {found.agreement:.2%}"
+        )
+        return found
+
+    def _of_model(self, model: Any) -> Predictions:
+        return evaluate.predict_model(model, self._dataset, self._preprocessing)
+
+    def _predicted(self, name: str, predict: Callable[[], Predictions]) -> Predictions:
+        path = self._folder.predictions(name)
+        if not path.exists():
+            predict().save(path)
+        return Predictions.load(path)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What one method gave."""
+
+    judged: tuple[Judged, ...]
+
+
+def _by_tf_mot(model: Any, calibration: np.ndarray) -> Any:
+    del calibration
+    return tfmot.quantization.keras.quantize_model(model)
+
+
+def _by_this_package(model: Any, calibration: np.ndarray) -> Any:
+    config = qat.QATConfig(calibration=calibration)
+    return qat.wrap(model, config, steps_per_epoch=1, epochs=1)
+
+
+_QUANTIZED: Mapping[str, Callable[[Any, np.ndarray], Any]] = {
+    "tf-mot": _by_tf_mot,
+    "tfcompress": _by_this_package,
+}
+
+
+def _settings_of(record: Mapping[str, Any]) -> tuple[Any, TrainingConfig, Any]:
+    """Backbone, training and data of a run's `config`."""
+    training_record = dict(record["training"])
+    augmentation = data.pipeline.AugmentationConfig(**training_record.pop("augmentation"))
+    known = {field.name for field in dataclasses.fields(TrainingConfig)}
+    options = {name: value for name, value in training_record.items() if name in known}
+    return (
+        backbones.BackboneConfig(**record["backbone"]),
+        TrainingConfig(augmentation=augmentation, **options),
+        data.DataConfig(**record["data"]),
+    )
+
+
+def table_lines(found: Study) -> list[str]:
+    """A Markdown table of a study."""
+    low, high = found.float_interval.low, found.float_interval.high
+    lines = [
+        f"{found.backbone}, float: {found.float_accuracy:.2%} ({low:.2%} to {high:.2%}) on "
+        f"{found.examples:,} test images.",
+        "",
+        "| method | steps | fake-quantized Keras, % | int8 file, % | file minus float, points | "
+        "same class, % | difference in output steps, mean / max | integer operators |",
+        "|:--|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in found.judged:
+        bounds = row.difference_interval
+        lines.append(
+            f"| {row.method} | {row.steps} | {100 * row.keras_accuracy:.2f} | "
+            f"{100 * row.file_accuracy:.2f} | {100 * row.difference:+.2f} "
+            f"({100 * bounds.low:+.2f} to {100 * bounds.high:+.2f}) | "
+            f"{100 * row.agreement:.2f} | {row.mean_steps:.2f} / {row.max_steps:.0f} | "
+            f"{row.integer_operators} of {row.operators} |"
+        )
+    return lines

@@ -1,0 +1,413 @@
+"""TF-MOT quantizers that start from data, and the layers that hold them.
+
+Three kinds: ranges of activations (learned, shared by several tensors, or fixed by TFLite), and
+ranges of kernels, one for each output channel. Knows how TFLite rounds; does not know where in a
+model a tensor is quantized.
+
+Importing this module imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from tfcompress._keras import keras, tf, tfmot
+
+
+# A bias is an int32. Half of its range is left to the sum that it is added to.
+_LARGEST_BIAS = 2.0**30
+# No channel below this share of the layer's widest: XNNPACK takes no output step that is more than
+# 2**32 times that of a product.
+_NARROWEST_CHANNEL = 2.0**-16
+
+
+class Calibration:
+    """Whether ranges are being read from data, with no quantization of activations meanwhile."""
+
+    def __init__(self) -> None:
+        self.running = False
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """Reads ranges in what is called within, outside of `tf.function`."""
+        self.running = True
+        try:
+            yield
+        finally:
+            self.running = False
+
+
+class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
+    """An int8 activation whose range is a running mean of the batches' extremes.
+
+    The mean starts with the first batch. (TF-MOT starts at [-6, 6] with a decay of 0.999, so that a
+    layer whose outputs span [-48, 23] stays clipped for hundreds of steps.)
+
+    Args:
+      decay: of the moving average once enough batches were seen, in [0, 1).
+      calibration: shared by the quantizers of a model.
+      root: whose range is used instead of an own one; None for an own one.
+      of_input: whether the tensor is the model's input. Images scaled to [-1, 1] have 255 steps
+        between their extremes and zero in the middle of one, so that every pixel would lie halfway
+        between two integers, and the file and the model would round it differently.
+    """
+
+    def __init__(
+        self,
+        decay: float,
+        *,
+        calibration: Calibration,
+        root: ActivationRange | None = None,
+        of_input: bool = False,
+    ) -> None:
+        self._decay = decay
+        self._calibration = calibration
+        self._of_input = of_input
+        self.root = root
+        self._variables: dict[str, Any] = {}
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        """Makes the range and the count of batches seen, or takes those of the root."""
+        del tensor_shape, name
+        owner = self.root or self
+        if not owner._variables:
+            # Of several replicas' batches the mean of their extremes, as of several batches.
+            owner._variables = {
+                part: layer.add_weight(
+                    part,
+                    initializer="zeros",
+                    trainable=False,
+                    dtype="float32",
+                    aggregation=tf.VariableAggregation.MEAN,
+                )
+                for part in ("min", "max", "batches")
+            }
+        return owner._variables
+
+    def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **kwargs: Any) -> Any:
+        """Fake-quantizes a tensor, after moving the range in training."""
+        if (training or self._calibration.running) and self.root is None:
+            self._move(inputs, weights)
+        if self._calibration.running:
+            return inputs
+        quantized = tf.quantization.fake_quant_with_min_max_vars(
+            inputs, weights["min"], weights["max"], num_bits=8
+        )
+        if training and self.root is not None:
+            # In an uncalibrated model the root comes later in the first step.
+            return tf.where(weights["batches"] > 0, quantized, inputs)
+        return quantized
+
+    def _move(self, inputs: Any, weights: dict[str, Any]) -> None:
+        seen = weights["batches"]
+        decay = tf.minimum(self._decay, seen / (seen + 1))
+        # TFLite needs 0 within the range.
+        low = tf.minimum(tf.reduce_min(inputs), 0.0)
+        high = tf.maximum(tf.reduce_max(inputs), 0.0)
+        if self._of_input:
+            widening = _off_halves(low, high)
+            low, high = widening * low, widening * high
+        weights["min"].assign(decay * weights["min"] + (1 - decay) * low)
+        weights["max"].assign(decay * weights["max"] + (1 - decay) * high)
+        seen.assign(seen + 1.0)
+
+    def step(self) -> Any:
+        """The size of one step of the integers; 0 before the first batch."""
+        variables = (self.root or self)._variables
+        return (variables["max"] - variables["min"]) / 255.0
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {
+            "decay": self._decay,
+            "calibration": self._calibration,
+            "root": self.root,
+            "of_input": self._of_input,
+        }
+
+
+def _off_halves(low: Any, high: Any) -> Any:
+    """By how much a range is widened whose zero lies halfway between two of its 255 steps."""
+    zero = -low * 255.0 / tf.maximum(high - low, keras.backend.epsilon())
+    halfway = tf.abs(zero - tf.floor(zero) - 0.5) < 0.01
+    return tf.where(halfway, 256.0 / 255.0, 1.0)
+
+
+class FixedRange(tfmot.quantization.keras.quantizers.Quantizer):
+    """An int8 activation whose range is known; values beyond it saturate.
+
+    Args:
+      low: least value.
+      high: greatest value.
+      calibration: shared by the quantizers of a model.
+    """
+
+    def __init__(self, low: float, high: float, *, calibration: Calibration) -> None:
+        self._low = low
+        self._high = high
+        self._calibration = calibration
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        """Makes nothing."""
+        return {}
+
+    def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **kwargs: Any) -> Any:
+        """Fake-quantizes a tensor."""
+        if self._calibration.running:
+            return tf.clip_by_value(inputs, self._low, self._high)
+        return tf.quantization.fake_quant_with_min_max_args(
+            inputs, self._low, self._high, num_bits=8
+        )
+
+    def step(self) -> Any:
+        """The size of one step of the integers."""
+        return tf.constant((self._high - self._low) / 255.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {"low": self._low, "high": self._high, "calibration": self._calibration}
+
+
+class KernelRange(tfmot.quantization.keras.quantizers.Quantizer):
+    """Symmetric int8 weights, with one range for each output channel or one for all.
+
+    A channel's int32 bias is stored in steps of input step times weight step. Where the weights
+    are all but zero that step is so small that the bias saturates, and the int8 file computes
+    something else than the model that was trained. A range is therefore at least as wide as its
+    bias needs.
+
+    Args:
+      per_channel: one range for each output channel.
+      depthwise: the kernel is [height, width, channels, multiplier], else output channels are last.
+    """
+
+    def __init__(self, *, per_channel: bool, depthwise: bool) -> None:
+        self._per_channel = per_channel
+        self._depthwise = depthwise
+        self.folding: Folding | None = None
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        """Makes the ranges."""
+        channels = tensor_shape[-1] * (tensor_shape[-2] if self._depthwise else 1)
+        extent = layer.add_weight(
+            f"{name}_extent",
+            shape=(channels,) if self._per_channel else (),
+            initializer="zeros",
+            trainable=False,
+            dtype="float32",
+            # Every replica has the same kernel.
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+        return {"extent": extent}
+
+    def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **kwargs: Any) -> Any:
+        """Fake-quantizes a kernel, after reading its ranges in training."""
+        if training:
+            self.measure(inputs, weights)
+        extent = tf.convert_to_tensor(weights["extent"])
+        if not self._per_channel:
+            return tf.quantization.fake_quant_with_min_max_vars(
+                inputs, -extent, extent, num_bits=8, narrow_range=True
+            )
+        # In this shape TFLite's converter finds the channels of a depthwise kernel, too.
+        flat = tf.reshape(inputs, self._channels_last(inputs))
+        quantized = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            flat, -extent, extent, num_bits=8, narrow_range=True
+        )
+        return tf.reshape(quantized, inputs.shape)
+
+    def measure(self, kernel: Any, weights: dict[str, Any]) -> None:
+        """Sets the ranges to what the kernel and its bias need."""
+        magnitude = tf.abs(tf.reshape(kernel, self._channels_last(kernel)))
+        kept = tf.rank(magnitude) - 1 if self._per_channel else tf.rank(magnitude)
+        extent = tf.reduce_max(magnitude, axis=tf.range(kept))
+        widest = tf.reduce_max(extent)
+        # Of a kernel of zeros any range is exact.
+        extent = tf.where(widest > 0, tf.maximum(extent, _NARROWEST_CHANNEL * widest), 1.0)
+        if self._per_channel and self.folding is not None:
+            extent = tf.maximum(extent, self.folding.least_extent())
+        weights["extent"].assign(extent)
+
+    def _channels_last(self, kernel: Any) -> list[int]:
+        shape = list(kernel.shape)
+        return [1, *shape[:-2], shape[-2] * shape[-1]] if self._depthwise else shape
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {"per_channel": self._per_channel, "depthwise": self._depthwise}
+
+
+@dataclass(frozen=True)
+class Folding:
+    """What TFLite makes the int32 bias of a convolution or matrix product from.
+
+    With the BatchNormalization `gamma * (y - mean) / sigma + beta` folded into it, a channel has
+    the bias `gamma / sigma * (bias - mean + beta * sigma / gamma)`, in steps of the input's times
+    `gamma / sigma` times the kernel's. `gamma / sigma` cancels.
+
+    Attributes:
+      layer: convolution or Dense.
+      normalization: BatchNormalization after it, or None.
+      source: quantizer of its input.
+    """
+
+    layer: Any
+    normalization: Any
+    source: Any
+
+    def least_extent(self) -> Any:
+        """How wide the range of each channel's weights must be for its bias to fit an int32.
+
+        Returns:
+          float32 [channels] or [], 0 where nothing is needed.
+        """
+        step = self.source.step()
+        extent = 127.0 * tf.abs(self._bias()) / (_LARGEST_BIAS * tf.where(step > 0, step, 1.0))
+        return tf.where(step > 0, extent, tf.zeros_like(extent))
+
+    def round_bias(self, extent: Any) -> None:
+        """Moves each channel's bias to what the int32 can store, by half of its step at most.
+
+        Args:
+          extent: of the kernel's range, float32 [channels] or [].
+        """
+        step = self.source.step() * extent / 127.0
+        bias = tf.cast(self._bias(), tf.float64)
+        step = tf.cast(tf.where(step > 0, step, 1.0), tf.float64)
+        change = tf.cast(tf.round(bias / step) * step - bias, tf.float32)
+        if self.normalization is not None:
+            # A channel that is switched off has no use for it.
+            within = tf.abs(change) <= tf.cast(step, tf.float32)
+            self.normalization.moving_mean.assign_sub(tf.where(within, change, 0.0))
+        elif self.layer.use_bias:
+            self.layer.bias.assign_add(change)
+
+    def _bias(self) -> Any:
+        bias = tf.convert_to_tensor(self.layer.bias) if self.layer.use_bias else tf.constant(0.0)
+        return bias if self.normalization is None else bias + _folded_bias(self.normalization)
+
+
+def _folded_bias(normalization: Any) -> Any:
+    mean = tf.convert_to_tensor(normalization.moving_mean)
+    sigma = tf.sqrt(normalization.moving_variance + normalization.epsilon)
+    beta = normalization.beta if normalization.center else 0.0
+    gamma = tf.convert_to_tensor(normalization.gamma) if normalization.scale else 1.0
+    # A channel that is switched off altogether: its weights vanish beside its bias.
+    tiny = 1e-30
+    gamma = tf.where(tf.abs(gamma) < tiny, tiny, gamma)
+    return tf.clip_by_value(beta * sigma / gamma, -1e30, 1e30) - mean
+
+
+class KernelConfig(tfmot.quantization.keras.QuantizeConfig):
+    """Quantizes the kernel of a layer and nothing else of it.
+
+    Args:
+      attribute: name of the kernel in the layer.
+      quantizer: of the kernel.
+    """
+
+    def __init__(self, attribute: str, quantizer: KernelRange) -> None:
+        self._attribute = attribute
+        self._quantizer = quantizer
+
+    def get_weights_and_quantizers(self, layer: Any) -> Sequence[tuple[Any, Any]]:
+        """The kernel."""
+        return [(getattr(layer, self._attribute), self._quantizer)]
+
+    def get_activations_and_quantizers(self, layer: Any) -> Sequence[tuple[Any, Any]]:
+        """None: activations are layers of their own."""
+        return []
+
+    def get_output_quantizers(self, layer: Any) -> Sequence[Any]:
+        """None: a `Quantize` layer follows where one is needed."""
+        return []
+
+    def set_quantize_weights(self, layer: Any, quantize_weights: Sequence[Any]) -> None:
+        """Puts the fake-quantized kernel into the layer."""
+        setattr(layer, self._attribute, quantize_weights[0])
+
+    def set_quantize_activations(self, layer: Any, quantize_activations: Sequence[Any]) -> None:
+        """Has none to put in."""
+        del layer, quantize_activations
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {"attribute": self._attribute, "quantizer": self._quantizer}
+
+
+class QuantizedKernel(tfmot.quantization.keras.QuantizeWrapperV2):
+    """TF-MOT's wrapper, which also leaves the kernel of a frozen layer alone."""
+
+    @property
+    def trainable_weights(self) -> list[Any]:
+        """The layer's, with its kernel."""
+        return super().trainable_weights if self._learns() else []
+
+    @property
+    def non_trainable_weights(self) -> list[Any]:
+        """The rest, the ranges among them."""
+        rest = super().non_trainable_weights
+        if self._learns():
+            return rest
+        return self._dedup_weights([*super().trainable_weights, *rest])
+
+    def _learns(self) -> bool:
+        return self.layer.trainable and not getattr(self.layer, "constant", False)
+
+    def measure(self) -> None:
+        """Sets the kernel's ranges from its present values."""
+        for kernel, quantizer, variables in self._weight_vars:
+            quantizer.measure(tf.convert_to_tensor(kernel), variables)
+
+    def round_bias(self) -> None:
+        """Moves the bias to what the file can store; see `Folding.round_bias`."""
+        for _, quantizer, variables in self._weight_vars:
+            # A layer that is used twice has a bias, and another step, for each of its inputs.
+            if quantizer.folding is not None and len(self._inbound_nodes) == 1:
+                quantizer.folding.round_bias(tf.convert_to_tensor(variables["extent"]))
+
+
+class Quantize(keras.layers.Layer):
+    """Fake-quantizes a tensor.
+
+    Args:
+      quantizer: one of TF-MOT's kind.
+    """
+
+    def __init__(self, quantizer: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.quantizer = quantizer
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the quantizer's variables."""
+        self._quantizer_variables = self.quantizer.build(input_shape, self.name, self)
+        super().build(input_shape)
+
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        """The tensor in the steps of its integers, as float32."""
+        if training is None:
+            training = keras.backend.learning_phase()
+        quantized = partial(self.quantizer, inputs, weights=self._quantizer_variables)
+        return tf.__internal__.smart_cond.smart_cond(
+            training, partial(quantized, training=True), partial(quantized, training=False)
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {**super().get_config(), "quantizer": self.quantizer}
+
+
+class InFloat(keras.layers.Layer):
+    """Passes a tensor on in such a way that the file computes what follows in float.
+
+    TFLite's converter turns every operator that stands between quantized tensors into integers,
+    also one that was trained in float. It has no integer form of this detour over float64.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """The tensor, unchanged."""
+        return tf.cast(tf.cast(inputs, tf.float64), inputs.dtype)
