@@ -13,6 +13,7 @@ from tfcompress.graph.normal_form import NormalFormError, normalize
 from tfcompress.graph.operators import UnsupportedOperator
 
 K = keras.backend
+layers = keras.layers
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,48 @@ def test_operator_becomes_layers_with_the_same_outputs(case):
         assert received.dtype == expected.dtype
         # One operation in float32, or one multiplication in place of a division.
         np.testing.assert_allclose(received, expected, rtol=1e-6, atol=1e-6)
+
+
+# Of each way in which Keras writes arguments down: as numbers, lists, slices, tensors, keywords.
+WRITTEN = (
+    "slices",
+    "tensor times",
+    "times numpy",
+    "number minus",
+    "concat",
+    "split by sizes",
+    "reshape by arithmetic",
+    "pad channels",
+    "mean kept",
+    "hard swish",
+    "cast to half",
+    "max_pool",
+)
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning")
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("name", WRITTEN)
+def test_operators_of_a_saved_model_become_the_same_layers(name, suffix, tmp_path):
+    model = model_of(CASES[name].function)
+    model.save(tmp_path / f"model{suffix}")
+    loaded = keras.models.load_model(tmp_path / f"model{suffix}", compile=False)
+    kinds = [type(layer).__name__ for layer in normalize(loaded).layers[1:]]
+    assert sorted(kinds) == sorted(CASES[name].classes)
+
+
+def test_parts_of_a_sequence_of_numbers():
+    model = model_of(
+        lambda x: layers.Embedding(9, 2)(tf.concat([x[:, :2], x[:, 5:]], 1)), (6,), "int32"
+    )
+    tokens = np.int32([[1, 2, 3, 4, 5, 6]])
+    np.testing.assert_array_equal(normalize(model)(tokens), model(tokens))
+
+
+def test_bytes_are_resized_as_floats():
+    model = model_of(lambda x: tf.image.resize(x, (5, 6)), (8, 8, 3), dtype="uint8")
+    pixels = np.arange(192, dtype=np.uint8).reshape(1, 8, 8, 3)
+    np.testing.assert_allclose(normalize(model)(pixels), model(pixels), rtol=1e-6)
 
 
 def test_pixels_as_bytes_become_floats():

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfcompress._keras import keras
-from tfcompress.graph.making import Make, axes, beyond_batch, is_tensor
+from tfcompress.graph.activations import cast
+from tfcompress.graph.making import Make, axes, beyond_batch, is_tensor, require_float
 
 _CHANNELS_LAST = {"data_format": "channels_last"}
 
@@ -205,6 +206,10 @@ def resize(
             "has a layer for images [batch, height, width, channels], a size in numbers and no "
             f"antialiasing. Received: shape {x.shape}, size {size}, antialias={antialias}."
         )
+    if interpolation != "nearest" and not x.dtype.is_floating:
+        # TensorFlow computes in float32 here, and gives it.
+        x = cast(make, x, "float32")
+    require_float(make, x)
     height, width = (int(length) for length in size)
     if (height, width) == tuple(x.shape[1:3]):
         return x
@@ -223,6 +228,7 @@ def pooling(layer: str) -> Callable[..., Any]:
     def pool(
         make: Make, x: Any, pool_size: Any, strides: Any = None, padding: str = "valid"
     ) -> Any:
+        require_float(make, x)
         if len(x.shape) != 4:
             raise make.refusal(f"pools images. Received: shape {x.shape}.")
         window, step = (_height_and_width(make, value) for value in (pool_size, strides))

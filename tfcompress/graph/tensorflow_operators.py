@@ -207,7 +207,7 @@ _TABLE: Mapping[str, Callable[..., Any]] = {
     **{symbol: _binary(name) for symbol, name in _BINARY.items()},
     **{symbol: _unary(name) for symbol, name in _UNARY.items()},
     **{symbol: _reduction(name) for symbol, name in _REDUCTIONS.items()},
-    "__operators__.getitem": lambda apply, x, key: apply("getitem", x, key),
+    "__operators__.getitem": lambda apply, tensor, slice_spec: apply("getitem", tensor, slice_spec),
     "cast": lambda apply, x, dtype: apply("cast", x, dtype),
     "clip_by_value": lambda apply, t, clip_value_min, clip_value_max: apply(
         "clip", t, clip_value_min, clip_value_max
