@@ -17,7 +17,8 @@ from tfcompress.graph.keras3_calls import weight_values
 def stand_in(layer_class: Any) -> Any:
     """Makes a Keras 3 layer class with the config and the weights of a tf_keras layer.
 
-    It computes what the tf_keras layer computes, on any backend of Keras 3, without gradients.
+    It computes what the tf_keras layer computes, on any backend of Keras 3, without gradients. It
+    takes one tensor, or one structure of them.
 
     Args:
       layer_class: tf_keras layer class with `get_config` and `from_config`.
@@ -39,31 +40,34 @@ class _StandIn(keras3.layers.Layer):
         """What the file says."""
         return {**self._config, **super().get_config()}
 
-    def build(self, *shapes: Any) -> None:
+    def build(self, input_shape: Any) -> None:
         """Creates weights like those of the tf_keras layer."""
         config = {**self._config, "dtype": self.dtype_policy.name}
         twin = self.stands_for.from_config(config)
-        twin(*(keras.Input(batch_shape=shape) for shape in shapes))
+        inputs = keras3.tree.map_shape_structure(
+            lambda shape: keras.Input(batch_shape=shape), input_shape
+        )
+        twin(inputs)
         for weight in twin.weights:
             self.add_weight(
                 shape=tuple(weight.shape), dtype=weight.dtype.name, trainable=weight.trainable
             )
         self._twin = (twin,)
 
-    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
         """The shape that the tf_keras layer gives."""
-        inputs = keras3.tree.map_structure(
-            lambda x: keras.Input(batch_shape=x.shape, dtype=str(x.dtype)), args
+        given = keras3.tree.map_structure(
+            lambda x: keras.Input(batch_shape=x.shape, dtype=str(x.dtype)), inputs
         )
-        outputs = self._twin[0](*inputs)
+        outputs = self._twin[0](given)
         return keras3.tree.map_structure(
             lambda y: keras3.KerasTensor(tuple(y.shape), dtype=y.dtype.name), outputs
         )
 
-    def call(self, *args: Any, **kwargs: Any) -> Any:
+    def call(self, inputs: Any) -> Any:
         """Computes with the tf_keras layer."""
         twin = self._twin[0]
         twin.set_weights(weight_values(self))
-        inputs = keras3.tree.map_structure(keras3.ops.convert_to_numpy, args)
-        outputs = keras3.tree.map_structure(np.asarray, twin(*inputs, training=False))
+        given = keras3.tree.map_structure(keras3.ops.convert_to_numpy, inputs)
+        outputs = keras3.tree.map_structure(np.asarray, twin(given))
         return keras3.tree.map_structure(keras3.ops.convert_to_tensor, outputs)

@@ -106,13 +106,31 @@ class _Conversion:
 
         kind = type(layer).__name__
         if type(layer).__module__ == _layers.__name__:
-            return _OWN[kind](layer, *args, name=self._free_name(layer.name))
+            if kind in _OPERATORS:
+                return self._named(_OPERATORS[kind](layer, *args), args, layer.name)
+            return _LAYERS[kind](layer, *args, name=self._free_name(layer.name))
         apart = _ACTIVATIONS.get(_activation_name(layer))
         made = self._layer(layer, linear=apart is not None)
         kwargs = {key: value for key, value in kwargs.items() if value is not None}
         outputs = made(*args, **kwargs)
         _set_weights(made, layer)
-        return apart(outputs) if apart else outputs
+        return self._named(apart(outputs), outputs, layer.name) if apart else outputs
+
+    def _named(self, outputs: Any, inputs: Any, name: str) -> Any:
+        """Names the operators between two tensors after a layer, as no other one is called.
+
+        Keras 3 numbers operators without a look at the layers of the model.
+        """
+        before = {id(tensor) for tensor in keras3.tree.flatten(inputs)}
+        pending = keras3.tree.flatten(outputs)
+        while pending:
+            tensor = pending.pop()
+            if isinstance(tensor, keras3.KerasTensor) and id(tensor) not in before:
+                before.add(id(tensor))
+                operation, index, _ = tensor._keras_history
+                operation.name = self._free_name(name)
+                pending += operation._inbound_nodes[index].input_tensors
+        return outputs
 
     def _layer(self, layer: Any, *, linear: bool) -> Any:
         if id(layer) not in self._made:
@@ -187,11 +205,6 @@ def _activation(function: str) -> Callable[..., Any]:
     return activate
 
 
-def _operators(compute: Callable[..., Any]) -> Callable[..., Any]:
-    """A layer that becomes operators, which have no name of its own."""
-    return lambda layer, x, *, name: compute(layer, x)
-
-
 def _clip(layer: Any, x: Any) -> Any:
     if layer.maximum is not None:
         x = keras3.ops.minimum(x, layer.maximum)
@@ -252,10 +265,9 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "SpaceToDepth": _space_to_depth,
     "StopGradient": lambda layer, x: keras3.ops.stop_gradient(x),
 }
-_OWN: Mapping[str, Callable[..., Any]] = {
-    **{kind: _operators(compute) for kind, compute in _OPERATORS.items()},
+_LAYERS: Mapping[str, Callable[..., Any]] = {
     "ChannelScale": _channel_scale,
     "HardSigmoid": _activation("hard_sigmoid"),
     "HardSwish": _activation("hard_silu"),
 }
-"""What Keras 3 has for the layers of `tfcompress/graph/_layers.py`."""
+"""What Keras 3 has for the layers of `tfcompress/graph/_layers.py`: operators or layers."""

@@ -54,6 +54,12 @@ def _traced_model(model: Any) -> Any:
         inputs = [keras3.tree.map_structure(_input_like, model._inputs_struct)]
     elif shapes:
         inputs = [keras3.tree.map_shape_structure(_input_of, shape) for shape in shapes.values()]
+    elif model.built:
+        raise ModelError(
+            f"{kind} is a subclassed model, and its call could not be traced into layers: Keras "
+            "could not do so either when the model was first called, and so has no record of its "
+            "input shape. Build it with the functional API or as Sequential."
+        )
     else:
         raise ModelError(
             f"{kind} is a subclassed model whose input shape is unknown. Call it on one batch of "

@@ -20,7 +20,7 @@ from tfcompress.graph.model_files import ModelError
 RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 """Settings by their Keras 3 names, where Keras 2 has others."""
 
-WITHOUT_EFFECT = ("seed", "use_cudnn", "batch_input_shape", "registered_name")
+WITHOUT_EFFECT = ("batch_input_shape", "implementation", "seed", "use_cudnn")
 """Settings that change no output: random numbers are drawn in training only."""
 
 ROOMS = ("initializers", "regularizers", "constraints")
@@ -43,9 +43,10 @@ def translated(
     Raises:
       ModelError: a setting has no counterpart.
     """
+    policy = policy_name(config.get("dtype"), config)
     if class_name in custom_objects:
         plain = {key: _plain_value(value) for key, value in config.items()}
-        return {**plain, "dtype": policy_name(config.get("dtype"), config)}
+        return {**plain, "dtype": policy}
     to_keras2 = target is keras
     source = getattr((keras3 if to_keras2 else keras).layers, class_name)
     accepted = parameters(getattr(target.layers, class_name))
@@ -59,7 +60,7 @@ def translated(
             kept = _value(name, value, config, target=target, custom_objects=custom_objects)
             if kept is not inspect.Parameter.empty:
                 settings[name] = kept
-        elif key not in WITHOUT_EFFECT and not _is_default(key, value, usual.get(key)):
+        elif not _may_be_left_out(key, value, usual.get(key)):
             raise ModelError(
                 f"The layer {config.get('name')!r} ({class_name}) sets {key}={value!r}, which "
                 f"{class_name} of Keras {'2' if to_keras2 else '3'} does not have. Build the layer "
@@ -170,15 +171,13 @@ def policy_name(value: Any, config: Mapping[str, Any]) -> str:
     Raises:
       ModelError: a policy for weights that Keras 3 has quantized.
     """
-    if isinstance(value, Mapping):
-        value = value.get("config", {}).get("name")
-    name = str(value or "float32")
-    if "_from_" in name:
+    inner = value.get("config", {}) if isinstance(value, Mapping) else {"name": value}
+    if "mode" in inner or "_from_" in str(inner.get("name")):
         raise ModelError(
-            f"The layer {config.get('name')!r} has the type policy {name!r}: Keras 3 has quantized "
+            f"The layer {config.get('name')!r} has the type policy {inner}: Keras 3 has quantized "
             "its weights. Load the model as it was before model.quantize."
         )
-    return name
+    return str(inner.get("name") or "float32")
 
 
 def _plain_value(value: Any) -> Any:
@@ -190,7 +189,11 @@ def _plain_value(value: Any) -> Any:
     return value
 
 
-def _is_default(key: str, value: Any, default: Any) -> bool:
+def _may_be_left_out(key: str, value: Any, default: Any) -> bool:
+    """Whether a setting has its default value or changes no output."""
+    # The weights are given, and what draws new ones is not needed.
+    if key in WITHOUT_EFFECT or key.endswith("initializer"):
+        return True
     if key == "data_format" and default is None:
         return bool(value in (None, "channels_last"))
     if default is None or default is inspect.Parameter.empty:

@@ -61,7 +61,9 @@ def _built(
             config, custom_objects=custom_objects, safe_mode=not allow_code
         )
     else:
-        model = keras.models.model_from_json(json.dumps(config), custom_objects=custom_objects)
+        with keras.src.saving.serialization_lib.SafeModeScope(not allow_code):
+            text = json.dumps(config)
+            model = keras.models.model_from_json(text, custom_objects=custom_objects)
     with tempfile.TemporaryDirectory() as folder:
         _load_weights(model, file, Path(folder))
     return model

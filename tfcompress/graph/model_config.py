@@ -72,6 +72,13 @@ def refuse_code(
     Raises:
       ModelError: the message names the layer and what it asks for.
     """
+    kind = config.get("class_name")
+    if kind not in MODELS and not _is_known_object(config, file, custom_objects):
+        raise ModelError(
+            f"{file.path} holds the subclassed model {kind!r}: its code, which says how its layers "
+            "are connected, is not in the file. Load it where its class is defined and pass the "
+            f"live model, or pass the class as custom_objects={{{kind!r}: ...}}."
+        )
     for owner, item in _named(config):
         reason = "" if _is_known_object(item, file, custom_objects) else _objection(item)
         if reason or _holds_lambda(item):
@@ -166,7 +173,7 @@ def _is_known_object(
 
 def _named(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each entry that names a class, with the layer that it stands in."""
-    pending: list[tuple[str, Any]] = [("the model itself", config)]
+    pending: list[tuple[str, Any]] = [("", config)]
     while pending:
         owner, item = pending.pop()
         if isinstance(item, list | tuple):
