@@ -56,6 +56,17 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
     "loss": ("training", "loss", "categorical_crossentropy, categorical_focal_crossentropy, ..."),
     "label_smoothing": ("training", "label_smoothing", "In [0, 1)."),
     "weight_decay": ("training", "weight_decay", "Decoupled weight decay; 0 for none."),
+    "strategy": (
+        "training",
+        "strategy",
+        "none, or mirrored: every GPU holds the model and takes an equal share of --batch_size.",
+    ),
+    "precision": (
+        "training",
+        "precision",
+        "float32, mixed_float16 or mixed_bfloat16, in which the training computes. The mixed ones "
+        "are for GPUs: processors without such arithmetic are slower with them.",
+    ),
     "early_stopping": ("training", "early_stopping_patience", "Epochs of patience; 0: never."),
     "flip": ("augmentation", "flip", "Mirror training images at random."),
     "crop_padding": ("augmentation", "crop_padding", "Shift by up to so many pixels."),

@@ -189,3 +189,38 @@ def test_what_the_recipes_treat_is_known_before_and_stands_in_the_results(finish
     # Biases count with their layers.
     assert covered.parameter_share("prune(0.8)") == 1
     assert "Coverage of lenet\\_300\\_100" in (folder / "report.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def placed_run(tmp_path_factory):
+    """Trained under a strategy and in half precision."""
+    training = dataclasses.replace(
+        CONFIG.training, epochs=1, strategy="mirrored", precision="mixed_bfloat16"
+    )
+    config = dataclasses.replace(
+        CONFIG,
+        training=training,
+        recipes=("prune(0.8)",),
+        stage_training=StageTrainingConfig(epochs=1),
+    )
+    folder = tmp_path_factory.mktemp("placed")
+    return workflow.run(config, folder), config, folder
+
+
+def test_what_is_exported_of_a_half_precision_training_computes_in_single(placed_run):
+    found, _, folder = placed_run
+    row = next(row for row in found.artifacts if row.stages == ("prune",))
+    # Half precision would agree with the file to a hundredth or so.
+    assert row.parity.max_difference < 1e-4
+    assert row.sparsity == pytest.approx(0.8, abs=0.01)
+    stored = np.load(folder / "stages" / found.stages[-1].name / "best.npz")
+    assert {stored[name].dtype.name for name in stored} == {"float32"}
+    settings = found.stages[-1].config["training"]
+    assert (settings["strategy"], settings["precision"]) == ("mirrored", "mixed_bfloat16")
+
+
+def test_a_finished_half_precision_run_is_found_again(placed_run):
+    found, config, folder = placed_run
+    again = workflow.run(config, folder)
+    assert [row.sha256 for row in again.artifacts] == [row.sha256 for row in found.artifacts]
+    assert again.stages == found.stages

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tfcompress import (
     data,
     durable,
     export,
+    placement,
     results,
     survey,
     training,
@@ -94,6 +95,7 @@ class StageTrainer:
         )
         # Also where all is trained: Keras numbers what it builds, and the numbers stand in the
         # exported files.
+        self._note_placement()
         self._survey(model)
         self._transfer(model)
         # Later stages train every layer; frozen ones could not follow a mask.
@@ -135,7 +137,9 @@ class StageTrainer:
         for text, plan in zip(self._config.recipes, self._config.plans, strict=True):
             if plan.stages:
                 start = self._student(plan.stages[:1], model)
-                compose.require_treatable(plan.stages, start, supplied=self._supplied(model))
+                trainee, supplied = self._placed(start), self._supplied(model)
+                with placement.scope(self._config.training.strategy):
+                    compose.require_treatable(plan.stages, trainee, supplied=supplied)
                 student = "" if start is model else start.name
                 starts.setdefault(student, (start, {}))[1].update(survey.planned(recipe=text))
         self.coverage = tuple(survey.measured(start, found) for start, found in starts.values())
@@ -226,16 +230,28 @@ class StageTrainer:
             f"{_settings(current.config)}; every layer trained, {config.epochs} epochs, "
             f"{config.optimizer} at {config.learning_rate:g}",
         )
-        wrapped = compose.wrap(
-            stages,
-            model,
-            supplied=self._supplied(self.baseline),
-            steps_per_epoch=batches.steps_per_epoch,
-            epochs=config.epochs,
-        )
+
+        def wrap(start: Any) -> Any:
+            return compose.wrap(
+                stages,
+                start,
+                supplied=self._supplied(self.baseline),
+                steps_per_epoch=batches.steps_per_epoch,
+                epochs=config.epochs,
+            )
+
+        wrapped = wrap(model)
         name = self._stage_name("+".join(stage.technique for stage in stages))
         started_from = checkpoint.weights_sha256(model)
-        self._train(wrapped, batches, config, name=name, started_from=started_from, stages=stages)
+        self._train(
+            wrapped,
+            batches,
+            config,
+            name=name,
+            started_from=started_from,
+            stages=stages,
+            trainee=lambda: wrap(self._placed(model)),
+        )
         stripped = compose.strip(stages, wrapped)
         compose.verify(stages, stripped)
         found = current.module.report(model, stripped, current.config)
@@ -258,8 +274,13 @@ class StageTrainer:
         name: str,
         started_from: str,
         stages: Sequence[PlannedStage] = (),
+        trainee: Callable[[], Any] | None = None,
     ) -> None:
-        """Trains one stage, or loads it where it is finished, and appends its record."""
+        """Trains one stage, or loads it where it is finished, and appends its record.
+
+        Where devices or precision are other than plain, a twin of the model is trained there, which
+        `trainee` makes, and the model gets its weights: what is exported is plain.
+        """
         state_dir = self._folder.stage(name)
         self._begin(state_dir, started_from)
         if (state_dir / _DONE).exists():
@@ -271,9 +292,10 @@ class StageTrainer:
             return
         if (state_dir / checkpoint.CHECKPOINT).exists():
             self._reporter.note("going on after the last finished epoch")
+        twin = self._twin(model, trainee)
         with self._reporter.bar(name) as step:
             found = training.fit(
-                model,
+                twin,
                 batches,
                 config=config,
                 state_dir=state_dir,
@@ -285,6 +307,8 @@ class StageTrainer:
                     self._folder.root / "tensorboard" / name if self._config.tensorboard else None
                 ),
             )
+        if twin is not model:
+            model.set_weights(twin.get_weights())
         settings: dict[str, Any] = {"training": dataclasses.asdict(config)}
         if not stages:
             settings |= self._origin()
@@ -305,6 +329,33 @@ class StageTrainer:
         (state_dir / checkpoint.CHECKPOINT).unlink(missing_ok=True)
         self.records.append(record)
         self._reporter.note(f"epoch {found.best_epoch + 1} kept, best on validation")
+
+    def _twin(self, model: Any, make: Callable[[], Any] | None) -> Any:
+        """The model itself, or its like where it is to be trained."""
+        config = self._config.training
+        if placement.is_plain(strategy=config.strategy, precision=config.precision):
+            return model
+        with placement.scope(config.strategy):
+            return make() if make else self._placed(model)
+
+    def _placed(self, model: Any) -> Any:
+        config = self._config.training
+        if placement.is_plain(strategy=config.strategy, precision=config.precision):
+            return model
+        return placement.placed(model, strategy=config.strategy, precision=config.precision)
+
+    def _note_placement(self) -> None:
+        config = self._config.training
+        if config.strategy != "none":
+            devices = placement.replicas(config.strategy)
+            shares = (
+                f"{devices} devices share each batch" if devices > 1 else "one device, as without"
+            )
+            self._reporter.note(f"strategy {config.strategy}: {shares}")
+        if config.precision != "float32":
+            self._reporter.note(
+                f"precision {config.precision}: weights and exported files are float32"
+            )
 
     def _begin(self, state_dir: Path, started_from: str) -> None:
         """Forgets what was trained from other weights, which an earlier stage no longer has."""
