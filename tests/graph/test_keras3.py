@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -243,13 +244,105 @@ def test_other_outputs_are_refused_with_the_first_layer_that_gives_them(
         load_model(given)
 
 
+def test_a_model_within_takes_and_gives_dictionaries() -> None:
+    a, b = keras3.Input([4], name="a"), keras3.Input([4], name="b")
+    inner = keras3.Model({"a": a, "b": b}, {"sum": a + b, "rest": [a - b]})
+    first, second = keras3.Input([4]), keras3.Input([4])
+    made = inner({"a": first, "b": second})
+    given = keras3.Model([first, second], [made["sum"], made["rest"][0]])
+    model = assert_same(given, [values(3, 4), values(3, 4, seed=1)])
+    assert names(model) == ["InputLayer", "InputLayer", "Add", "Subtract"]
+
+
+def test_a_subclassed_model_within_a_model_is_opened() -> None:
+    class Inner(keras3.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = keras3.layers.Dense(4)
+
+        def call(self, inputs: Any) -> Any:
+            return keras3.ops.relu(self.dense(inputs))
+
+    inputs = keras3.Input([4])
+    model = assert_same(keras3.Model(inputs, Inner()(inputs) + 1.0), values(3, 4))
+    assert names(model) == ["InputLayer", "Dense", "ReLU", "Rescaling"]
+
+
+def test_augmentation_that_keras_2_lacks_is_left_out_and_said() -> None:
+    inputs = keras3.Input([16, 16, 3])
+    x = keras3.layers.RandAugment(name="augment")(inputs)
+    given = keras3.Model(inputs, keras3.layers.Conv2D(2, 3)(x))
+    with pytest.warns(UserWarning, match=r"'augment' \(RandAugment\) augments.*is left out"):
+        model = load_model(given)
+    assert names(model) == ["InputLayer", "Conv2D"]
+
+
+def test_a_layer_that_computes_otherwise_in_keras_2_is_refused() -> None:
+    inputs = keras3.Input([16, 16, 3])
+    given = keras3.Model(inputs, keras3.layers.RandomCrop(8, 8, name="crop")(inputs))
+    with pytest.raises(ModelError, match=r"computes other outputs.*The first layer is 'crop'"):
+        load_model(given)
+
+
+def odd_inputs(kind: str) -> Any:
+    if kind == "sparse":
+        inputs = keras3.Input([4], sparse=True)
+        return keras3.Model(inputs, keras3.layers.Dense(2)(inputs))
+    if kind == "text":
+        inputs = keras3.Input([1], dtype="string")
+        return keras3.Model(inputs, keras3.layers.StringLookup(vocabulary=["a"])(inputs))
+    inner = keras3.Sequential([keras3.Input([4]), keras3.layers.Dense(3)])
+    inputs = keras3.Input([5, 4])
+    return keras3.Model(inputs, keras3.layers.TimeDistributed(inner)(inputs))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("sparse", "is sparse or ragged"),
+        ("text", "is a StringLookup, which works on text"),
+        ("wrapped model", "wraps a whole model"),
+    ],
+)
+def test_what_is_no_layer_on_dense_numbers_is_refused(kind: str, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        load_model(odd_inputs(kind))
+
+
+def run_apart(program: str) -> None:
+    """Runs a program as a user does, who has set no variable for TensorFlow or Keras."""
+    ours = ("TF_USE_LEGACY_KERAS", "KERAS_BACKEND")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_keras_3_may_be_imported_first() -> None:
+    run_apart(
+        """
+import keras
+inputs = keras.Input([8, 8, 3])
+given = keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs))
+import tensorflow as tf
+assert tf.keras.__version__.startswith("3")
+import tfcompress
+model = tfcompress.load_model(given)
+from tfcompress._keras import tfmot
+assert tfmot.quantization.keras.quantize_model(model).count_params() > model.count_params()
+"""
+    )
+
+
 @pytest.mark.parametrize(
     ("backend", "package"), [("jax", "jax"), ("numpy", "jax"), ("torch", "torch")]
 )
 def test_a_model_of_another_backend_is_taken(backend: str, package: str, tmp_path: Path) -> None:
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"Keras' {backend} backend needs {package}, which is not installed")
-    program = f"""
+    run_apart(
+        f"""
 import os
 os.environ["KERAS_BACKEND"] = {backend!r}
 import keras, numpy as np
@@ -267,5 +360,4 @@ given.save({str(tmp_path / "m.keras")!r})
 again = tfcompress.load_model({str(tmp_path / "m.keras")!r})
 assert np.array_equal(again(images), model(images))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    )

@@ -179,6 +179,13 @@ def test_a_subclassed_model_is_rebuilt_from_what_its_call_does(package: str) -> 
     np.testing.assert_allclose(model(images()), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_subclassed_model_may_be_built_instead_of_called() -> None:
+    given = subclassed(keras)
+    given.build((None, *SHAPE))
+    model = load_model(given)
+    np.testing.assert_allclose(model(images()), np.asarray(given(images())), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("package", ["keras", "keras3"])
 def test_a_subclassed_model_that_was_never_called_is_refused(package: str) -> None:
     with pytest.raises(ModelError, match=r"Classifier is a subclassed.*Call it on one batch"):

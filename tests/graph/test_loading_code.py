@@ -310,3 +310,26 @@ def test_a_registered_layer_of_keras_3_is_opened(tmp_path: Path) -> None:
     assert names == ["InputLayer", "Dense", "ReLU", "Add", "ReLU", "Add"]
     values = np.random.default_rng(0).normal(size=[3, 4]).astype("float32")
     np.testing.assert_allclose(model(values), np.asarray(given(values)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("name", ["m.keras", "m.h5"])
+def test_a_function_of_the_users_own_is_needed_and_written_out(
+    package: str, name: str, tmp_path: Path
+) -> None:
+    operators = {"keras": tf.nn, "keras3": keras3.ops}[package]
+
+    def doubled(x: Any) -> Any:
+        return operators.relu(x) * 2.0
+
+    chosen = PACKAGES[package]
+    inputs = chosen.Input([4])
+    given = chosen.Model(inputs, chosen.layers.Dense(3, activation=doubled, name="own")(inputs))
+    path = save(given, tmp_path / name)
+    with pytest.raises(ModelError, match=r"'own' needs the function 'doubled'.*custom_objects="):
+        load_model(path)
+    model = load_model(path, custom_objects={"doubled": doubled})
+    names = [type(layer).__name__ for layer in model.layers]
+    assert names == ["InputLayer", "Dense", "ReLU", "Rescaling"]
+    values = np.ones([2, 4], "float32")
+    np.testing.assert_allclose(model(values), np.asarray(given(values)), rtol=1e-6)

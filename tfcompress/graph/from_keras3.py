@@ -28,7 +28,13 @@ from tfcompress.graph.keras3_calls import (
     traced_function,
     weight_values,
 )
-from tfcompress.graph.layer_configs import has_activation, policy_name, translated
+from tfcompress.graph.layer_configs import (
+    TEXT_LAYERS,
+    TEXT_REASON,
+    has_activation,
+    policy_name,
+    translated,
+)
 from tfcompress.graph.making import Naming, is_tensor, snake_case
 from tfcompress.graph.model_files import ModelError, first_line
 from tfcompress.graph.same_outputs import run_keras2, run_keras3
@@ -109,6 +115,11 @@ class Conversion:
     def _model(self, record: Any, *, name: str) -> tuple[Any, _Scope]:
         scope = _Scope(self)
         for tensor in record.inputs:
+            if tensor.sparse or getattr(tensor, "ragged", False):
+                raise ModelError(
+                    f"The input {input_name(tensor)!r} is sparse or ragged. Only dense tensors are "
+                    "taken. Do this preprocessing outside the model."
+                )
             scope.tensors[id(tensor)] = keras.Input(
                 batch_shape=tuple(tensor.shape),
                 dtype=str(tensor.dtype),
@@ -144,6 +155,8 @@ class Conversion:
     def counterpart(self, layer: Any) -> Any:
         """The tf_keras class for a layer; None where there is none."""
         name, module = type(layer).__name__, type(layer).__module__
+        if module.startswith("keras.src.") and name in TEXT_LAYERS:
+            raise ModelError(f"The layer {layer.name!r} is a {name}, which {TEXT_REASON}")
         stands_for = getattr(layer, "stands_for", None) or self._custom.get(name)
         if stands_for is not None:
             return stands_for
@@ -245,6 +258,13 @@ class _Scope:
     def _opened(self, layer: Any, args: Any, kwargs: Any) -> Any:
         """The outputs of a layer that tf_keras lacks, from what its `call` consists of."""
         kind = type(layer).__name__
+        if _only_augments(layer, args):
+            warnings.warn(
+                f"The layer {layer.name!r} ({kind}) augments images in training, for which "
+                "tf_keras has no layer. It is left out; augment the data instead.",
+                stacklevel=2,
+            )
+            return args[0]
         if layer._trainable_variables or layer._non_trainable_variables:
             raise ModelError(
                 f"The layer {layer.name!r} is a {kind}, which tf_keras does not have, and it has "
@@ -284,6 +304,16 @@ def _tensorflow_lambda(layer: Any, args: Any) -> Any:
             f"TensorFlow: {first_line(error)} Replace it by layers, or by operators called on the "
             "tensors directly."
         ) from error
+
+
+def _only_augments(layer: Any, args: Any) -> bool:
+    """Whether a layer of Keras 3 for images passes them on unchanged in inference."""
+    if not type(layer).__module__.startswith("keras.src.layers.preprocessing.image_preprocessing."):
+        return False
+    shape = [size or 16 for size in args[0].shape]
+    images = np.random.default_rng(0).uniform(0, 1, shape).astype("float32")
+    passed = keras3.ops.convert_to_numpy(layer(images, training=False))
+    return np.array_equal(np.asarray(passed), images)
 
 
 def _comes_last(layer: Any) -> bool:

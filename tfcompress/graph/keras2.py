@@ -1,12 +1,13 @@
 """A tf_keras model whose code has to be traced, as a functional model of layers and operators.
 
-Two kinds have such code: a subclassed model, and a Lambda layer. Each is called on symbolic
-tensors; what it does to them becomes part of a functional model. Knows neither files nor the normal
-form.
+Three kinds have such code: a subclassed model, a Lambda layer, and an activation function of the
+user's own. Each is called on symbolic tensors; what it does to them becomes part of a functional
+model. Knows neither files nor the normal form.
 """
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 from tfcompress._keras import keras, tf
@@ -26,9 +27,30 @@ def traced(model: Any) -> Any:
     """
     if _defines_call(model):
         model = _traced_model(model)
-    if any(type(layer) is keras.layers.Lambda for layer in leaf_layers(model)):
-        model = rebuild(model, _without_lambda)
+    if any(_has_code(layer) for layer in leaf_layers(model)):
+        model = rebuild(model, _without_code)
     return model
+
+
+def _has_code(layer: Any) -> bool:
+    return type(layer) is keras.layers.Lambda or _own_activation(layer) is not None
+
+
+def _own_activation(layer: Any) -> Any:
+    """A layer's activation where that is a function of the user's own, None elsewhere."""
+    function = getattr(layer, "activation", None)
+    # Within a recurrent layer it cannot stand apart.
+    if not isinstance(function, types.FunctionType) or hasattr(layer, "cell"):
+        return None
+    return None if _is_of_keras(function) else function
+
+
+def _is_of_keras(function: Any) -> bool:
+    """Whether Keras gives a function, or one like it, for the function's name."""
+    if function.__module__.split(".")[0] == "tf_keras":
+        return True
+    name = keras.activations.serialize(function)
+    return isinstance(name, str) and hasattr(keras.activations, name)
 
 
 def _defines_call(model: Any) -> bool:
@@ -64,24 +86,30 @@ def _input_spec(model: Any) -> Any:
     shape = model._build_input_shape
     if shape is None:
         return None
-    return tf.nest.map_structure(
-        lambda one: tf.TensorSpec(one, keras.backend.floatx()),
-        shape,
-        # A shape is one thing here, not a list of numbers.
-    )
+    if isinstance(shape, tuple) and all(size is None or isinstance(size, int) for size in shape):
+        shape = tf.TensorShape(shape)
+    return tf.nest.map_structure(lambda one: tf.TensorSpec(one, keras.backend.floatx()), shape)
 
 
-def _without_lambda(use: Use) -> Any:
-    """The operators of a Lambda layer, in its place."""
+def _without_code(use: Use) -> Any:
+    """The operators of a Lambda layer or of an activation function, in its place."""
     layer = use.layer
-    if type(layer) is not keras.layers.Lambda:
+    if type(layer) is keras.layers.Lambda:
+        return _called(layer, layer.function, *use.args, **(layer.arguments or {}))
+    function = _own_activation(layer)
+    if function is None:
         return use.again()
-    keywords = dict(layer.arguments or {})
+    config = {**layer.get_config(), "activation": "linear"}
+    linear = use.instead(lambda name: type(layer).from_config({**config, "name": name}))
+    return _called(layer, function, linear(*use.args, **use.kwargs))
+
+
+def _called(layer: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
     try:
-        return layer.function(*use.args, **keywords)
+        return function(*args, **kwargs)
     except Exception as error:  # whatever the user's own code raises
         raise ModelError(
-            f"The Lambda layer {layer.name!r} could not be traced into operators: "
-            f"{first_line(error)} Replace it by layers, or by TensorFlow operators "
+            f"The code in the layer {layer.name!r} ({type(layer).__name__}) could not be traced "
+            f"into operators: {first_line(error)} Replace it by layers, or by TensorFlow operators "
             "called on the tensors directly."
         ) from error

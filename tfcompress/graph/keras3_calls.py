@@ -113,7 +113,7 @@ def traced_function(
     except Exception as error:  # whatever the user's own code raises
         raise ModelError(
             f"The layer {owner!r} has no counterpart in tf_keras, and its code could not be "
-            f"traced into layers and operators of Keras: {first_line(error)}. Write it with "
+            f"traced into layers and operators of Keras: {first_line(error)} Write it with "
             "those, or pass a tf_keras layer for its class in custom_objects."
         ) from error
 
@@ -144,7 +144,8 @@ def own_kwargs(node: Any) -> dict[str, Any]:
         automatic = key == "training" and _training_default(node.operation) is not None
         if key == "mask" or (key.endswith("_mask") and key != "attention_mask"):
             automatic = _has_mask(node)
-        if value is not None and not automatic:
+        empty = all(item is None for item in keras3.tree.flatten(value))
+        if not empty and not automatic:
             kept[key] = value
     return kept
 

@@ -23,6 +23,20 @@ RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 WITHOUT_EFFECT = ("batch_input_shape", "implementation", "seed", "use_cudnn")
 """Settings that change no output: random numbers are drawn in training only."""
 
+TEXT_LAYERS = (
+    "HashedCrossing",
+    "Hashing",
+    "IntegerLookup",
+    "StringLookup",
+    "TextVectorization",
+)
+"""Layers that work on words or tables of them, and may name a file to be read."""
+
+TEXT_REASON = (
+    "works on text or tables of words, not on numbers. Take it out of the model and apply it to "
+    "the data before the model sees them."
+)
+
 ROOMS = ("initializers", "regularizers", "constraints")
 
 MEANINGS_DIFFER = ("hard_sigmoid",)
@@ -121,6 +135,11 @@ def _value(
         return _activation(key, inner, config, target, custom_objects)
     if name in ("__numpy__", "__tensor__"):
         return _plain_value(value)
+    if name in ("Functional", "Model", "Sequential"):
+        raise ModelError(
+            f"The layer {config.get('name')!r} wraps a whole model. Wrap the layers of that model "
+            "one by one."
+        )
     if hasattr(target.layers, name) or name in custom_objects:
         settings = translated(name, inner, target=target, custom_objects=custom_objects)
         nested = {"class_name": name, "config": settings}

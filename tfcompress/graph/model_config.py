@@ -17,14 +17,12 @@ from typing import Any
 from tfcompress._keras import keras, keras3
 from tfcompress.graph import operators, tensorflow_operators
 from tfcompress.graph.from_keras3 import CANONICAL
+from tfcompress.graph.layer_configs import TEXT_LAYERS, TEXT_REASON
 from tfcompress.graph.making import snake_case
 from tfcompress.graph.model_files import ModelError, ModelFile
 
 CODE_LAYERS = ("Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer")
 """Layers that run what lies in, or beside, the file."""
-
-FILE_LAYERS = ("StringLookup", "IntegerLookup", "TextVectorization", "Pipeline", "HashedCrossing")
-"""Layers that may name a file to be read, or hold others in a form of their own."""
 
 FAMILY_LAYERS = ("LayerScale", "StochasticDepth", "CustomScaleLayer")
 """Custom layers of keras.applications: in Keras' own modules, under none of its public names."""
@@ -92,17 +90,14 @@ def _objection(item: Mapping[str, Any]) -> str:
     if name == "function":
         named = str(item.get("config"))
         known = named in known_functions() and _module_is_keras(module)
-        return "" if known else _unknown(f"the function {named!r}", named)
+        return "" if known else _unknown_function(named)
     if name in CODE_LAYERS or name == "__lambda__":
         return (
             f"is a {name}, which holds Python code that loading or calling the model would run. "
             + _INSTEAD_OF_CODE
         )
-    if name in FILE_LAYERS:
-        return (
-            f"is a {name}, which works on text or tables of words, not on numbers. Take it out "
-            "of the model and apply it to the data before the model sees them."
-        )
+    if name in TEXT_LAYERS:
+        return f"is a {name}, which {TEXT_REASON}"
     if name in OPERATOR_LAYERS:
         return _operator_objection(item)
     if not _module_is_keras(module):
@@ -144,6 +139,14 @@ def _unknown(what: str, name: str) -> str:
     return (
         f"needs {what}, which Keras does not have. If it is a layer of your own, pass a tf_keras "
         f"layer with the same config and weights as custom_objects={{{name!r}: ...}}."
+    )
+
+
+def _unknown_function(name: str) -> str:
+    return (
+        f"needs the function {name!r}, which Keras does not have. If it is your own, pass it as "
+        f"custom_objects={{{name!r}: ...}}; it must consist of operators of the Keras that wrote "
+        "the file, or of TensorFlow for Keras 2."
     )
 
 
@@ -199,7 +202,7 @@ def known_classes() -> frozenset[str]:
             package.constraints,
         ):
             names |= {name for name in dir(room) if inspect.isclass(getattr(room, name))}
-    return frozenset(names - {*CODE_LAYERS, *FILE_LAYERS})
+    return frozenset(names - {*CODE_LAYERS, *TEXT_LAYERS})
 
 
 @cache
