@@ -271,6 +271,23 @@ def test_written_out_hard_swish_is_recognised_in_layers_too():
     assert kinds(normalize(gated)) == ["InputLayer", "HardSwish"]
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: layers.ReLU(6.0, negative_slope=0.1)(x + 3.0) / 6.0,
+        lambda x: layers.ReLU(6.0, threshold=0.5)(x + 3.0) / 6.0,
+        lambda x: layers.ReLU(6.0)(layers.Rescaling(2.0, 3.0)(x)) / 6.0,
+        lambda x: layers.ReLU(6.0)(x + np.float32([3, 3, 2])) / 6.0,
+        lambda x: layers.ReLU(6.0)(x + 3.0) / 5.0,
+        lambda x: layers.ReLU(5.0)(x + 3.0) / 6.0,
+        lambda x: layers.Multiply()([x, layers.ReLU(6.0)(x + 3.0) / 5.0]),
+    ],
+)
+def test_what_is_almost_hard_swish_is_left_as_it_is(function):
+    normal = normalize(model_of(function))
+    assert not {"HardSigmoid", "HardSwish"} & set(kinds(normal))
+
+
 def test_half_precision_stays_where_it_is():
     types = {layer.name: layer.output.dtype.name for layer in normalize(half_precision()).layers}
     assert types["hard_swish"] == types["add"] == "float16"

@@ -74,7 +74,6 @@ def randomize(model):
         values = [random_like(generator, weight) for weight in layer.weights]
         if values:
             layer.set_weights(values)
-            layer.finalize_state()
 
 
 def random_like(generator, weight):

@@ -143,8 +143,6 @@ def assign(model: Model, weights: Weights, *, source: str) -> None:
         )
     for layer, name in zip(layers, names, strict=True):
         layer.set_weights(weights[name])
-        # A Normalization computes with what it made of its weights when they were set.
-        layer.finalize_state()
 
 
 def _matched_names(model: Model, layers: list[Layer], weights: Weights) -> list[str]:

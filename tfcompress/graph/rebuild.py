@@ -86,9 +86,6 @@ def copied(model: Any) -> Any:
     """A model of the same kind with layers and weights of its own."""
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
-    for layer in copy._flatten_layers(include_self=False):
-        # A Normalization computes with what it made of its weights when they were set.
-        layer.finalize_state()
     return _with_policy_of(model, copy)
 
 
@@ -224,7 +221,6 @@ class _Rebuild:
         for layer, fresh in self._fresh.values():
             if fresh.weights:
                 fresh.set_weights(layer.get_weights())
-                fresh.finalize_state()
 
 
 def _like(layer: Any, name: str) -> Any:
