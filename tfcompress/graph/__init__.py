@@ -1,4 +1,5 @@
-"""What techniques need to know about a model: its kernels, its cost, the structure of its weights.
+"""The one form of model that techniques know, and what they need to know about it.
 
-Does not know any technique.
+`normal_form` brings a Keras 2 model there; kernels, cost and the structure of the weights are read
+from it. Does not know any technique.
 """
