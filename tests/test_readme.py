@@ -10,18 +10,30 @@ from pathlib import Path
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
-def test_script_runs(tmp_path: Path) -> None:
-    (script,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMPRESSING, OWN_MODEL = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def run(script: str, folder: Path) -> str:
     found = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False
     )
     assert found.returncode == 0, found.stderr[-2000:]
+    return found.stdout
+
+
+def test_script_runs(tmp_path: Path) -> None:
+    printed = run(COMPRESSING, tmp_path)
     assert (tmp_path / "digits.tflite").stat().st_size < 40_000
     # The last three lines are the three predictions: a digit and its probability.
-    for line in found.stdout.splitlines()[-3:]:
+    for line in printed.splitlines()[-3:]:
         label, probability = line.split()
         assert label in "0123456789"
         assert 0 <= float(probability) <= 1
+
+
+def test_a_model_of_ones_own_goes_in_and_back_to_keras_3(tmp_path: Path) -> None:
+    run(OWN_MODEL, tmp_path)
+    assert (tmp_path / "clustered.keras").stat().st_size > 1_000_000
 
 
 def test_recipes_can_be_carried_out() -> None:

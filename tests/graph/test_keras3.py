@@ -165,10 +165,10 @@ def test_weights_that_keras_3_quantized_are_refused() -> None:
 
 
 def test_a_setting_that_keras_2_lacks_is_refused() -> None:
-    inputs = keras3.Input([8, 4])
-    layer = keras3.layers.MultiHeadAttention(2, 3, use_gate=True, name="attention")
-    with pytest.raises(ModelError, match=r"'attention'.*sets use_gate=True, which"):
-        load_model(keras3.Model(inputs, layer(inputs, inputs)))
+    inputs = keras3.Input(SHAPE)
+    layer = keras3.layers.Resizing(4, 4, pad_to_aspect_ratio=True, name="resizing")
+    with pytest.raises(ModelError, match=r"'resizing'.*sets pad_to_aspect_ratio=True, which"):
+        load_model(keras3.Model(inputs, layer(inputs)))
 
 
 def test_a_layer_that_keras_2_lacks_is_refused() -> None:

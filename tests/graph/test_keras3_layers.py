@@ -69,7 +69,7 @@ LAYERS = {
     "conv2d_dilated": Case(lambda: L.Conv2D(3, 3, dilation_rate=2, kernel_regularizer="l2")),
     "conv1d_causal": Case(lambda: L.Conv1D(3, 3, padding="causal"), SEQUENCE),
     "conv3d": Case(lambda: L.Conv3D(2, 2), (4, 4, 4, 2)),
-    "conv2d_transpose": Case(lambda: L.Conv2DTranspose(3, 3, strides=2, output_padding=1)),
+    "conv2d_transpose": Case(lambda: L.Conv2DTranspose(3, 3, strides=2, padding="same")),
     "depthwise_conv2d": Case(lambda: L.DepthwiseConv2D(3, depth_multiplier=2, activation="silu")),
     "depthwise_conv1d": Case(lambda: L.DepthwiseConv1D(3), SEQUENCE),
     "separable_conv2d": Case(lambda: L.SeparableConv2D(5, 3, depth_multiplier=2)),
