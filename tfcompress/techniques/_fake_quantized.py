@@ -39,7 +39,6 @@ _INTEGER_OPERATORS = (
     "BatchNormalization",
     "ChannelMean",
     "Concatenate",
-    "ELU",
     "GlobalAveragePooling2D",
     "LeakyReLU",
     "Multiply",

@@ -25,7 +25,7 @@ from tfcompress.graph.rebuild import Use, rebuild
 
 KERNEL_LAYERS = ("Conv2D", "DepthwiseConv2D", "ConstantDepthwiseConv2D", "Dense")
 # What an activation's name becomes when it is applied as a layer of its own.
-_ONE_OPERATOR_ACTIVATIONS = ("sigmoid", "tanh", "softmax", "gelu", "elu", "exponential")
+_ONE_OPERATOR_ACTIVATIONS = ("sigmoid", "tanh", "softmax", "gelu")
 _AFFINE_RANKS = (2, 3, 4)
 
 
@@ -167,6 +167,10 @@ class _Rewriting:
         layer = use.layer
         if getattr(layer, "data_format", "channels_last") != "channels_last":
             return None
+        if max(getattr(layer, "dilation_rate", (1,))) > 1:
+            # TFLite's converter leaves several operators of it, for any size of batch.
+            self.passed_over[layer.name] = "dilated: no single integer operator"
+            return None
         if type(layer).__name__ == "Dense" and use.args[0].shape.rank == 4:
             return self._dense_as_convolution(use)
         if _linear(layer.activation) and layer.dtype_policy.name == "float32":
@@ -193,7 +197,7 @@ class _Rewriting:
 
     def separable(self, use: Use) -> Any:
         layer = use.layer
-        if layer.data_format != "channels_last":
+        if layer.data_format != "channels_last" or max(layer.dilation_rate) > 1:
             return None
         depthwise, pointwise, *bias = layer.get_weights()
         shared = {"trainable": layer.trainable}
@@ -395,6 +399,34 @@ class _Rewriting:
         last = getattr(layer, "data_format", "channels_last") == "channels_last"
         return use.again() if nearest and last else None
 
+    def average_pooling(self, use: Use) -> Any:
+        """A convolution where a mean can lie halfway between two integers.
+
+        TFLite keeps the steps of the input. Of an even number of integers the mean is often a half,
+        which operators round in different ways.
+        """
+        layer, x = use.layer, use.args[0]
+        if layer.data_format != "channels_last":
+            return None
+        window, strides = layer.pool_size, layer.strides
+        size = x.shape[1:3]
+        steps = zip(size, window, strides, strict=True)
+        whole = layer.padding == "valid" or all(
+            known and known % stride == 0 and stride >= side for known, side, stride in steps
+        )
+        count = window[0] * window[1]
+        if count % 2 or not whole:
+            return use.again()
+        return self.part(
+            use,
+            "",
+            ConstantDepthwiseConv2D,
+            weights=[np.full([*window, x.shape[-1], 1], 1 / count, np.float32)],
+            kernel_size=window,
+            strides=strides,
+            use_bias=False,
+        )(x)
+
     def reduced(self, use: Use) -> Any:
         return use.again() if use.layer.kind in ("mean", "max") else None
 
@@ -457,7 +489,6 @@ _RULES: Mapping[str, Callable[[_Rewriting, Use], Any]] = {
     "ReLU": _Rewriting.relu,
     "LeakyReLU": _Rewriting.kept,
     "PReLU": _Rewriting.kept,
-    "ELU": _Rewriting.kept,
     "Softmax": _Rewriting.kept,
     "HardSigmoid": _Rewriting.hard_sigmoid,
     "HardSwish": _Rewriting.hard_swish,
@@ -465,7 +496,7 @@ _RULES: Mapping[str, Callable[[_Rewriting, Use], Any]] = {
     "Subtract": _Rewriting.chained,
     "Multiply": _Rewriting.chained,
     "Concatenate": _Rewriting.kept,
-    "AveragePooling2D": _Rewriting.spatial,
+    "AveragePooling2D": _Rewriting.average_pooling,
     "GlobalAveragePooling2D": _Rewriting.spatial,
     "Reduce": _Rewriting.reduced,
 }

@@ -17,7 +17,6 @@ from typing import Any
 
 from tfcompress._keras import keras, tf, tfmot
 
-
 # A bias is an int32. Half of its range is left to the sum that it is added to.
 _LARGEST_BIAS = 2.0**30
 # No channel below this share of the layer's widest: XNNPACK takes no output step that is more than
@@ -213,12 +212,14 @@ class KernelRange(tfmot.quantization.keras.quantizers.Quantizer):
             return tf.quantization.fake_quant_with_min_max_vars(
                 inputs, -extent, extent, num_bits=8, narrow_range=True
             )
-        # In this shape TFLite's converter finds the channels of a depthwise kernel, too.
-        flat = tf.reshape(inputs, self._channels_last(inputs))
+        flat = inputs
+        if self._depthwise:
+            # In this shape TFLite's converter finds the channels.
+            flat = tf.reshape(inputs, self._channels_last(inputs))
         quantized = tf.quantization.fake_quant_with_min_max_vars_per_channel(
             flat, -extent, extent, num_bits=8, narrow_range=True
         )
-        return tf.reshape(quantized, inputs.shape)
+        return tf.reshape(quantized, inputs.shape) if self._depthwise else quantized
 
     def measure(self, kernel: Any, weights: dict[str, Any]) -> None:
         """Sets the ranges to what the kernel and its bias need."""
