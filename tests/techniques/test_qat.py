@@ -70,6 +70,19 @@ def test_calibration_leaves_the_callers_model_alone(digits, calibrated):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_a_model_in_half_precision_is_quantized_in_float32(digits, calibrated, precision):
+    from tfcompress import placement
+
+    model = placement.placed(digits.model, strategy="none", precision=precision)
+    found = qat.strip(wrapped(model, calibrated))
+    assert {layer.compute_dtype for layer in found.layers if layer.weights} == {"float32"}
+    expected = qat.strip(wrapped(digits.model, calibrated))
+    np.testing.assert_array_equal(
+        found.predict(digits.inputs, verbose=0), expected.predict(digits.inputs, verbose=0)
+    )
+
+
 def test_an_uncalibrated_model_must_see_a_batch(digits):
     model = wrapped(digits.model, QATConfig())
     with pytest.raises(VerificationError, match="has seen no batch"):

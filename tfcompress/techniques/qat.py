@@ -73,9 +73,10 @@ CONFIG = QATConfig
 
 def skipped(model: Any, config: QATConfig) -> Mapping[str, str]:
     """The layers that stay in float, and why, those without weights included."""
-    from tfcompress.techniques._integer_form import integer_form
+    from tfcompress.techniques._integer_form import in_float32, integer_form
 
-    return dict(integer_form(normalize(model, check=False), skip=config.skip).passed_over)
+    normal = in_float32(normalize(model, check=False))
+    return dict(integer_form(normal, skip=config.skip).passed_over)
 
 
 def wrap(model: Any, config: QATConfig, *, steps_per_epoch: int, epochs: int) -> Any:
@@ -96,10 +97,11 @@ def wrap(model: Any, config: QATConfig, *, steps_per_epoch: int, epochs: int) ->
         can be quantized.
     """
     from tfcompress.techniques._fake_quantized import Settings, fake_quantized
-    from tfcompress.techniques._integer_form import integer_form
+    from tfcompress.techniques._integer_form import in_float32, integer_form
 
     del steps_per_epoch, epochs
-    normal = normalize(plain_copy(model, technique="qat"), check=False)
+    # Fake quantization is float32 arithmetic, whatever the model's precision.
+    normal = in_float32(normalize(plain_copy(model, technique="qat"), check=False))
     require_named(normal, config.skip, what="qat: skip")
     form = integer_form(normal, skip=config.skip)
     if set(weighted_layers(normal)) <= set(form.passed_over):
