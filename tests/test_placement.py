@@ -53,6 +53,15 @@ def test_the_structure_is_the_same_to_the_bit(measured, recipe):
     assert found["same_groups"] or recipe != "cluster"
 
 
+def test_quantization_trains_on_two_devices_with_one_range_for_both(measured):
+    """The range of a batch is the mean of those of its halves: near that of one device, not it."""
+    found = measured["compared"]["qat"]
+    assert found["moved"] > 0.01
+    assert found["copies_apart"] == 0
+    assert found["predictions_apart"] == 0
+    assert found["metrics_apart"] < 0.2
+
+
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 def test_a_training_on_two_devices_goes_on_where_it_was_interrupted(measured, precision):
     """With dropout, whose random numbers differ from device to device and from epoch to epoch."""

@@ -25,6 +25,7 @@ RECIPES = {
     "cluster": "cluster(4)",
     "distill": "distill(features=1, attention=1)",
     "distill+prune": "distill+prune(0.5)",
+    "qat": "qat",
 }
 
 
@@ -68,6 +69,11 @@ class Stop(Exception):
     """An interruption."""
 
 
+def wrapped(stages: Any, model: Any) -> Any:
+    supplied = {"teacher": network(), "calibration": split(32, seed=3)[0]}
+    return compose.wrap(stages, model, supplied=supplied, steps_per_epoch=6, epochs=EPOCHS)
+
+
 def trained(
     recipe: str,
     settings: TrainingConfig,
@@ -77,13 +83,13 @@ def trained(
     start: list[np.ndarray] | None = None,
 ) -> tuple[Any, list[np.ndarray], Any]:
     """The stripped model, the weights that the training began with, and what it reports."""
-    plain = network(dropout=dropout)
     stages = compose.plan(parse(recipe)).stages
     with placement.scope(settings.strategy):
-        model = placement.placed(plain, strategy=settings.strategy, precision=settings.precision)
-        if stages:
-            supplied = {"teacher": plain, "calibration": split(32, seed=3)[0]}
-            model = compose.wrap(stages, model, supplied=supplied, steps_per_epoch=6, epochs=EPOCHS)
+        plain = network(dropout=dropout)
+        model = wrapped(
+            stages,
+            placement.placed(plain, strategy=settings.strategy, precision=settings.precision),
+        )
     if start:
         model.set_weights(start)
     start = model.get_weights()
@@ -100,16 +106,15 @@ def trained(
                     batches(),
                     config=settings,
                     state_dir=folder,
-                    callbacks=compose.callbacks(stages) if stages else (),
+                    callbacks=compose.callbacks(stages),
                     first_eligible_epoch=EPOCHS - 1,
                     on_epoch=stop,
                 )
                 break
             except Stop:
                 interrupted = False
-    if stages:
-        model = compose.strip(stages, model)
-        compose.verify(stages, model)
+    model = compose.strip(stages, model)
+    compose.verify(stages, model)
     return model, start, found
 
 
@@ -119,7 +124,9 @@ def compared(recipe: str) -> dict[str, Any]:
     two, _, shared = trained(recipe, config("mirrored"), start=start)
     pairs = list(zip(one.get_weights(), two.get_weights(), strict=True))
     images = split(8, seed=4)[0]
-    plain = network()
+    # What a run exports: the plain model, wrapped as it was and given the weights.
+    stages = compose.plan(parse(recipe)).stages
+    plain = compose.strip(stages, wrapped(stages, network()))
     plain.set_weights(two.get_weights())
     metrics = alone.history[-1].keys() - {"seconds"}
     return {
