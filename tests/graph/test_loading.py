@@ -107,6 +107,28 @@ def test_a_loaded_model_is_trained_and_exported(tmp_path: Path) -> None:
     assert artifact.size_bytes > 0
 
 
+def scaled(package: Any) -> Any:
+    """With the custom layers that networks of keras.applications bring along."""
+    inputs = package.Input(SHAPE)
+    x = package.src.applications.convnext.LayerScale(0.5, 3, name="scale")(inputs)
+    outputs = package.src.applications.inception_resnet_v2.CustomScaleLayer(0.17)([inputs, x])
+    return package.Model(inputs, outputs)
+
+
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [("keras", "m.keras"), ("keras", "m.h5"), ("keras3", "m.keras"), ("keras3", "m.h5")],
+)
+def test_custom_layers_of_keras_own_networks_need_no_help(
+    package: str, name: str, tmp_path: Path
+) -> None:
+    scaled({"keras": keras, "keras3": keras3}[package]).save(str(tmp_path / name))
+    model = load_model(tmp_path / name)
+    names = [type(layer).__name__ for layer in model.layers]
+    assert names == ["InputLayer", "ChannelScale", "Rescaling", "Add"]
+    np.testing.assert_allclose(model(images()), images() * 1.085, rtol=1e-6)
+
+
 def test_a_model_in_normal_form_is_loaded_again_from_its_file(tmp_path: Path) -> None:
     inputs = keras3.Input(SHAPE)
     x = keras3.layers.Conv2D(4, 3, activation="hard_silu")(inputs)

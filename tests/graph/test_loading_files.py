@@ -262,3 +262,13 @@ def test_weights_of_another_shape_are_refused(package: str, tmp_path: Path) -> N
     path = with_members(saved(package, tmp_path / "model.keras"), widen)
     with pytest.raises(ModelError, match=f"cannot be built by Keras {'3' if package[5:] else '2'}"):
         load_model(path)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_tensor_that_no_memory_holds_is_refused(package: str, tmp_path: Path) -> None:
+    chosen = PACKAGES[package]
+    inputs = chosen.Input([8, 8, 4])
+    x = chosen.layers.UpSampling2D(10**5, name="huge")(chosen.layers.Conv2D(2, 3)(inputs))
+    chosen.Model(inputs, chosen.layers.GlobalMaxPooling2D()(x)).save(str(tmp_path / "m.keras"))
+    with pytest.raises(ModelError, match=r"'huge'.* more than fit into memory"):
+        load_model(tmp_path / "m.keras")

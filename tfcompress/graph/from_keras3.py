@@ -29,8 +29,10 @@ from tfcompress.graph.keras3_calls import (
     weight_values,
 )
 from tfcompress.graph.layer_configs import (
+    FAMILY_LAYERS,
     TEXT_LAYERS,
     TEXT_REASON,
+    family_layer,
     has_activation,
     policy_name,
     translated,
@@ -38,13 +40,6 @@ from tfcompress.graph.layer_configs import (
 from tfcompress.graph.making import Naming, is_tensor, snake_case
 from tfcompress.graph.model_files import ModelError, first_line
 from tfcompress.graph.same_outputs import run_keras2, run_keras3
-
-FAMILY_LAYERS = {
-    "CustomScaleLayer": "inception_resnet_v2",
-    "LayerScale": "convnext",
-    "StochasticDepth": "convnext",
-}
-"""Custom layers of keras.applications and the module there, the same in both Kerases."""
 
 CANONICAL = {
     "absolute": "abs",
@@ -161,7 +156,7 @@ class Conversion:
         if stands_for is not None:
             return stands_for
         if module.startswith("keras.src.applications.") and name in FAMILY_LAYERS:
-            return getattr(getattr(keras.src.applications, FAMILY_LAYERS[name]), name)
+            return family_layer(name, package=keras)
         if module.startswith("keras.src.layers.") and name != "Lambda":
             return getattr(keras.layers, name, None)
         return None

@@ -23,6 +23,13 @@ RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 WITHOUT_EFFECT = ("batch_input_shape", "implementation", "seed", "use_cudnn")
 """Settings that change no output: random numbers are drawn in training only."""
 
+FAMILY_LAYERS = {
+    "CustomScaleLayer": "inception_resnet_v2",
+    "LayerScale": "convnext",
+    "StochasticDepth": "convnext",
+}
+"""Custom layers of keras.applications and the module there, the same in both Kerases."""
+
 TEXT_LAYERS = (
     "HashedCrossing",
     "Hashing",
@@ -97,6 +104,16 @@ def _adjusted(class_name: str, settings: dict[str, Any], *, to_keras2: bool) -> 
             if settings.get(key) is not None:
                 settings[key] = np.asarray(settings[key], np.float32)
     return settings
+
+
+def family_layer(name: str, *, package: Any) -> Any:
+    """A custom layer of keras.applications, which is under none of Keras' public names.
+
+    Args:
+      name: one of `FAMILY_LAYERS`.
+      package: `keras` (Keras 2) or `keras3`.
+    """
+    return getattr(getattr(package.src.applications, FAMILY_LAYERS[name]), name)
 
 
 def parameters(layer_class: Any) -> dict[str, Any]:

@@ -17,7 +17,12 @@ from tfcompress.graph.from_keras3 import Conversion
 from tfcompress.graph.model_files import KNOWN
 from tfcompress.graph.model_files import ModelError as ModelError
 from tfcompress.graph.normal_form import normalize
-from tfcompress.graph.same_outputs import require_same_outputs, run_keras2, run_keras3
+from tfcompress.graph.same_outputs import (
+    require_moderate,
+    require_same_outputs,
+    run_keras2,
+    run_keras3,
+)
 
 
 def load_model(
@@ -83,6 +88,7 @@ def load_model(
 
 def _from_keras2(model: Any) -> Any:
     traced = keras2.traced(model)
+    require_moderate(traced)
     built = normalize(traced)
     if traced is not model:
         require_same_outputs(
@@ -98,6 +104,7 @@ def _from_keras2(model: Any) -> Any:
 def _from_keras3(model: Any, custom_objects: Mapping[str, Any]) -> Any:
     conversion = Conversion(custom_objects)
     converted = conversion.convert(model)
+    require_moderate(converted)
     # What follows compares the result with the given model itself.
     built = normalize(converted, check=False)
     inputs = agreement.random_inputs(built)

@@ -15,6 +15,7 @@ from typing import Any
 
 from tfcompress._keras import keras, keras3
 from tfcompress.graph import model_config, model_files
+from tfcompress.graph.layer_configs import FAMILY_LAYERS, family_layer
 from tfcompress.graph.model_files import ModelError, ModelFile, first_line
 
 
@@ -54,19 +55,25 @@ def build(file: ModelFile, *, custom_objects: Mapping[str, Any], allow_code: boo
 def _built(
     file: ModelFile, config: dict[str, Any], custom_objects: dict[str, Any], *, allow_code: bool
 ) -> Any:
-    if file.keras3:
-        model = _keras3_model(config, custom_objects, allow_code=allow_code)
-    elif file.form == "keras":
-        model = keras.saving.deserialize_keras_object(
-            config, custom_objects=custom_objects, safe_mode=not allow_code
-        )
-    else:
-        with keras.src.saving.serialization_lib.SafeModeScope(not allow_code):
-            text = json.dumps(config)
-            model = keras.models.model_from_json(text, custom_objects=custom_objects)
+    build = _keras3_model if file.keras3 else _keras2_model
+    model = build(config, custom_objects, allow_code=allow_code)
     with tempfile.TemporaryDirectory() as folder:
         _load_weights(model, file, Path(folder))
     return model
+
+
+def _keras2_model(
+    config: dict[str, Any], custom_objects: dict[str, Any], *, allow_code: bool
+) -> Any:
+    # Keras 2 finds no class that is under none of its public names.
+    families = {name: family_layer(name, package=keras) for name in FAMILY_LAYERS}
+    known = {**families, **custom_objects}
+    with keras.src.saving.serialization_lib.SafeModeScope(not allow_code):
+        if "module" in config:
+            return keras.saving.deserialize_keras_object(
+                config, custom_objects=known, safe_mode=not allow_code
+            )
+        return keras.models.model_from_json(json.dumps(config), custom_objects=known)
 
 
 def _keras3_model(

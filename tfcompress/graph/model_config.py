@@ -17,15 +17,12 @@ from typing import Any
 from tfcompress._keras import keras, keras3
 from tfcompress.graph import operators, tensorflow_operators
 from tfcompress.graph.from_keras3 import CANONICAL
-from tfcompress.graph.layer_configs import TEXT_LAYERS, TEXT_REASON
+from tfcompress.graph.layer_configs import FAMILY_LAYERS, TEXT_LAYERS, TEXT_REASON
 from tfcompress.graph.making import snake_case
 from tfcompress.graph.model_files import ModelError, ModelFile
 
 CODE_LAYERS = ("Lambda", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer")
 """Layers that run what lies in, or beside, the file."""
-
-FAMILY_LAYERS = ("LayerScale", "StochasticDepth", "CustomScaleLayer")
-"""Custom layers of keras.applications: in Keras' own modules, under none of its public names."""
 
 MODELS = ("Functional", "Model", "Sequential")
 
@@ -279,6 +276,9 @@ def _name_module(item: dict[str, Any]) -> None:
         item["registered_name"] = None
     elif "inbound_nodes" in item and "dtype" not in item["config"]:
         item.update(module=_operator_module(name), registered_name=name)
+    elif name in FAMILY_LAYERS:
+        module = f"keras.src.applications.{FAMILY_LAYERS[name]}"
+        item.update(module=module, registered_name=name)
     elif hasattr(keras3.layers, name):
         item.update(module="keras.layers", registered_name=None)
 

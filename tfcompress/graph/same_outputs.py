@@ -6,6 +6,7 @@ may be of different Kerases, so each is given as a function.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,10 +14,37 @@ import numpy as np
 
 from tfcompress._keras import keras3, tf
 from tfcompress.graph import agreement
+from tfcompress.graph.kernels import leaf_layers
 from tfcompress.graph.model_files import ModelError, first_line
 
 Run = Callable[[Sequence[np.ndarray]], list[Any]]
 """Gives the outputs of a model in inference for an array for each of its inputs."""
+
+
+MAX_ELEMENTS = 2**31
+"""Of one tensor for one example: 8 GB in float32."""
+
+
+def require_moderate(model: Any) -> None:
+    """Refuses a model with a tensor that no memory could hold, before it is run.
+
+    Args:
+      model: functional or Sequential tf_keras model.
+
+    Raises:
+      ModelError: the message names the layer.
+    """
+    if not model.inputs:
+        return
+    for layer in leaf_layers(model):
+        tensors = tf.nest.flatten([node.outputs for node in layer._inbound_nodes])
+        for tensor in tensors:
+            elements = math.prod(size or 1 for size in tensor.shape)
+            if elements > MAX_ELEMENTS:
+                raise ModelError(
+                    f"The layer {layer.name!r} of {model.name!r} gives a tensor of shape "
+                    f"{tuple(tensor.shape)}: {elements:,} values, more than fit into memory."
+                )
 
 
 def require_same_outputs(
