@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +102,28 @@ def test_weights_alone_are_refused(package: str, tmp_path: Path) -> None:
     classifier(PACKAGES[package]).save_weights(str(tmp_path / "model.weights.h5"))
     with pytest.raises(ModelError, match="holds weights without the model"):
         load_model(tmp_path / "model.weights.h5")
+
+
+def test_a_backend_of_keras_3_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    for package in PACKAGES:
+        saved(package, tmp_path / f"{package}.keras")
+    program = f"""
+import tfcompress
+tfcompress.load_model({str(tmp_path / "keras.keras")!r})
+try:
+    tfcompress.load_model({str(tmp_path / "keras3.keras")!r})
+except tfcompress.ModelError as error:
+    assert "No module named 'jax'. Install that backend, or set" in str(error), error
+else:
+    raise AssertionError("there is no jax here")
+"""
+    if importlib.util.find_spec("jax") is not None:
+        pytest.skip("JAX is installed here")
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # SavedModels

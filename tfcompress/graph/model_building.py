@@ -33,6 +33,8 @@ def build(file: ModelFile, *, custom_objects: Mapping[str, Any], allow_code: boo
     # Registers the layers of the normal form, so that a saved one is taken.
     from tfcompress.graph import _layers as _registered  # noqa: F401
 
+    if file.keras3:
+        _require_keras3(file)
     config = model_config.for_loading(file, custom_objects=custom_objects)
     if not allow_code:
         model_config.refuse_code(config, file, custom_objects=custom_objects)
@@ -49,6 +51,17 @@ def build(file: ModelFile, *, custom_objects: Mapping[str, Any], allow_code: boo
             f"{file.path} cannot be built by Keras {'3' if file.keras3 else '2'}: "
             f"{first_line(error)} The file is damaged, or needs another version of "
             f"Keras (it says {file.version or 'none'})."
+        ) from error
+
+
+def _require_keras3(file: ModelFile) -> None:
+    try:
+        keras3.backend.backend()
+    except ImportError as error:
+        raise ModelError(
+            f"{file.path} was written by Keras 3, which cannot be imported with the backend that "
+            f"KERAS_BACKEND or keras.json names: {error}. Install that backend, or set "
+            "KERAS_BACKEND=tensorflow."
         ) from error
 
 

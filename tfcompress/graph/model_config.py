@@ -75,18 +75,18 @@ def refuse_code(
             f"live model, or pass the class as custom_objects={{{kind!r}: ...}}."
         )
     for owner, item in _named(config):
-        reason = "" if _is_known_object(item, file, custom_objects) else _objection(item)
+        reason = "" if _is_known_object(item, file, custom_objects) else _objection(item, file)
         if reason or _holds_lambda(item):
             reason = reason or f"has a Python lambda as its activation. {_INSTEAD_OF_CODE}"
             raise ModelError(f"{file.path}: the layer {owner!r} {reason}")
 
 
-def _objection(item: Mapping[str, Any]) -> str:
+def _objection(item: Mapping[str, Any], file: ModelFile) -> str:
     """Why an entry of a description is refused; empty where it is not."""
     name, module = str(item["class_name"]), str(item.get("module") or "")
     if name == "function":
         named = str(item.get("config"))
-        known = named in known_functions() and _module_is_keras(module)
+        known = named in _known_functions(file.keras3) and _module_is_keras(module)
         return "" if known else _unknown_function(named)
     if name in CODE_LAYERS or name == "__lambda__":
         return (
@@ -103,7 +103,7 @@ def _objection(item: Mapping[str, Any]) -> str:
         canonical = snake_case(name)
         known = operators.is_known(CANONICAL.get(canonical, canonical)) or name in MASK_OPERATORS
         return "" if known else f"calls the operator {name!r}, which has no plain layer."
-    return "" if name in known_classes() else _unknown(f"the class {name!r}", name)
+    return "" if name in _known_classes(file.keras3) else _unknown(f"the class {name!r}", name)
 
 
 _INSTEAD_OF_CODE = (
@@ -188,25 +188,21 @@ def _named(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]
 
 
 @cache
-def known_classes() -> frozenset[str]:
-    """Names of the classes that a description may hold, of Keras 2 and Keras 3."""
+def _known_classes(of_keras3: bool) -> frozenset[str]:
+    """Names of the classes that a description of Keras 3, or of Keras 2, may hold."""
+    package = keras3 if of_keras3 else keras
     names = {*FAMILY_LAYERS, *MODELS, *PLAIN, *POLICIES}
-    for package in (keras, keras3):
-        for room in (
-            package.layers,
-            package.initializers,
-            package.regularizers,
-            package.constraints,
-        ):
-            names |= {name for name in dir(room) if inspect.isclass(getattr(room, name))}
+    rooms = (package.layers, package.initializers, package.regularizers, package.constraints)
+    for room in rooms:
+        names |= {name for name in dir(room) if inspect.isclass(getattr(room, name))}
     return frozenset(names - {*CODE_LAYERS, *TEXT_LAYERS})
 
 
 @cache
-def known_functions() -> frozenset[str]:
-    """Names of the activation functions of Keras 2 and Keras 3."""
-    rooms = (keras.activations, keras3.activations)
-    names = {name for room in rooms for name in dir(room) if callable(getattr(room, name))}
+def _known_functions(of_keras3: bool) -> frozenset[str]:
+    """Names of the activation functions of Keras 3, or of Keras 2."""
+    room = (keras3 if of_keras3 else keras).activations
+    names = {name for name in dir(room) if callable(getattr(room, name))}
     return frozenset(names - {"get", "serialize", "deserialize"})
 
 
