@@ -102,3 +102,24 @@ def test_what_tf_mot_cannot_take_off_is_refused():
     )
     with pytest.raises(ValueError, match=r"cluster cannot take TF-MOT's wrappers off.*as it was"):
         plain_copy(model, technique="cluster")
+
+
+@pytest.mark.parametrize("build", [pruned, clustered])
+def test_a_wrapped_model_is_loaded_without_its_wrappers(build):
+    from tfcompress.graph.loading import load_model
+
+    model = build()
+    found = load_model(model)
+    assert [layer.name for layer in found.layers[1:]] == NAMES
+    np.testing.assert_allclose(
+        found.predict(IMAGES, verbose=0), model.predict(IMAGES, verbose=0), atol=1e-6
+    )
+
+
+def test_a_quantized_model_is_not_loaded():
+    from tfcompress._keras import tfmot
+    from tfcompress.graph.loading import ModelError, load_model
+
+    model = tfmot.quantization.keras.quantize_apply(annotated())
+    with pytest.raises(ModelError, match="load_model cannot start from a quantized model"):
+        load_model(model)

@@ -118,8 +118,12 @@ def _free_name(name: str, path: str, taken: Mapping[str, Any]) -> str:
 
 def weighted_layers(model: Any) -> dict[str, Any]:
     """The layers of `named_layers` that own weights, without TF-MOT's wrappers."""
-    plain = {name: plain_layer(layer) for name, layer in named_layers(model).items()}
-    return {name: layer for name, layer in plain.items() if layer.weights}
+    # A wrapper may have taken the only weight, the kernel, from its layer.
+    return {
+        name: plain_layer(layer)
+        for name, layer in named_layers(model).items()
+        if plain_layer(layer).weights or any(map(is_kernel, layer.weights))
+    }
 
 
 def plain_layer(layer: Any) -> Any:

@@ -23,6 +23,7 @@ from tfcompress.graph.same_outputs import (
     run_keras2,
     run_keras3,
 )
+from tfcompress.graph.wrappers import is_wrapped, plain_copy
 
 
 def load_model(
@@ -45,7 +46,8 @@ def load_model(
     Args:
       path_or_model: path of a `.keras` or `.h5` file of either Keras, or of the folder of a
         SavedModel that a Keras 2 `model.save` wrote; or a live model of either Keras. A live
-        subclassed model is taken where its `call` can be traced into layers.
+        subclassed model is taken where its `call` can be traced into layers; from one that TF-MOT
+        has wrapped for pruning or clustering the wrappers are taken off.
       custom_objects: what the model's own names stand for: class names to tf_keras layers with the
         same config and weights, function names to functions. A layer of a Keras 3 model may also be
         given as the Keras 3 class; it is then opened into the layers that it consists of.
@@ -87,7 +89,8 @@ def load_model(
 
 
 def _from_keras2(model: Any) -> Any:
-    traced = keras2.traced(model)
+    plain = plain_copy(model, technique="load_model") if is_wrapped(model) else model
+    traced = keras2.traced(plain)
     require_moderate(traced)
     built = normalize(traced)
     if traced is not model:

@@ -20,6 +20,11 @@ _ANNOTATED = "QuantizeAnnotate"
 _QUANTIZED = ("QuantizeWrapper", "QuantizeLayer")
 
 
+def is_wrapped(model: Any) -> bool:
+    """Whether TF-MOT has wrapped layers of a model."""
+    return any(plain_layer(layer) is not layer for layer in leaf_layers(model))
+
+
 def plain_copy(model: Any, *, technique: str) -> Any:
     """A copy with layers and weights of its own, without TF-MOT's wrappers.
 
