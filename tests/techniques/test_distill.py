@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfcompress.techniques import distill
+from tfcompress.techniques import distill, qat
 from tfcompress.techniques.distill import DistillationConfig
 
 LABELS = np.array([[0.0, 1.0], [1.0, 0.0]], np.float32)
@@ -126,6 +126,8 @@ def test_the_activation_that_a_model_ends_in(build, expected):
     if expected == "softmax":
         quantized = tfmot.quantization.keras.quantize_model(model)
         assert distill.final_activation(quantized) == expected
+    quantized = qat.wrap(model, qat.QATConfig(), steps_per_epoch=1, epochs=1)
+    assert distill.final_activation(quantized) == expected
 
 
 def test_an_underflown_probability_gives_no_infinite_gradient():

@@ -85,7 +85,7 @@ CONFIG = DistillationConfig
 PROBABILITIES = ("sigmoid", "hard_sigmoid", "tanh")
 """Activations after which the outputs are no logits and cannot be brought back to any."""
 
-_KEEP_VALUES = ("Dropout", "Flatten", "Identity", "Reshape")
+_KEEP_VALUES = ("Dropout", "Flatten", "Identity", "Quantize", "Reshape")
 
 NOTHING_TRAINED = "no weight that a training changes"
 """Why a layer learns nothing whose weights are statistics or constants."""
