@@ -14,7 +14,7 @@ import pytest
 from tfcompress import placement
 
 HERE = Path(__file__).parent
-RECIPES = ("prune", "cluster", "distill", "distill+prune")
+RECIPES = ("prune", "cluster", "distill+prune")
 
 # Two sums of eight examples added up, against one sum of sixteen, over twelve steps.
 FLOAT_TOLERANCE = 2e-6
@@ -62,10 +62,12 @@ def test_quantization_trains_on_two_devices_with_one_range_for_both(measured):
     assert found["metrics_apart"] < 0.2
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
-def test_a_training_on_two_devices_goes_on_where_it_was_interrupted(measured, precision):
-    """With dropout, whose random numbers differ from device to device and from epoch to epoch."""
-    assert measured["resumed"][precision]["same"]
+def test_a_training_on_two_devices_goes_on_where_it_was_interrupted(measured):
+    """In half precision, whose loss scale is part of the state, and with dropout.
+
+    Its random numbers differ from device to device and from epoch to epoch.
+    """
+    assert measured["resumed"]["same"]
 
 
 def test_what_two_devices_cannot_train_is_refused(measured):

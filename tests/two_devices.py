@@ -23,8 +23,7 @@ EPOCHS = 2
 RECIPES = {
     "prune": "prune(0.5)",
     "cluster": "cluster(4)",
-    "distill": "distill(features=1, attention=1)",
-    "distill+prune": "distill+prune(0.5)",
+    "distill+prune": "distill(features=1, attention=1)+prune(0.5)",
     "qat": "qat",
 }
 
@@ -181,10 +180,7 @@ def main(path: str) -> None:
     found = {
         "devices": placement.replicas("mirrored"),
         "compared": {name: compared(recipe) for name, recipe in RECIPES.items()},
-        "resumed": {
-            "float32": resumed("prune(0.5)"),
-            "mixed_float16": resumed("prune(0.5)", precision="mixed_float16"),
-        },
+        "resumed": resumed("prune(0.5)", precision="mixed_float16"),
         "refused": refused(),
     }
     Path(path).write_text(json.dumps(found, indent=2), encoding="utf-8")

@@ -1,5 +1,7 @@
 """Techniques on models that compute in half precision and keep their weights in float32."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -71,10 +73,15 @@ def fitted(name, precision, *, optimizer=None, start=None, epochs=2):
     return stripped, history.history["loss"], start
 
 
+@cache
+def fitted_in_single(name):
+    return fitted(name, "float32")
+
+
 @technique
 @precision
 def test_half_precision_trains_nearly_as_single_does(name, precision):
-    single, losses, start = fitted(name, "float32")
+    single, losses, start = fitted_in_single(name)
     half, half_losses, _ = fitted(name, precision, start=start)
     assert {weight.dtype.name for weight in half.weights} == {"float32"}
     assert half.get_layer("conv").compute_dtype == precision.removeprefix("mixed_")
