@@ -124,6 +124,36 @@ def test_pixels_do_not_fall_between_two_integers():
     assert fraction.min() > 1e-3
 
 
+def test_enlarged_pixels_do_not_fall_between_two_integers():
+    """Between two pixels lie their means, of which many are halves."""
+    pixels = np.random.default_rng(0).integers(0, 256, 4096)
+    values = ((pixels[1:] + pixels[:-1]) / 2).astype(np.float32)[:4080].reshape(1, 68, 60, 1)
+    model = built(layers().Conv2D(1, 1), shape=(68, 60, 1))
+    wrapped = qat.wrap(model, QATConfig(calibration=values), steps_per_epoch=1, epochs=1)
+    quantizer = next(layer for layer in wrapped.layers if type(layer).__name__ == "Quantize")
+    fraction = np.mod(values / float(quantizer.quantizer.step()), 1)
+    assert np.mean(np.abs(fraction - 0.5) < 1e-3) < 0.005
+
+
+def test_pixels_that_are_integers_stay_what_they_are():
+    pixels = np.arange(256, dtype=np.float32).reshape(1, 16, 16, 1)
+    model = built(layers().Conv2D(1, 1), shape=(16, 16, 1))
+    wrapped = qat.wrap(model, QATConfig(calibration=pixels), steps_per_epoch=1, epochs=1)
+    quantizer = next(layer for layer in wrapped.layers if type(layer).__name__ == "Quantize")
+    assert float(quantizer.quantizer.step()) == 1
+
+
+def test_a_mean_is_not_off_by_what_its_operator_rounds():
+    k = layers()
+    model = built(k.Conv2D(6, 1, activation="relu", name="conv"), k.GlobalAveragePooling2D())
+    wrapped = quantized(model)
+    ranges = [layer.quantizer for layer in wrapped.layers if type(layer).__name__ == "Quantize"]
+    source, mean = ranges[1:]
+    offset = float(source.zero() * source.step() / mean.step())
+    assert offset == pytest.approx(round(offset), abs=1e-3)
+    assert abs(offset) >= 50
+
+
 def test_biases_are_what_an_int32_stores():
     model = built(layers().Conv2D(4, 3, name="conv"))
     wrapped = quantized(model)

@@ -51,6 +51,7 @@ _INTEGER_OPERATORS = (
     "Subtract",
     "UnitClip",
 )
+_MEANS = ("ChannelMean", "GlobalAveragePooling2D", "Reduce")
 # After which TFLite computes a ReLU in the same operator.
 _TAKE_RELU = (*KERNEL_LAYERS, "BatchNormalization", "Add", "Subtract", "Multiply")
 # Ranges that TFLite demands, whatever the data.
@@ -107,11 +108,20 @@ def calibrate(model: Any, images: Any, calibration: Calibration) -> None:
             layer.measure()
 
 
-def round_biases(model: Any) -> None:
-    """Moves every bias to what its int32 can store, so that file and model have the same one."""
+def settle(model: Any) -> None:
+    """Moves what the file would round to where it rounds nothing: ranges of means, then biases."""
+    quantizers = [layer.quantizer for layer in model.layers if isinstance(layer, Quantize)]
+    followed = {id(quantizer.root) for quantizer in quantizers if _is_learned(quantizer)}
+    for quantizer in quantizers:
+        if _is_learned(quantizer) and quantizer.mean_of and id(quantizer) not in followed:
+            quantizer.align_to(quantizer.mean_of)
     for layer in model.layers:
         if isinstance(layer, QuantizedKernel):
             layer.round_bias()
+
+
+def _is_learned(quantizer: Any) -> bool:
+    return isinstance(quantizer, ActivationRange)
 
 
 @dataclass
@@ -150,6 +160,10 @@ class _Placing:
                 source = self._source(node.keras_inputs[0])
                 if id(source) in chosen:
                     chosen[id(node.outputs)] = self._following(chosen[id(source)])
+            if _kind(node.layer) in _MEANS and _is_learned(chosen.get(id(node.outputs))):
+                source = self._source(node.keras_inputs[0])
+                quantizer = chosen[id(node.outputs)]
+                quantizer.mean_of = None if quantizer.root else chosen.get(id(source))
         return chosen
 
     def _is_point(self, tensor: Any) -> bool:

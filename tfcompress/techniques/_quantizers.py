@@ -23,6 +23,9 @@ _LARGEST_BIAS = 2.0**30
 # 2**32 times that of a product.
 _NARROWEST_CHANNEL = 2.0**-16
 
+# Of values spread evenly over a step twice this share lies so near its middle.
+_HALFWAY = 1e-3
+
 
 class Calibration:
     """Whether ranges are being read from data, with no quantization of activations meanwhile."""
@@ -50,9 +53,9 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
       decay: of the moving average once enough batches were seen, in [0, 1).
       calibration: shared by the quantizers of a model.
       root: whose range is used instead of an own one; None for an own one.
-      of_input: whether the tensor is the model's input. Images scaled to [-1, 1] have 255 steps
-        between their extremes and zero in the middle of one, so that every pixel would lie halfway
-        between two integers, and the file and the model would round it differently.
+      of_input: whether the tensor is the model's input. Images have few values, many of which may
+        lie halfway between two integers: all of them where they are scaled to [-1, 1], one in 16
+        where they were enlarged. File and model would round those differently.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
         self._calibration = calibration
         self._of_input = of_input
         self.root = root
+        self.mean_of: ActivationRange | FixedRange | None = None
         self._variables: dict[str, Any] = {}
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
@@ -108,7 +112,7 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
         low = tf.minimum(tf.reduce_min(inputs), 0.0)
         high = tf.maximum(tf.reduce_max(inputs), 0.0)
         if self._of_input:
-            widening = _off_halves(low, high)
+            widening = _off_halves(inputs, low, high)
             low, high = widening * low, widening * high
         weights["min"].assign(decay * weights["min"] + (1 - decay) * low)
         weights["max"].assign(decay * weights["max"] + (1 - decay) * high)
@@ -118,6 +122,28 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
         """The size of one step of the integers; 0 before the first batch."""
         variables = (self.root or self)._variables
         return (variables["max"] - variables["min"]) / 255.0
+
+    def zero(self) -> Any:
+        """The integer that stands for zero, counted from -128 on."""
+        step = self.step()
+        low = (self.root or self)._variables["min"]
+        return -128.0 - tf.round(low / tf.where(step > 0, step, 1.0))
+
+    def align_to(self, source: Any) -> None:
+        """Widens the range until the zero of `source` is a whole number of steps.
+
+        TFLite's MEAN rounds that number, and all its outputs are off by what it rounds. A range is
+        widened by 2% at most, which is enough where the zero is 50 steps away or more.
+
+        Args:
+          source: quantizer of the tensor whose mean this is.
+        """
+        offset = tf.abs(source.zero()) * source.step()
+        steps = tf.floor(offset / tf.maximum(self.step(), keras.backend.epsilon()))
+        if steps >= 50:
+            widening = offset / steps / self.step()
+            for part in ("min", "max"):
+                self._variables[part].assign(widening * self._variables[part])
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
@@ -129,11 +155,12 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
         }
 
 
-def _off_halves(low: Any, high: Any) -> Any:
-    """By how much a range is widened whose zero lies halfway between two of its 255 steps."""
-    zero = -low * 255.0 / tf.maximum(high - low, keras.backend.epsilon())
-    halfway = tf.abs(zero - tf.floor(zero) - 0.5) < 0.01
-    return tf.where(halfway, 256.0 / 255.0, 1.0)
+def _off_halves(inputs: Any, low: Any, high: Any) -> Any:
+    """By how much the range of `inputs` is widened, so that few lie halfway between integers."""
+    steps = inputs * 255.0 / tf.maximum(high - low, keras.backend.epsilon())
+    halfway = tf.abs(steps - tf.floor(steps) - 0.5) < _HALFWAY
+    share = tf.reduce_mean(tf.cast(halfway, tf.float32))
+    return tf.where(share > 2.5 * 2 * _HALFWAY, 256.0 / 255.0, 1.0)
 
 
 class FixedRange(tfmot.quantization.keras.quantizers.Quantizer):
@@ -165,6 +192,10 @@ class FixedRange(tfmot.quantization.keras.quantizers.Quantizer):
     def step(self) -> Any:
         """The size of one step of the integers."""
         return tf.constant((self._high - self._low) / 255.0)
+
+    def zero(self) -> Any:
+        """The integer that stands for zero, counted from -128 on."""
+        return -128.0 - tf.round(self._low / self.step())
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""

@@ -124,13 +124,13 @@ def callbacks(config: QATConfig) -> Sequence[Any]:
 def strip(model: Any) -> Any:
     """Returns the model itself: its wrappers hold the ranges that the int8 file is made from.
 
-    Its biases are moved to what the file can store, by half a step of an int32 at most. The file
-    would round them in any case; where the model has the same ones, both give the same class more
-    often.
+    Its biases are moved to what the file can store, by half a step of an int32 at most, and the
+    ranges of means widened a little. The file would round in any case; where the model has the
+    same numbers, both give the same class more often.
     """
-    from tfcompress.techniques._fake_quantized import round_biases
+    from tfcompress.techniques._fake_quantized import settle
 
-    round_biases(model)
+    settle(model)
     return model
 
 
