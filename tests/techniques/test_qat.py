@@ -147,6 +147,55 @@ def test_a_model_with_nothing_to_quantize_is_refused():
         wrapped(model, QATConfig())
 
 
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros([4, 8, 8, 3], np.float32), r"shapes \(.*, 1\).*Received: \(4, 8, 8, 3\)"),
+        (np.zeros([0, 8, 8, 1], np.float32), "at least one example"),
+        ([np.zeros([4, 8, 8, 1], np.float32)] * 2, "one array for each"),
+        (np.zeros([4, 8, 8, 1]), "finite float32.*Received: float64"),
+        (np.full([4, 8, 8, 1], np.nan, np.float32), "256 numbers that are NaN"),
+        ("images", "at least one example"),
+    ],
+    ids=["channels", "none", "two", "float64", "nan", "text"],
+)
+def test_calibration_that_does_not_fit_is_refused(images, message):
+    with pytest.raises(ValueError, match=message):
+        wrapped(planted([2], 1.0, normalized=False), QATConfig(calibration=images))
+
+
+def test_several_inputs_and_outputs_are_quantized():
+    from tfcompress._keras import keras
+
+    layers = keras.layers
+    left, right = keras.Input([6, 6, 2], name="left"), keras.Input([6, 6, 2], name="right")
+    shared = layers.Conv2D(3, 3, activation="relu", name="shared")
+    both = layers.Concatenate()([shared(left), shared(right)])
+    outputs = [layers.Conv2D(2, 1, name="one")(both), layers.Dense(2, name="two")(both)]
+    model = keras.Model([left, right], outputs)
+    images = [np.random.default_rng(n).normal(size=(32, 6, 6, 2)).astype("f") for n in range(2)]
+    found = qat.strip(wrapped(model, QATConfig(calibration=images)))
+    qat.verify(found, QATConfig())
+    for ours, theirs in zip(found.predict(images), model.predict(images), strict=True):
+        assert np.abs(ours - theirs).mean() < 0.05 * np.abs(theirs).max()
+
+
+def test_a_model_with_a_recurrent_layer_is_quantized_around_it():
+    from tfcompress._keras import keras
+
+    layers = keras.layers
+    inputs = keras.Input([8, 8, 2])
+    x = layers.Conv2D(4, 3, activation="relu", name="conv")(inputs)
+    x = layers.LSTM(5, name="memory")(layers.Reshape([36, 4])(x))
+    model = keras.Model(inputs, layers.Dense(3, name="logits")(x))
+    images = np.random.default_rng(0).normal(size=(32, 8, 8, 2)).astype(np.float32)
+    config = QATConfig(calibration=images)
+    assert dict(qat.skipped(model, config)) == {"memory": "LSTM has no integer form here"}
+    found = qat.strip(wrapped(model, config))
+    expected = model.predict(images, verbose=0)
+    assert np.abs(found.predict(images, verbose=0) - expected).mean() < 0.05
+
+
 def test_range_decay_out_of_range_is_refused():
     with pytest.raises(ValueError, match=r"range_decay must be in \[0, 1\)\. Received: 1"):
         QATConfig(range_decay=1.0)

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from tfcompress._keras import keras, tf
 from tfcompress.graph import connections
 from tfcompress.graph.rebuild import Use, rebuild
@@ -83,8 +81,8 @@ def fake_quantized(form: IntegerForm, settings: Settings, *, images: Any = None)
     Args:
       form: the model in integer form.
       settings: how to quantize.
-      images: float32 [examples, ...], preprocessed: activation ranges are read from them. Without
-        them ranges start with the first batch of the training.
+      images: what the model takes, float32 [examples, ...] for each input: activation ranges are
+        read from it. Without it ranges start with the first batch of the training.
     """
     placing = _Placing(form, settings)
     model = rebuild(form.model, placing.replace)
@@ -99,10 +97,11 @@ def fake_quantized(form: IntegerForm, settings: Settings, *, images: Any = None)
 
 def calibrate(model: Any, images: Any, calibration: Calibration) -> None:
     """Reads activation ranges from images, then the kernels' ranges, which depend on them."""
+    inputs = tf.nest.flatten(images)
     with calibration.run():
-        for start in range(0, len(images), _CALIBRATION_BATCH):
-            batch = np.asarray(images[start : start + _CALIBRATION_BATCH], np.float32)
-            model(tf.constant(batch), training=False)
+        for start in range(0, len(inputs[0]), _CALIBRATION_BATCH):
+            batch = [tf.constant(one[start : start + _CALIBRATION_BATCH]) for one in inputs]
+            model(tf.nest.pack_sequence_as(model._nested_inputs, batch), training=False)
     for layer in model.layers:
         if isinstance(layer, QuantizedKernel):
             layer.measure()

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from tfcompress.artifact import Artifact
 from tfcompress.graph.kernels import (
     layer_reports,
@@ -39,9 +41,10 @@ class QATConfig:
         makes a smaller file, more so of a clustered layer; convolutions have one for each channel
         in any case.
       skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay in float.
-      calibration: float32 [examples, height, width, channels], preprocessed as for training: the
-        activation ranges that training starts from are read from them. In a recipe, the data set's
-        calibration images. Without them the ranges start with the first batch.
+      calibration: float32 [examples, height, width, channels], preprocessed as for training, or one
+        such array for each input of the model: the activation ranges that training starts from are
+        read from them. In a recipe, the data set's calibration images. Without them the ranges
+        start with the first batch.
 
     Raises:
       ValueError: a value outside its range.
@@ -106,8 +109,35 @@ def wrap(model: Any, config: QATConfig, *, steps_per_epoch: int, epochs: int) ->
     form = integer_form(normal, skip=config.skip)
     if set(weighted_layers(normal)) <= set(form.passed_over):
         raise ValueError(nothing_treated("qat", form.passed_over))
+    if config.calibration is not None:
+        _check_calibration(config.calibration, normal)
     settings = Settings(config.range_decay, config.dense_per_channel)
     return fake_quantized(form, settings, images=config.calibration)
+
+
+def _check_calibration(images: Any, model: Any) -> None:
+    arrays = list(images) if isinstance(images, list | tuple) else [images]
+    expected = [tuple(tensor.shape[1:]) for tensor in model.inputs]
+    found: list[tuple[int, ...]] = [getattr(array, "shape", ()) for array in arrays]
+    fits = len(found) == len(expected) and all(
+        len(shape) == len(own) + 1
+        and shape[0] > 0
+        and all(side in (None, size) for side, size in zip(own, shape[1:], strict=True))
+        for own, shape in zip(expected, found, strict=True)
+    )
+    if not fits or len({shape[0] for shape in found}) != 1:
+        raise ValueError(
+            f"QATConfig.calibration must hold at least one example for inputs of the shapes "
+            f"{', '.join(map(str, expected))}, as one array for each. Received: "
+            f"{', '.join(map(str, found))}."
+        )
+    for array in arrays:
+        if array.dtype != np.float32 or not np.isfinite(array).all():
+            raise ValueError(
+                "QATConfig.calibration must be finite float32, preprocessed as for training. "
+                f"Received: {array.dtype}, {int((~np.isfinite(array)).sum())} numbers that are NaN "
+                "or infinite."
+            )
 
 
 def is_quantized(layer: Any) -> bool:
