@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 
-from tfcompress.report import tables
+from rich.console import Console
+
+from tfcompress.layer_coverage import Coverage, LayerCoverage, TechniqueCoverage
+from tfcompress.report import tables, terminal
+from tfcompress.report.contents import contents
 from tfcompress.results import ArtifactResult, DataResult, Results, StageResult
 
 
@@ -104,3 +109,46 @@ def test_settings_flatten_nested_records():
         ("e", "\u2013"),
         ("f", "1, 2"),
     ]
+
+
+COVERAGE = Coverage(
+    "tiny",
+    (
+        LayerCoverage("conv", "Conv2D", 60, 900, {}, {}),
+        LayerCoverage("bn", "BatchNormalization", 40, 0, {"prune(0.8)": "no kernel"}, {}),
+    ),
+    (TechniqueCoverage("prune(0.8)", 1, 60, 900),),
+)
+
+
+def test_coverage_by_hand():
+    table = tables.coverage(COVERAGE)
+    assert [column.title for column in table.columns] == [
+        "Layer",
+        "Kind",
+        "Parameters",
+        "MACs",
+        "prune(0.8)",
+    ]
+    assert _cells(table, "conv")["prune(0.8)"] == ("yes", "")
+    assert _cells(table, "bn")["prune(0.8)"] == ("no: a", "")
+    assert _cells(table, "share of the parameters")["prune(0.8)"] == ("60.0%", "")
+    assert table.note == "a: no kernel"
+
+
+def test_a_report_has_the_coverage_of_every_model(example):
+    titles = [table.title for table in contents(example).folded]
+    assert not [title for title in titles if title.startswith("Coverage")]
+    covered = dataclasses.replace(example, coverage=(COVERAGE, COVERAGE))
+    titles = [table.title for table in contents(covered).folded]
+    assert titles.count("Coverage of tiny") == 2
+
+
+def test_the_terminal_shows_a_whole_table():
+    stream = io.StringIO()
+    terminal.print_table(tables.coverage(COVERAGE), Console(file=stream, width=80))
+    shown = stream.getvalue()
+    assert "Coverage of tiny" in shown
+    assert "BatchNormalization" in shown
+    assert "a: no kernel" in shown
+    assert max(map(len, shown.splitlines())) <= 80
