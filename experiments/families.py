@@ -283,7 +283,7 @@ class _Trainer:
         with tempfile.TemporaryDirectory() as folder:
             training.fit(wrapped, batches, config=config, state_dir=folder, callbacks=callbacks)
         stripped = compose.strip(stages, wrapped)
-        compose.verify(stages, stripped)
+        compose.verify(stages, stripped, before=model)
         return stripped, stages[-1].module.report(model, stripped, stages[-1].config)
 
 

@@ -41,8 +41,8 @@ def carried_out(digits, text):
         )
         stripped = compose.strip(begun, wrapped)
         reports.append(begun[-1].module.report(model, stripped, begun[-1].config))
+        compose.verify(begun, stripped, before=model)
         model = stripped
-        compose.verify(begun, model)
     return stages, model, reports
 
 
@@ -107,7 +107,7 @@ def test_the_regressors_of_a_distillation_are_not_pruned(digits):
     wrapped.fit(digits.train_inputs[:32], targets, callbacks=compose.callbacks(stages), verbose=0)
     assert wrapped.regressors
     assert all((layer.get_weights()[0] != 0).all() for layer in wrapped.regressors)
-    compose.verify(stages, compose.strip(stages, wrapped))
+    compose.verify(stages, compose.strip(stages, wrapped), before=digits.model)
 
 
 @pytest.mark.parametrize(

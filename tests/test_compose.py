@@ -34,7 +34,7 @@ def test_the_empty_recipe_is_the_empty_plan():
     "text",
     [
         "prune",
-        "distill+prune+cluster+qat",
+        "distill+prune_channels+prune+cluster+qat",
         "prune+qat+int8",
         "cluster+float16",
         "int8",
@@ -53,7 +53,14 @@ class Refused:
 
 
 REFUSED = (
-    Refused("shrink", ("unknown technique 'shrink'", "cluster, distill, prune, qat", "float32")),
+    Refused(
+        "shrink",
+        (
+            "unknown technique 'shrink'",
+            "cluster, distill, prune, prune_channels, ptq, qat",
+            "float32",
+        ),
+    ),
     Refused("int8+prune", ("unknown technique 'int8'", "may end with an export format")),
     Refused("prune(0.8)+int8(3)", ("int8 takes no arguments",)),
     Refused("prune(80)", ("must be in [0, 1)", "Received: 80", "For 80% sparsity pass 0.8")),
@@ -96,10 +103,20 @@ REFUSED = (
     Refused("prune(learning_rate=inf)", ("learning_rate must be", "inf")),
     Refused("prune(learning_rate=fast)", ("learning_rate must be", "fast")),
     Refused("prune(0.5)+prune(0.8)", ("each technique may stand once",)),
-    Refused("qat+prune", ("out of order", "write prune+qat", "distill, prune, cluster, qat")),
+    Refused(
+        "qat+prune",
+        ("out of order", "write prune+qat", "distill, prune_channels, prune, cluster, ptq, qat"),
+    ),
     Refused("prune+distill", ("out of order", "write distill+prune")),
     Refused("prune+qat+float16", ("after qat only int8", "float16")),
     Refused("qat+float32+int8", ("after qat only int8",)),
+    Refused("ptq+float32", ("after ptq only int8",)),
+    Refused("ptq+qat", ("ptq and qat both quantize",)),
+    Refused("ptq(epochs=2)", ("ptq trains nothing", "epochs")),
+    Refused("ptq(steps=0)", ("steps must be at least 1", "rounding=nearest")),
+    Refused("ptq(ranges=entropy)", ("entropy", "minmax, mse, percentile")),
+    Refused("ptq(percentile=50)", ("percentile must be in (50, 100]",)),
+    Refused("prune_channels(50)", ("target must be in (0, 1)", "For 50% pass 0.5")),
 )
 
 
@@ -126,9 +143,13 @@ class WantsImages:
 
 def test_a_config_gets_what_the_run_supplies_for_its_fields():
     supplied = {"calibration": "images", "teacher": "model"}
-    assert compose.with_supplied(WantsImages(0.7), supplied) == WantsImages(0.7, "images")
-    assert compose.with_supplied(PruningConfig(0.8), supplied) == PruningConfig(0.8)
-    assert compose.with_supplied(WantsImages(), {"teacher": "model"}).calibration is None
+
+    def given(config, supplied):
+        return compose.supplied_config(compose.PlannedStage("any", config), supplied)
+
+    assert given(WantsImages(0.7), supplied) == WantsImages(0.7, "images")
+    assert given(PruningConfig(0.8), supplied) == PruningConfig(0.8)
+    assert given(WantsImages(), {"teacher": "model"}).calibration is None
 
 
 def test_settings_leave_out_what_the_run_supplies():

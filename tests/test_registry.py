@@ -6,7 +6,14 @@ from tfcompress import registry
 
 
 def test_the_techniques_are_found():
-    assert registry.names("techniques") == ("cluster", "distill", "prune", "qat")
+    assert registry.names("techniques") == (
+        "cluster",
+        "distill",
+        "prune",
+        "prune_channels",
+        "ptq",
+        "qat",
+    )
 
 
 @pytest.mark.parametrize("folder", ["techniques", "runtimes", "backbones", "data/sets"])

@@ -113,7 +113,7 @@ def trained(
             except Stop:
                 interrupted = False
     model = compose.strip(stages, model)
-    compose.verify(stages, model)
+    compose.verify(stages, model, before=plain)
     return model, start, found
 
 

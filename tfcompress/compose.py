@@ -7,6 +7,7 @@ before any work begins.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,17 @@ from typing import Any
 from tfcompress import export, registry
 from tfcompress.recipe import Recipe, RecipeError, Stage, Value, text_of
 
-ORDER = ("distill", "prune", "cluster", "qat")
+ORDER = ("distill", "prune_channels", "prune", "cluster", "ptq", "qat")
 """Techniques in the only order in which each keeps what the ones before it made.
 
-Zeros survive clustering, zeros and clusters survive quantization, and all train under the loss of a
-distillation that stands first."""
+A smaller architecture is what all others start from; zeros survive clustering, zeros and clusters
+survive quantization, and all train under the loss of a distillation that stands first."""
+
+QUANTIZING = ("ptq", "qat")
+"""Techniques that leave a model which is exported as int8 and in no other format."""
+
+RESHAPING = ("prune_channels",)
+"""Techniques whose effect is the architecture itself, which no later one undoes."""
 
 SUPPLIED = "supplied"
 """In the metadata of a config's field: its value comes from the run, not from the recipe.
@@ -78,14 +85,31 @@ def plan(recipe: Recipe) -> Plan:
                 f"Recipe {recipe}: export format {term.technique} takes no arguments."
             )
         formats.insert(0, term.technique)
-    stages = tuple(_planned(recipe, term) for term in terms)
-    _check_order(recipe, [stage.technique for stage in stages])
-    if formats and stages and stages[-1].technique == "qat" and set(formats) != {"int8"}:
+    planned = [_planned(recipe, term) for term in terms]
+    _check_order(recipe, [stage.technique for stage in planned])
+    stages = tuple(part for stage in planned for part in _rounds(stage))
+    if formats and quantizes(stages) and set(formats) != {"int8"}:
         raise RecipeError(
-            f"Recipe {recipe}: after qat only int8 can follow, the format that it trains for. "
-            f"Received: {', '.join(formats)}."
+            f"Recipe {recipe}: after {stages[-1].technique} only int8 can follow, the format that "
+            f"it is for. Received: {', '.join(formats)}."
         )
     return Plan(stages, tuple(formats))
+
+
+def quantizes(stages: Sequence[PlannedStage]) -> bool:
+    """Whether a recipe's model computes as its int8 file does."""
+    return bool(stages) and stages[-1].technique in QUANTIZING
+
+
+def is_trained(stage: PlannedStage) -> bool:
+    """Whether a stage has a training, rather than an `adjust` that needs no labels."""
+    return not hasattr(stage.module, "adjust")
+
+
+def _rounds(stage: PlannedStage) -> list[PlannedStage]:
+    """The stage itself, or one for each round of a technique that works in several."""
+    configs = getattr(stage.module, "rounds", lambda config: [config])(stage.config)
+    return [dataclasses.replace(stage, config=config) for config in configs]
 
 
 def _planned(recipe: Recipe, term: Stage) -> PlannedStage:
@@ -118,6 +142,11 @@ def _planned(recipe: Recipe, term: Stage) -> PlannedStage:
             )
         arguments[name] = value
     _check_training(recipe, term.technique, training)
+    given = [name for name, value in training.items() if value is not None]
+    if given and hasattr(registry.load("techniques", term.technique), "adjust"):
+        raise RecipeError(
+            f"Recipe {recipe}: {term.technique} trains nothing. Leave out {', '.join(given)}."
+        )
     for name, value in arguments.items():
         arguments[name] = _typed(recipe, f"{term.technique} {name}", value, types[name])
     try:
@@ -168,6 +197,20 @@ def _check_order(recipe: Recipe, techniques: Sequence[str]) -> None:
             f"Recipe {recipe}: out of order. A later stage would undo an earlier one; "
             f"write {'+'.join(ordered)} (the order is {', '.join(ORDER)})."
         )
+    if set(QUANTIZING) <= set(techniques):
+        raise RecipeError(f"Recipe {recipe}: {' and '.join(QUANTIZING)} both quantize. Take one.")
+
+
+def techniques(stages: Sequence[PlannedStage]) -> tuple[str, ...]:
+    """The techniques of a recipe, one that works in several rounds once."""
+    return tuple(dict.fromkeys(stage.technique for stage in stages))
+
+
+def title(stages: Sequence[PlannedStage]) -> str:
+    """The stages by name, such as `"prune_channels-2+qat"` after two rounds of the first."""
+    techniques = itertools.groupby(stage.technique for stage in stages)
+    counts = ((name, len(list(rounds))) for name, rounds in techniques)
+    return "+".join(name if count == 1 else f"{name}-{count}" for name, count in counts)
 
 
 def wrap(
@@ -190,27 +233,27 @@ def wrap(
       epochs: of this stage.
     """
     current = stages[-1]
-    config = with_supplied(current.config, supplied)
+    config = supplied_config(current, supplied)
     model = current.module.wrap(model, config, steps_per_epoch=steps_per_epoch, epochs=epochs)
     for stage in stages[:-1]:
         if stage.technique == "distill":
-            model = stage.module.under(model, with_supplied(stage.config, supplied))
+            model = stage.module.under(model, supplied_config(stage, supplied))
     return model
 
 
-def with_supplied(config: Any, supplied: Mapping[str, Any]) -> Any:
-    """A technique's config with the values that a run gives it; others are nobody's and ignored.
+def supplied_config(stage: PlannedStage, supplied: Mapping[str, Any]) -> Any:
+    """A stage's config with the values that a run gives it; others are nobody's and ignored.
 
     Args:
-      config: an instance of a technique's `CONFIG`.
+      stage: with a technique's config.
       supplied: values by the names of the fields that `SUPPLIED` marks.
     """
     wanted = {
         field.name: supplied[field.name]
-        for field in dataclasses.fields(config)
+        for field in dataclasses.fields(stage.config)
         if SUPPLIED in field.metadata and field.name in supplied
     }
-    return dataclasses.replace(config, **wanted)
+    return dataclasses.replace(stage.config, **wanted)
 
 
 def settings(config: Any) -> dict[str, Any]:
@@ -280,7 +323,15 @@ def strip(stages: Sequence[PlannedStage], model: Any) -> Any:
     return stages[-1].module.strip(model)
 
 
-def verify(stages: Sequence[PlannedStage], model: Any) -> None:
-    """Counts the effect of every stage in the model that the last one left."""
-    for stage in stages:
-        stage.module.verify(model, stage.config)
+def verify(stages: Sequence[PlannedStage], model: Any, *, before: Any) -> None:
+    """Counts the effect of every stage in the model that the last one left.
+
+    Args:
+      stages: all that were carried out.
+      model: what the last one left, stripped.
+      before: what the last one started from.
+    """
+    for stage in stages[:-1]:
+        if stage.technique not in RESHAPING:
+            stage.module.verify(model, stage.config)
+    stages[-1].module.verify(model, stages[-1].config, before=before)

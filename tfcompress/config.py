@@ -165,12 +165,12 @@ class RunConfig:
         Recipes that differ in their export formats alone share one; others never do.
         """
         plans = self.plans
-        plain = ["+".join(s.technique for s in plan.stages) or BASELINE for plan in plans]
+        plain = ["+".join(compose.techniques(plan.stages)) or BASELINE for plan in plans]
         titles: dict[tuple[compose.PlannedStage, ...], str] = {}
         for text, plan, short in zip(self.recipes, plans, plain, strict=True):
             if plan.stages in titles:
                 continue
-            stages = recipe.parse(text).stages[: len(plan.stages)]
+            stages = recipe.parse(text).stages[: len(compose.techniques(plan.stages))]
             alike = {
                 other.stages for other, name in zip(plans, plain, strict=True) if name == short
             }

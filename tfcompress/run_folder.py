@@ -22,6 +22,7 @@ ENVIRONMENT = "environment.json"
 DATA = "data.json"
 STAGES = "stages"
 ENCODED = "encoded"
+CANDIDATES = "candidates"
 _LOCK = ".lock"
 
 T = TypeVar("T")
@@ -134,7 +135,8 @@ class RunFolder:
         """Refused before any work was kept: the corrected settings may have the folder."""
         for name in (CONFIG, ENVIRONMENT, DATA):
             (self.root / name).unlink(missing_ok=True)
-        shutil.rmtree(self.root / STAGES, ignore_errors=True)
+        for name in (STAGES, CANDIDATES):
+            shutil.rmtree(self.root / name, ignore_errors=True)
 
     def _make(self) -> None:
         foreign = (

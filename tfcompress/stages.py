@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import numpy as np
 
 from tfcompress import (
     backbones,
+    benchmark,
     checkpoint,
     compose,
     data,
@@ -31,13 +34,19 @@ from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, KEPT, RunConfig, plain
 from tfcompress.data import encoding
 from tfcompress.layer_coverage import Coverage
-from tfcompress.progress import Reporter, listener
+from tfcompress.progress import Reporter, Stopwatch, listener
 from tfcompress.results import CompressionReport, StageResult
-from tfcompress.run_folder import ENCODED, RunFolder
+from tfcompress.run_folder import CANDIDATES, ENCODED, RunFolder
 from tfcompress.training import TrainingConfig
 
+_EXAMPLES = 512
 _DONE = "stage.json"
 _START = "start.json"
+
+
+@dataclass(frozen=True)
+class _KeptLatency:
+    p50: float
 
 
 class StageTrainer:
@@ -194,7 +203,34 @@ class StageTrainer:
 
     def _supplied(self, teacher: Any) -> dict[str, Any]:
         """What the techniques' configs may ask of a run."""
-        return {"teacher": teacher, "calibration": self.calibration}
+        return {
+            "teacher": teacher,
+            "calibration": self.calibration,
+            "examples": self._examples,
+            "latency": self._latency_ms,
+        }
+
+    @cached_property
+    def _examples(self) -> tuple[np.ndarray, np.ndarray]:
+        """Preprocessed images of the training split, and their classes."""
+        found = self._dataset.train.take(np.arange(min(_EXAMPLES, len(self._dataset.train))))
+        return self._preprocessing.apply(found.images), found.labels
+
+    def _latency_ms(self, model: Any) -> float:
+        """Of a model's int8 file, measured once, so that a resumed run decides as before."""
+
+        def measured() -> _KeptLatency:
+            artifact = export.convert(model, "int8", calibration=self.calibration)
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "candidate.tflite"
+                artifact.save(path)
+                timing = dataclasses.replace(self._config.latency, batch=1, threads=1)
+                samples = benchmark.measure_latency({"candidate": path}, timing)["candidate"]
+            return _KeptLatency(benchmark.summarize(samples).p50)
+
+        key = checkpoint.weights_sha256(model)
+        path = self._folder.root / CANDIDATES / f"{key[:16]}.json"
+        return self._folder.kept(path, key, _KeptLatency, measured).p50
 
     def _student(self, stages: Sequence[PlannedStage], model: Any) -> Any:
         """The model that a stage starts from: a new student where a distillation names one."""
@@ -217,6 +253,8 @@ class StageTrainer:
         self, stages: tuple[PlannedStage, ...], model: Any
     ) -> tuple[Any, CompressionReport]:
         current, defaults = stages[-1], self._config.stage_training
+        if not compose.is_trained(current):
+            return self._adjust_stage(stages, model)
         rate = defaults.learning_rate or defaults.FACTOR * self._config.training.learning_rate
         config = dataclasses.replace(
             self._config.training,
@@ -241,7 +279,7 @@ class StageTrainer:
             )
 
         wrapped = wrap(model)
-        name = self._stage_name("+".join(stage.technique for stage in stages))
+        name = self._stage_name(compose.title(stages))
         started_from = checkpoint.weights_sha256(model)
         self._train(
             wrapped,
@@ -252,8 +290,35 @@ class StageTrainer:
             stages=stages,
             trainee=lambda: wrap(self._placed(model)),
         )
-        stripped = compose.strip(stages, wrapped)
-        compose.verify(stages, stripped)
+        return self._finish(stages, compose.strip(stages, wrapped), model)
+
+    def _adjust_stage(
+        self, stages: tuple[PlannedStage, ...], model: Any
+    ) -> tuple[Any, CompressionReport]:
+        """A stage that needs images and no training."""
+        current, supplied = stages[-1], self._supplied(self.baseline)
+        self._reporter.stage(current.technique, f"{_settings(current.config)}; nothing is trained")
+        config = compose.supplied_config(current, supplied)
+        wrapped = current.module.wrap(model, config, steps_per_epoch=1, epochs=1)
+        name = self._stage_name(compose.title(stages))
+        state_dir = self._folder.stage(name)
+        self._begin(state_dir, checkpoint.weights_sha256(model))
+        if not self._load_finished(wrapped, state_dir):
+            watch = Stopwatch()
+            with self._reporter.bar(name) as step:
+                current.module.adjust(wrapped, model, config, progress=step)
+            checkpoint.save_weights(wrapped, state_dir / checkpoint.BEST)
+            settings = {"technique": plain(compose.settings(current.config))}
+            record = StageResult(name, current.technique, settings, seconds=watch.seconds)
+            self._conclude(state_dir, record)
+        return self._finish(stages, current.module.strip(wrapped), model)
+
+    def _finish(
+        self, stages: tuple[PlannedStage, ...], stripped: Any, model: Any
+    ) -> tuple[Any, CompressionReport]:
+        """Counts the effect of a stage in what it left."""
+        current = stages[-1]
+        compose.verify(stages, stripped, before=model)
         found = current.module.report(model, stripped, current.config)
         self.records[-1] = dataclasses.replace(self.records[-1], report=found)
         treated = sum(layer.treated for layer in found.layers)
@@ -283,12 +348,7 @@ class StageTrainer:
         """
         state_dir = self._folder.stage(name)
         self._begin(state_dir, started_from)
-        if (state_dir / _DONE).exists():
-            self.records.append(_finished(state_dir))
-            checkpoint.load_weights(model, state_dir / checkpoint.BEST)
-            self._reporter.note(
-                f"finished before, epoch {(self.records[-1].best_epoch or 0) + 1} kept"
-            )
+        if self._load_finished(model, state_dir):
             return
         if (state_dir / checkpoint.CHECKPOINT).exists():
             self._reporter.note("going on after the last finished epoch")
@@ -322,13 +382,28 @@ class StageTrainer:
             best_epoch=found.best_epoch,
             seconds=found.seconds,
         )
+        self._conclude(state_dir, record)
+        (state_dir / checkpoint.CHECKPOINT).unlink(missing_ok=True)
+        self._reporter.note(f"epoch {found.best_epoch + 1} kept, best on validation")
+
+    def _load_finished(self, model: Any, state_dir: Path) -> bool:
+        """Takes up a stage that was finished before, if it was."""
+        if not (state_dir / _DONE).exists():
+            return False
+        record = _finished(state_dir)
+        self.records.append(record)
+        checkpoint.load_weights(model, state_dir / checkpoint.BEST)
+        kept = "" if record.best_epoch is None else f", epoch {record.best_epoch + 1} kept"
+        self._reporter.note(f"finished before{kept}")
+        return True
+
+    def _conclude(self, state_dir: Path, record: StageResult) -> None:
+        """Writes down that a stage, whose weights lie in the folder, is finished."""
         best = durable.sha256_of_file(state_dir / checkpoint.BEST)
         durable.write_json(
             state_dir / _DONE, {"best_sha256": best, "record": dataclasses.asdict(record)}
         )
-        (state_dir / checkpoint.CHECKPOINT).unlink(missing_ok=True)
         self.records.append(record)
-        self._reporter.note(f"epoch {found.best_epoch + 1} kept, best on validation")
 
     def _twin(self, model: Any, make: Callable[[], Any] | None) -> Any:
         """The model itself, or its like where it is to be trained."""
@@ -389,4 +464,8 @@ def _finished(state_dir: Path) -> StageResult:
 
 
 def _settings(config: Any) -> str:
-    return ", ".join(f"{name} {value}" for name, value in compose.settings(config).items() if value)
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in compose.settings(config).items()
+        if value
+    )

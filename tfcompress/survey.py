@@ -85,7 +85,9 @@ def _stages(text: str) -> dict[str, compose.PlannedStage]:
             f"Recipe {text!r} holds no technique that could treat a layer. "
             f"Known: {', '.join(_known())}."
         )
-    return dict(zip(map(str, parsed.stages), plan.stages, strict=False))
+    # Of several rounds of a technique the first one speaks for all.
+    first = {stage.technique: stage for stage in reversed(plan.stages)}
+    return {str(term): first[term.technique] for term in parsed.stages if term.technique in first}
 
 
 def measured(model: Any, stages: Mapping[str, compose.PlannedStage]) -> Coverage:

@@ -19,6 +19,7 @@ from tfcompress import (
     backbones,
     benchmark,
     checkpoint,
+    compose,
     data,
     durable,
     environment,
@@ -153,7 +154,7 @@ class _Run:
             model = self._trainer.compressed(plan.stages)
             self._save(title, model)
             own = plan.formats or formats
-            if plan.stages and plan.stages[-1].technique == "qat":
+            if compose.quantizes(plan.stages):
                 # Its fake-quantization becomes integers in this format only.
                 own = ("int8",)
             names = {item.name for item in found}
@@ -216,7 +217,7 @@ class _Run:
             metadata={
                 "preprocessing": self._preprocessing,
                 "labels": list(self._dataset.classes),
-                "stages": [stage.technique for stage in item.stages],
+                "stages": list(compose.techniques(item.stages)),
             },
             sparse=self._config.export.sparse and item.format == "float32",
             dense_per_channel=self._config.export.dense_per_channel,
@@ -229,7 +230,7 @@ class _Run:
             name=item.name,
             path=self._folder.relative(path),
             sha256=artifact.sha256,
-            stages=tuple(stage.technique for stage in item.stages),
+            stages=compose.techniques(item.stages),
             format=item.format,
             size_bytes=artifact.size_bytes,
             gzip_size_bytes=artifact.gzip_size_bytes,
@@ -249,9 +250,12 @@ class _Run:
 
     def _verify_file(self, item: _Candidate, artifact: Artifact) -> None:
         """Counts in the file what each stage of its recipe made."""
-        for count, stage in enumerate(item.stages, start=1):
-            found = self._trainer.report(item.stages[:count])
-            stage.module.verify_artifact(artifact, found, stage.config)
+        stages = item.stages
+        for count, stage in enumerate(stages, start=1):
+            # Of several rounds the last one says what is left.
+            if count == len(stages) or stages[count].technique != stage.technique:
+                found = self._trainer.report(stages[:count])
+                stage.module.verify_artifact(artifact, found, stage.config)
 
     # Evaluation and timing.
 

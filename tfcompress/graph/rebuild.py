@@ -7,9 +7,11 @@ are opened, so that the result is flat. Does not know why a layer is replaced.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from tfcompress._keras import keras, tf
 from tfcompress.graph.kernels import leaf_layers
@@ -27,7 +29,8 @@ class Use:
       outputs: what it gave there, a tensor or a structure of them.
       fresh: makes the layer's counterpart in the new model, the same one at each call.
       instead: puts another layer in its place: called with a function that makes one with the name
-        that it is given. It is made once, and gets the weights of the replaced layer if it has any.
+        that it is given. It is made once, and gets the weights of the replaced layer if it has any,
+        or those that are given as `weights`.
       named: gives a name that no layer of either model has, made from the one that it is given.
     """
 
@@ -37,7 +40,7 @@ class Use:
     inputs: tuple[Any, ...]
     outputs: Any
     fresh: Callable[[], Any]
-    instead: Callable[[Callable[[str], Any]], Any]
+    instead: Callable[..., Any]
     named: Callable[[str], str]
 
     def again(self) -> Any:
@@ -144,6 +147,7 @@ class _Rebuild:
         self._names = names
         self._given_names = given_names
         self._fresh: dict[int, tuple[Any, Any]] = {}
+        self._weights: dict[int, Sequence[np.ndarray]] = {}
 
     def replay(self, model: Any, inputs: list[Any], *, training: Any, path: str) -> Any:
         """The outputs that a model gives for `inputs`, in the structure of its own."""
@@ -188,16 +192,24 @@ class _Rebuild:
                 inputs=tuple(node.keras_inputs),
                 outputs=node.outputs,
                 fresh=lambda: self._counterpart(layer, path),
-                instead=lambda make: self._counterpart(layer, path, make),
+                instead=lambda make, weights=None: self._counterpart(layer, path, make, weights),
                 named=self._new_name,
             )
         )
 
-    def _counterpart(self, layer: Any, path: str, make: Callable[[str], Any] | None = None) -> Any:
+    def _counterpart(
+        self,
+        layer: Any,
+        path: str,
+        make: Callable[[str], Any] | None = None,
+        weights: Sequence[np.ndarray] | None = None,
+    ) -> Any:
         if id(layer) not in self._fresh:
             name = self._free_name(layer.name, path)
             fresh = make(name) if make else _like(layer, name)
             self._fresh[id(layer)] = (layer, fresh)
+            if weights is not None:
+                self._weights[id(layer)] = weights
         return self._fresh[id(layer)][1]
 
     def _free_name(self, name: str, path: str) -> str:
@@ -220,7 +232,8 @@ class _Rebuild:
     def copy_weights(self) -> None:
         for layer, fresh in self._fresh.values():
             if fresh.weights:
-                fresh.set_weights(layer.get_weights())
+                given = self._weights.get(id(layer))
+                fresh.set_weights(layer.get_weights() if given is None else given)
 
 
 def _like(layer: Any, name: str) -> Any:

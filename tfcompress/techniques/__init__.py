@@ -74,10 +74,17 @@ class Technique(Protocol):
           config: what `wrap` was given.
         """
 
-    def verify(self, model: Any, config: Any) -> None:
+    def verify(self, model: Any, config: Any, *, before: Any = None) -> None:
         """Counts the effect in a stripped model.
 
+        Args:
+          model: what `strip` returned.
+          config: what `wrap` was given.
+          before: the model that was given to `wrap`; needed where the effect is a smaller
+            architecture, which shows only beside the one before.
+
         Raises:
+          ValueError: `before` is needed and missing.
           VerificationError: the effect is absent.
         """
 

@@ -25,6 +25,7 @@ from tfcompress.techniques._quantizers import (
     InFloat,
     KernelConfig,
     KernelRange,
+    Observe,
     Quantize,
     QuantizedKernel,
 )
@@ -68,11 +69,9 @@ class Settings:
 
     Attributes:
       range_decay: of the moving average of activation ranges.
-      dense_per_channel: one weight range for each output of a Dense layer.
     """
 
     range_decay: float
-    dense_per_channel: bool
 
 
 def fake_quantized(form: IntegerForm, settings: Settings, *, images: Any = None) -> Any:
@@ -87,21 +86,33 @@ def fake_quantized(form: IntegerForm, settings: Settings, *, images: Any = None)
     placing = _Placing(form, settings)
     model = rebuild(form.model, placing.replace)
     placing.bound_biases()
-    for layer in model.layers:
-        if isinstance(layer, QuantizedKernel):
-            layer.measure()
+    measure_kernels(model)
     if images is not None:
         calibrate(model, images, placing.calibration)
     return model
 
 
-def calibrate(model: Any, images: Any, calibration: Calibration) -> None:
-    """Reads activation ranges from images, then the kernels' ranges, which depend on them."""
+def calibrate(
+    model: Any, images: Any, calibration: Calibration, *, observe: Observe | None = None
+) -> None:
+    """Reads activation ranges from images, then the kernels' ranges, which depend on them.
+
+    Args:
+      model: fake-quantized.
+      images: what it takes.
+      calibration: that of its quantizers.
+      observe: see `Calibration.run`.
+    """
     inputs = tf.nest.flatten(images)
-    with calibration.run():
+    with calibration.run(observe):
         for start in range(0, len(inputs[0]), _CALIBRATION_BATCH):
             batch = [tf.constant(one[start : start + _CALIBRATION_BATCH]) for one in inputs]
             model(tf.nest.pack_sequence_as(model._nested_inputs, batch), training=False)
+    measure_kernels(model)
+
+
+def measure_kernels(model: Any) -> None:
+    """Sets the ranges of all kernels to what they and their biases need."""
     for layer in model.layers:
         if isinstance(layer, QuantizedKernel):
             layer.measure()
@@ -248,8 +259,7 @@ class _Placing:
         layer = use.layer
         if id(layer) not in self._wrappers:
             depthwise = "Depthwise" in _kind(layer)
-            per_channel = _kind(layer) != "Dense" or self.settings.dense_per_channel
-            quantizer = KernelRange(per_channel=per_channel, depthwise=depthwise)
+            quantizer = KernelRange(per_channel=_kind(layer) != "Dense", depthwise=depthwise)
             fresh = type(layer).from_config(layer.get_config())
             with tf.name_scope(layer.name):
                 fresh.build(use.inputs[0].shape)

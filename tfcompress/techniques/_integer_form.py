@@ -57,14 +57,16 @@ def in_float32(model: Any) -> Any:
     return rebuild(model, replace)
 
 
-def integer_form(model: Any, *, skip: str = "") -> IntegerForm:
+def integer_form(model: Any, *, skip: str = "", dense_per_channel: bool = False) -> IntegerForm:
     """Rewrites a model for integer arithmetic.
 
     Args:
       model: a model in the normal form; it stays as it is.
       skip: layer names or patterns, separated by `/`, that are kept as they are.
+      dense_per_channel: make a Dense layer a 1x1 convolution. TFLite's converter takes a range for
+        each output of the one and not of the other.
     """
-    job = _Rewriting(connections.consumers(model), skip)
+    job = _Rewriting(connections.consumers(model), skip, dense_per_channel)
     rewritten = rebuild(model, job.replace)
     for layer, weights in job.weights:
         layer.set_weights(weights)
@@ -126,6 +128,7 @@ class _Rewriting:
 
     consumers: Mapping[int, list[Any]]
     skip: str
+    dense_per_channel: bool
     origin: dict[str, str] = field(default_factory=dict)
     passed_over: dict[str, str] = field(default_factory=dict)
     weights: list[tuple[Any, list[np.ndarray]]] = field(default_factory=list)
@@ -184,8 +187,10 @@ class _Rewriting:
             # TFLite's converter leaves several operators of it, for any size of batch.
             self.passed_over[layer.name] = "dilated: no single integer operator"
             return None
-        if type(layer).__name__ == "Dense" and use.args[0].shape.rank == 4:
-            return self._dense_as_convolution(use)
+        if type(layer).__name__ == "Dense":
+            rank = use.args[0].shape.rank
+            if rank == 4 or (self.dense_per_channel and rank in _AFFINE_RANKS):
+                return self._dense_as_convolution(use)
         if _linear(layer.activation) and layer.dtype_policy.name == "float32":
             return use.again()
         config = {k: v for k, v in layer.get_config().items() if k not in ("name", "dtype")}
@@ -196,6 +201,7 @@ class _Rewriting:
     def _dense_as_convolution(self, use: Use) -> Any:
         layer = use.layer
         kernel, *bias = layer.get_weights()
+        x = self.as_image(use, use.args[0], "in")
         convolution = self.part(
             use,
             "",
@@ -206,7 +212,19 @@ class _Rewriting:
             use_bias=layer.use_bias,
             trainable=layer.trainable,
         )
-        return self.activated(use, layer.activation, convolution(use.args[0]))
+        x = convolution(x)
+        if use.args[0].shape.rank != 4:
+            shape = [*use.args[0].shape[1:-1], layer.units]
+            x = self.part(use, "out", keras.layers.Reshape, target_shape=shape)(x)
+        return self.activated(use, layer.activation, x)
+
+    def as_image(self, use: Use, x: Any, suffix: str) -> Any:
+        """The tensor with height and width: a sequence is an image of width 1."""
+        if x.shape.rank == 4:
+            return x
+        steps = x.shape[1] if x.shape.rank == 3 else 1
+        shape = (steps, 1, x.shape[-1])
+        return self.part(use, suffix, keras.layers.Reshape, target_shape=shape)(x)
 
     def separable(self, use: Use) -> Any:
         layer = use.layer
@@ -255,11 +273,7 @@ class _Rewriting:
         """Channels times `scale` plus `offset`, as a 1x1 depthwise convolution."""
         shape, channels = x.shape, x.shape[-1]
         flat = shape.rank != 4
-        if flat:
-            steps = shape[1] if shape.rank == 3 else 1
-            x = self.part(
-                use, f"{suffix}_in", keras.layers.Reshape, target_shape=(steps, 1, channels)
-            )(x)
+        x = self.as_image(use, x, f"{suffix}_in")
         weights = [np.broadcast_to(np.asarray(scale, np.float32), [channels]).reshape(1, 1, -1, 1)]
         if offset is not None:
             weights.append(np.broadcast_to(np.asarray(offset, np.float32), [channels]))

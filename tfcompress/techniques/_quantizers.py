@@ -9,7 +9,7 @@ Importing this module imports TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,20 +27,35 @@ _NARROWEST_CHANNEL = 2.0**-16
 _HALFWAY = 1e-3
 
 
+Observe = Callable[["ActivationRange", Any], None]
+
+
 class Calibration:
     """Whether ranges are being read from data, with no quantization of activations meanwhile."""
 
     def __init__(self) -> None:
         self.running = False
+        self._observe: Observe | None = None
 
     @contextmanager
-    def run(self) -> Iterator[None]:
-        """Reads ranges in what is called within, outside of `tf.function`."""
-        self.running = True
+    def run(self, observe: Observe | None = None) -> Iterator[None]:
+        """Shows activations to their ranges in what is called within, outside of `tf.function`.
+
+        Args:
+          observe: called for each range with the activations; by default the range moves to them.
+        """
+        self.running, self._observe = True, observe
         try:
             yield
         finally:
-            self.running = False
+            self.running, self._observe = False, None
+
+    def show(self, quantizer: ActivationRange, inputs: Any) -> None:
+        """Shows activations to the range that is their own."""
+        if self._observe:
+            self._observe(quantizer, inputs)
+        else:
+            quantizer.move(inputs)
 
 
 class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
@@ -67,8 +82,8 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
         of_input: bool = False,
     ) -> None:
         self._decay = decay
-        self._calibration = calibration
-        self._of_input = of_input
+        self.calibration = calibration
+        self.of_input = of_input
         self.root = root
         self.mean_of: ActivationRange | FixedRange | None = None
         self._variables: dict[str, Any] = {}
@@ -93,10 +108,12 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
 
     def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **kwargs: Any) -> Any:
         """Fake-quantizes a tensor, after moving the range in training."""
-        if (training or self._calibration.running) and self.root is None:
-            self._move(inputs, weights)
-        if self._calibration.running:
+        if self.calibration.running:
+            if self.root is None:
+                self.calibration.show(self, inputs)
             return inputs
+        if training and self.root is None:
+            self.move(inputs)
         quantized = tf.quantization.fake_quant_with_min_max_vars(
             inputs, weights["min"], weights["max"], num_bits=8
         )
@@ -105,18 +122,32 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
             return tf.where(weights["batches"] > 0, quantized, inputs)
         return quantized
 
-    def _move(self, inputs: Any, weights: dict[str, Any]) -> None:
-        seen = weights["batches"]
-        decay = tf.minimum(self._decay, seen / (seen + 1))
-        # TFLite needs 0 within the range.
-        low = tf.minimum(tf.reduce_min(inputs), 0.0)
-        high = tf.maximum(tf.reduce_max(inputs), 0.0)
-        if self._of_input:
-            widening = _off_halves(inputs, low, high)
+    def move(self, inputs: Any) -> None:
+        """Moves the range towards the extremes of a batch."""
+        low, high = tf.reduce_min(inputs), tf.reduce_max(inputs)
+        if self.of_input:
+            widening = _off_halves(inputs, tf.minimum(low, 0.0), tf.maximum(high, 0.0))
             low, high = widening * low, widening * high
-        weights["min"].assign(decay * weights["min"] + (1 - decay) * low)
-        weights["max"].assign(decay * weights["max"] + (1 - decay) * high)
+        self.move_to(low, high)
+
+    def move_to(self, low: Any, high: Any) -> None:
+        """Moves the range towards the one of a batch, widened to hold 0, as TFLite needs."""
+        variables = self._variables
+        seen = variables["batches"]
+        decay = tf.minimum(self._decay, seen / (seen + 1))
+        for part, end in (("min", tf.minimum(low, 0.0)), ("max", tf.maximum(high, 0.0))):
+            variables[part].assign(decay * variables[part] + (1 - decay) * end)
         seen.assign(seen + 1.0)
+
+    def limits(self) -> tuple[Any, Any]:
+        """Least and greatest value."""
+        variables = (self.root or self)._variables
+        return variables["min"], variables["max"]
+
+    def narrow(self, fraction: float) -> None:
+        """Keeps a fraction of the range, around zero."""
+        for end in self.limits():
+            end.assign(end * fraction)
 
     def step(self) -> Any:
         """The size of one step of the integers; 0 before the first batch."""
@@ -149,9 +180,9 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
         """The arguments of the constructor."""
         return {
             "decay": self._decay,
-            "calibration": self._calibration,
+            "calibration": self.calibration,
             "root": self.root,
-            "of_input": self._of_input,
+            "of_input": self.of_input,
         }
 
 
@@ -264,6 +295,13 @@ class KernelRange(tfmot.quantization.keras.quantizers.Quantizer):
             extent = tf.maximum(extent, self.folding.least_extent())
         weights["extent"].assign(extent)
 
+    def along(self, extent: Any, kernel: Any) -> Any:
+        """The ranges in a shape that is broadcast against the kernel."""
+        if not self._per_channel:
+            return extent
+        shape = kernel.shape[-2:] if self._depthwise else kernel.shape[-1:]
+        return tf.reshape(extent, shape)
+
     def _channels_last(self, kernel: Any) -> list[int]:
         shape = list(kernel.shape)
         return [1, *shape[:-2], shape[-2] * shape[-1]] if self._depthwise else shape
@@ -311,16 +349,33 @@ class Folding:
         bias = tf.cast(self._bias(), tf.float64)
         step = tf.cast(tf.where(step > 0, step, 1.0), tf.float64)
         change = tf.cast(tf.round(bias / step) * step - bias, tf.float32)
+        # A channel that is switched off has no use for it.
+        within = tf.abs(change) <= tf.cast(step, tf.float32)
+        self.shift_bias(tf.where(within, change, 0.0))
+
+    def shift_bias(self, change: Any) -> None:
+        """Adds to each channel of what the layer gives; does nothing where it has no bias.
+
+        Args:
+          change: float32 [channels].
+        """
         if self.normalization is not None:
-            # A channel that is switched off has no use for it.
-            within = tf.abs(change) <= tf.cast(step, tf.float32)
-            self.normalization.moving_mean.assign_sub(tf.where(within, change, 0.0))
+            self.normalization.moving_mean.assign_sub(change)
         elif self.layer.use_bias:
             self.layer.bias.assign_add(change)
+
+    def output_scale(self) -> Any:
+        """By how much the BatchNormalization multiplies each channel: float32 [channels] or 1."""
+        return 1.0 if self.normalization is None else _scale(self.normalization)
 
     def _bias(self) -> Any:
         bias = tf.convert_to_tensor(self.layer.bias) if self.layer.use_bias else tf.constant(0.0)
         return bias if self.normalization is None else bias + _folded_bias(self.normalization)
+
+
+def _scale(normalization: Any) -> Any:
+    sigma = tf.sqrt(normalization.moving_variance + normalization.epsilon)
+    return (normalization.gamma if normalization.scale else 1.0) / sigma
 
 
 def _folded_bias(normalization: Any) -> Any:
@@ -394,6 +449,42 @@ class QuantizedKernel(tfmot.quantization.keras.QuantizeWrapperV2):
         """Sets the kernel's ranges from its present values."""
         for kernel, quantizer, variables in self._weight_vars:
             quantizer.measure(tf.convert_to_tensor(kernel), variables)
+
+    @property
+    def quantizes_trained_kernel(self) -> bool:
+        """Whether it holds one kernel, which a training may change."""
+        return len(self._weight_vars) == 1 and self._learns()
+
+    @property
+    def kernel(self) -> Any:
+        """The variable, before quantization."""
+        return self._weight_vars[0][0]
+
+    def kernel_step(self) -> Any:
+        """The size of one step of the kernel's integers, to be broadcast against it."""
+        kernel, quantizer, variables = self._weight_vars[0]
+        return quantizer.along(tf.convert_to_tensor(variables["extent"]), kernel) / 127.0
+
+    def quantized_kernel(self) -> Any:
+        """The kernel in whole steps."""
+        kernel, quantizer, variables = self._weight_vars[0]
+        return quantizer(tf.convert_to_tensor(kernel), training=False, weights=variables)
+
+    def computed_with(self, inputs: Any, kernel: Any) -> Any:
+        """What the layer gives for `inputs` with another kernel."""
+        self.quantize_config.set_quantize_weights(self.layer, [kernel])
+        return self.layer.call(inputs)
+
+    def output_scale(self) -> Any:
+        """By how much a BatchNormalization that is folded into the layer multiplies its outputs."""
+        folding = self._weight_vars[0][1].folding
+        return 1.0 if folding is None else folding.output_scale()
+
+    def shift_output(self, shift: Any) -> None:
+        """Adds a constant to each channel of what the layer gives, where it has a bias."""
+        folding = self._weight_vars[0][1].folding
+        if folding is not None:
+            folding.shift_bias(tf.constant(shift, tf.float32))
 
     def round_bias(self) -> None:
         """Moves the bias to what the file can store; see `Folding.round_bias`."""

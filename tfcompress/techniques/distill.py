@@ -235,13 +235,13 @@ def report(before: Any, after: Any, config: DistillationConfig) -> CompressionRe
     )
 
 
-def verify(model: Any, config: DistillationConfig) -> None:
+def verify(model: Any, config: DistillationConfig, *, before: Any = None) -> None:
     """Looks whether the student stands alone.
 
     Raises:
       VerificationError: the model still holds its teacher.
     """
-    del config
+    del config, before
     if hasattr(model, "student"):
         raise VerificationError("distill: the model still holds its teacher. Call strip first.")
 

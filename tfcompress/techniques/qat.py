@@ -13,21 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from tfcompress.artifact import Artifact
-from tfcompress.graph.kernels import (
-    layer_reports,
-    named_layers,
-    nothing_treated,
-    require_named,
-    weight_name,
-    weighted_layers,
-)
-from tfcompress.graph.normal_form import normalize
-from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
-from tfcompress.techniques import VerificationError
+from tfcompress.techniques import _integer_model
 
 
 @dataclass(frozen=True)
@@ -76,10 +64,7 @@ CONFIG = QATConfig
 
 def skipped(model: Any, config: QATConfig) -> Mapping[str, str]:
     """The layers that stay in float, and why, those without weights included."""
-    from tfcompress.techniques._integer_form import in_float32, integer_form
-
-    normal = in_float32(normalize(model, check=False))
-    return dict(integer_form(normal, skip=config.skip).passed_over)
+    return _integer_model.passed_over(model, skip=config.skip)
 
 
 def wrap(model: Any, config: QATConfig, *, steps_per_epoch: int, epochs: int) -> Any:
@@ -100,49 +85,19 @@ def wrap(model: Any, config: QATConfig, *, steps_per_epoch: int, epochs: int) ->
         can be quantized.
     """
     from tfcompress.techniques._fake_quantized import Settings, fake_quantized
-    from tfcompress.techniques._integer_form import in_float32, integer_form
 
     del steps_per_epoch, epochs
-    # Fake quantization is float32 arithmetic, whatever the model's precision.
-    normal = in_float32(normalize(plain_copy(model, technique="qat"), check=False))
-    require_named(normal, config.skip, what="qat: skip")
-    form = integer_form(normal, skip=config.skip)
-    if set(weighted_layers(normal)) <= set(form.passed_over):
-        raise ValueError(nothing_treated("qat", form.passed_over))
-    if config.calibration is not None:
-        _check_calibration(config.calibration, normal)
-    settings = Settings(config.range_decay, config.dense_per_channel)
-    return fake_quantized(form, settings, images=config.calibration)
-
-
-def _check_calibration(images: Any, model: Any) -> None:
-    arrays = list(images) if isinstance(images, list | tuple) else [images]
-    expected = [tuple(tensor.shape[1:]) for tensor in model.inputs]
-    found: list[tuple[int, ...]] = [getattr(array, "shape", ()) for array in arrays]
-    fits = len(found) == len(expected) and all(
-        len(shape) == len(own) + 1
-        and shape[0] > 0
-        and all(side in (None, size) for side, size in zip(own, shape[1:], strict=True))
-        for own, shape in zip(expected, found, strict=True)
+    normal = _integer_model.plain(model, technique="qat", skip=config.skip)
+    form = _integer_model.form_of(
+        normal,
+        technique="qat",
+        skip=config.skip,
+        dense_per_channel=config.dense_per_channel,
     )
-    if not fits or len({shape[0] for shape in found}) != 1:
-        raise ValueError(
-            f"QATConfig.calibration must hold at least one example for inputs of the shapes "
-            f"{', '.join(map(str, expected))}, as one array for each. Received: "
-            f"{', '.join(map(str, found))}."
-        )
-    for array in arrays:
-        if array.dtype != np.float32 or not np.isfinite(array).all():
-            raise ValueError(
-                "QATConfig.calibration must be finite float32, preprocessed as for training. "
-                f"Received: {array.dtype}, {int((~np.isfinite(array)).sum())} numbers that are NaN "
-                "or infinite."
-            )
-
-
-def is_quantized(layer: Any) -> bool:
-    """Whether a layer is one of the wrappers that quantize a kernel."""
-    return hasattr(layer, "quantize_config")
+    if config.calibration is not None:
+        _integer_model.require_images(config.calibration, normal, config="QATConfig")
+    settings = Settings(config.range_decay)
+    return fake_quantized(form, settings, images=config.calibration)
 
 
 def callbacks(config: QATConfig) -> Sequence[Any]:
@@ -158,52 +113,30 @@ def strip(model: Any) -> Any:
     ranges of means widened a little. The file would round in any case; where the model has the
     same numbers, both give the same class more often.
     """
-    from tfcompress.techniques._fake_quantized import settle
-
-    settle(model)
-    return model
+    return _integer_model.stripped(model)
 
 
 def report(before: Any, after: Any, config: QATConfig) -> CompressionReport:
     """Describes every layer with weights: quantized, or left in float and why."""
-    reasons = skipped(before, config)
-    return CompressionReport(
-        "qat", layer_reports(before, after, reasons=reasons, without_kernel="")
-    )
+    return _integer_model.report("qat", before, after, skip=config.skip)
 
 
-def verify(model: Any, config: QATConfig) -> None:
+def verify(model: Any, config: QATConfig, *, before: Any = None) -> None:
     """Looks for quantized kernels and for the ranges of activations.
 
     Raises:
       VerificationError: no kernel is quantized, or no batch was seen, so that ranges are still
         empty.
     """
-    del config
-    layers = named_layers(model)
-    if not any(map(is_quantized, layers.values())):
-        raise VerificationError("qat: the model has no quantized layer. Train what wrap returns.")
-    for name, layer in layers.items():
-        for weight in layer.weights:
-            if weight_name(weight) == "batches" and not weight.numpy():
-                raise VerificationError(
-                    f"qat: the activation range of layer {name} has seen no batch. "
-                    "Train the wrapped model before it is exported, or give it calibration images."
-                )
+    del config, before
+    _integer_model.require_ranges(model, technique="qat")
 
 
 def verify_artifact(artifact: Artifact, report: CompressionReport, config: QATConfig) -> None:
-    """Counts the weight tensors that the file stores as integers, and looks for saturated biases.
+    """Counts the weight tensors that the file stores as integers.
 
     Raises:
       VerificationError: a quantized layer's weights are stored as floats.
     """
     del config
-    expected = sum(1 for layer in report.layers if layer.treated and layer.kernel_parameters)
-    kinds = [str(weight.values.dtype) for weight in artifact.weights().values()]
-    found = sum(kind == "int8" for kind in kinds)
-    if found < expected:
-        raise VerificationError(
-            f"qat: {found} weight tensors of the exported file are int8, expected {expected}. "
-            f"Found: {', '.join(sorted(set(kinds)))}. Export the model as int8."
-        )
+    _integer_model.require_integers(artifact, report)

@@ -1,0 +1,232 @@
+"""Channel pruning: which channels go, how far, and what is refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tfcompress import compose
+from tfcompress.graph import cost
+from tfcompress.graph.channels import Group
+from tfcompress.recipe import parse
+from tfcompress.techniques import VerificationError, prune_channels
+from tfcompress.techniques._channel_choice import UnreachableError, chosen
+from tfcompress.techniques.prune_channels import ChannelPruningConfig
+
+
+def network(kernel=None):
+    """Two convolutions of eight 1x1 filters, the first one's given."""
+    from tfcompress._keras import keras
+
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input([4, 4, 2])
+    x = layers.Conv2D(8, 1, use_bias=False, name="first")(inputs)
+    x = layers.BatchNormalization(name="first_bn")(x)
+    x = layers.Conv2D(8, 1, use_bias=False, name="second")(layers.ReLU()(x))
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, layers.Dense(3, name="logits")(x))
+    if kernel is not None:
+        model.get_layer("first").set_weights([np.asarray(kernel, np.float32).reshape(1, 1, 2, 8)])
+    return model
+
+
+def wrapped(model, **settings):
+    config = ChannelPruningConfig(**settings)
+    return prune_channels.wrap(model, config, steps_per_epoch=1, epochs=1)
+
+
+RISING = [[3, 1, 4, 8, 5, 2, 7, 6], [0] * 8]
+
+
+@pytest.mark.parametrize("importance", ["l1", "l2"])
+def test_the_channels_of_the_smallest_weights_go(importance):
+    model = network(RISING)
+    found = wrapped(model, target=0.3, importance=importance, round_to=1, skip="second")
+    kept = found.get_layer("first").get_weights()[0].ravel()
+    size = len(kept) // 2
+    # Each of the 8 channels costs 2 + 8 products at each of 16 places.
+    assert kept[:size].tolist() == [value for value in RISING[0] if value > 8 - size]
+    assert cost.macs(model) == 16 * (2 * 8 + 8 * 8) + 24
+    assert cost.macs(found) == 16 * size * (2 + 8) + 24
+    assert size == 5
+
+
+def test_the_channels_of_the_smallest_scales_go():
+    model = network()
+    gamma, *others = model.get_layer("first_bn").get_weights()
+    gamma[:] = [3, -1, 4, -8, 5, 2, 7, 6]
+    model.get_layer("first_bn").set_weights([gamma, *others])
+    found = wrapped(model, target=0.4, importance="bn_scale", round_to=4)
+    assert found.get_layer("first_bn").get_weights()[0].tolist() == [-8, 5, 7, 6]
+    # The second convolution has no batch normalization that could say anything of it.
+    assert found.get_layer("second").filters == 8
+
+
+def test_the_channels_that_the_loss_does_not_feel_go():
+    model = network()
+    kernel = model.get_layer("second").get_weights()[0]
+    # Nobody looks at what channels 1, 2 and 6 of the first convolution give.
+    kernel[:, :, [1, 2, 6]] = 0
+    model.get_layer("second").set_weights([kernel])
+    before = model.get_layer("first").get_weights()[0]
+    generator = np.random.default_rng(0)
+    examples = generator.normal(size=[40, 4, 4, 2]).astype(np.float32), np.arange(40) % 3
+    found = wrapped(
+        model, target=0.3, importance="taylor", round_to=1, examples=examples, skip="second"
+    )
+    np.testing.assert_array_equal(
+        found.get_layer("first").get_weights()[0], before[..., [0, 3, 4, 5, 7]]
+    )
+
+
+def test_the_same_fraction_of_each_layer_goes_where_layers_are_ranked_alone():
+    model = network(RISING)
+    kernel = model.get_layer("second").get_weights()[0]
+    model.get_layer("second").set_weights([kernel * [1, 1, 1, 1, 1, 1, 1, 100]])
+    alone = wrapped(model, target=0.5, ranking="layer", round_to=1)
+    assert alone.get_layer("first").filters == alone.get_layer("second").filters == 5
+    together = wrapped(model, target=0.5, ranking="global", round_to=1)
+    assert together.get_layer("first").filters != together.get_layer("second").filters
+
+
+def test_channel_counts_are_multiples():
+    found = wrapped(network(RISING), target=0.3, round_to=4)
+    assert {found.get_layer(name).filters for name in ("first", "second")} <= {4, 8}
+
+
+def test_parameters_can_be_the_measure():
+    model = network(RISING)
+    found = wrapped(model, target=0.5, of="parameters", round_to=1)
+    assert cost.parameters(found) <= 0.5 * cost.parameters(model)
+
+
+def test_a_latency_is_asked_for_and_reached():
+    asked = []
+
+    def filters(model):
+        asked.append(model.get_layer("first").filters)
+        return float(asked[-1])
+
+    found = wrapped(network(RISING), target=0.5, of="latency", latency=filters, round_to=1)
+    assert found.get_layer("first").filters <= 4
+    assert asked[0] == 8
+    assert len(asked) <= 8
+
+
+def test_rounds_take_equal_factors():
+    plan = compose.plan(parse("prune_channels(0.75, rounds=2, epochs=3)+qat"))
+    assert [stage.technique for stage in plan.stages] == ["prune_channels"] * 2 + ["qat"]
+    assert [stage.config.target for stage in plan.stages[:2]] == [0.5, 0.5]
+    assert {stage.config.rounds for stage in plan.stages[:2]} == {1}
+    assert [stage.epochs for stage in plan.stages] == [3, 3, None]
+    assert compose.title(plan.stages) == "prune_channels-2+qat"
+    assert compose.title(plan.stages[:1]) == "prune_channels"
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    settings: dict
+    says: str
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Refused({"target": 0}, r"target must be in \(0, 1\). Received: 0"),
+        Refused({"target": 50}, "For 50% pass 0.5"),
+        Refused({"target": float("nan")}, "target must be in"),
+        Refused({"of": "bytes"}, "macs"),
+        Refused({"importance": "size"}, "bn_scale"),
+        Refused({"ranking": "local"}, "global"),
+        Refused({"round_to": 0}, "round_to must be at least 1"),
+        Refused({"rounds": 0}, "rounds must be at least 1"),
+        Refused({"least_kept": 0}, r"least_kept must be in \(0, 1\]"),
+    ],
+    ids=lambda case: "-".join(case.settings),
+)
+def test_settings_that_make_no_sense_are_refused(case):
+    with pytest.raises(ValueError, match=case.says):
+        ChannelPruningConfig(**case.settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"target": 0.95}, r"cannot take 95% of the macs: .* is the least that is left"),
+        ({"round_to": 16}, "is the least that is left"),
+        ({"skip": "third"}, "skip=third fits no layer"),
+        ({"skip": "*"}, "can treat no layer"),
+        ({"importance": "taylor"}, "needs examples"),
+        ({"of": "latency"}, "needs a function"),
+    ],
+)
+def test_a_target_out_of_reach_is_refused_before_any_training(settings, says):
+    with pytest.raises(ValueError, match=says):
+        wrapped(network(RISING), **settings)
+
+
+def test_too_small_a_loss_is_found_out():
+    model = network(RISING)
+    found = wrapped(model, target=0.3, round_to=1)
+    prune_channels.verify(found, ChannelPruningConfig(0.3), before=model)
+    with pytest.raises(VerificationError, match="macs of 1,304 before, expected at most 260"):
+        prune_channels.verify(found, ChannelPruningConfig(0.8), before=model)
+    with pytest.raises(ValueError, match="before=model_before"):
+        prune_channels.verify(found, ChannelPruningConfig(0.3))
+
+
+def test_the_report_says_what_stays_and_why():
+    model = network(RISING)
+    config = ChannelPruningConfig(0.3, round_to=1, skip="second")
+    found = prune_channels.report(model, wrapped(model, target=0.3, round_to=1), config)
+    layers = {layer.name: layer for layer in found.layers}
+    assert layers["first"].treated
+    assert layers["first_bn"].treated
+    # Its own channels stay, but it takes fewer.
+    assert layers["second"].treated
+    assert not layers["logits"].treated
+    assert layers["logits"].reason == "the model's output; named in skip=second"
+
+
+# Units 1 to 6 cost what their number says; the first group's channels come in pairs.
+GROUPS = (
+    Group(np.array([1, 2, 3]), channels=2, layers=("a",)),
+    Group(np.array([4, 5, 6]), channels=1, layers=("b",)),
+)
+IMPORTANCE = np.array([9, 0.5, 0.1, 0.9, 0.2, 0.3, 0.4])
+
+
+def choose(budget, **settings):
+    options = {"per_layer": False, "round_to": 1, "least_kept": 0.01, **settings}
+
+    def price(kept):
+        return float(np.arange(7)[kept].sum())
+
+    return np.flatnonzero(chosen(GROUPS, IMPORTANCE, price, budget=budget, **options)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("budget", "settings", "expected"),
+    [
+        (21, {}, []),
+        (20, {}, [2]),
+        (19, {}, [2]),
+        (18, {}, [2, 4]),
+        (10, {}, [2, 4, 5]),
+        # Unit 6 would be next, but one of each group stays.
+        (9, {}, [1, 2, 4, 5]),
+        (18, {"per_layer": True}, [2, 4]),
+        # Two channels at a time: one unit of the first group, two of the other, of which it has
+        # three, so that 2 or all 3 remain.
+        (18, {"round_to": 2}, [2, 4]),
+        (15, {"least_kept": 0.6}, [2, 4]),
+    ],
+)
+def test_the_fewest_of_the_least_important_go(budget, settings, expected):
+    assert choose(budget, **settings) == expected
+
+
+def test_a_budget_that_cannot_be_met_says_what_can():
+    with pytest.raises(UnreachableError, match="9 of 21 is the least"):
+        choose(8)

@@ -1,0 +1,467 @@
+"""Follows the channels of a model through its layers; see `channels`.
+
+Each channel that a layer makes gets a label, and each tensor an array of labels. Layers that only
+move values are run on the labels themselves. Knows what each kind of layer does with channels; a
+kind that it does not know keeps its channels, and so do the layers around it.
+
+Importing this module imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from tfcompress._keras import tf
+from tfcompress.graph import connections
+from tfcompress.graph.channels import (
+    CONSUMES,
+    FIXED,
+    PER_CHANNEL,
+    PRODUCES,
+    ChannelGraph,
+    Slot,
+)
+from tfcompress.graph.kernels import FROZEN, is_kernel, named
+
+
+def channel_graph(model: Any, *, keep: str = "") -> ChannelGraph:
+    """Finds which channels of a model can be removed, and which only together.
+
+    A channel can be removed where the model without it computes what it computes with the channel
+    set to zero: no constant of it remains.
+
+    Args:
+      model: flat functional model of plain layers, channels last.
+      keep: layer names or patterns, separated by `/`, whose channels all stay.
+
+    Example:
+      >>> inputs = keras.Input([8, 8, 3])
+      >>> x = keras.layers.Conv2D(4, 3, padding="same", name="first")(inputs)
+      >>> x = keras.layers.Add()([x, keras.layers.Conv2D(4, 3, padding="same", name="second")(x)])
+      >>> x = keras.layers.GlobalAveragePooling2D()(x)
+      >>> found = channel_graph(keras.Model(inputs, keras.layers.Dense(2, name="logits")(x)))
+      >>> [(len(group.units), group.layers, group.reason) for group in found.groups]
+      [(4, ('first', 'second'), ''), (2, ('logits',), "the model's output")]
+    """
+    job = _Following(trained={id(weight) for weight in model.trainable_weights}, keep=keep)
+    for node in connections.nodes(model):
+        if node.is_input:
+            continue
+        outputs = job.follow(node)
+        for tensor, labels in zip(tf.nest.flatten(node.outputs), outputs, strict=True):
+            job.tensors[id(tensor)] = labels
+    for tensor in tf.nest.flatten(model.outputs):
+        job.protect(job.labels(tensor), "the model's output")
+    return job.solved()
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A slot whose labels have not been joined to units yet."""
+
+    role: str
+    labels: np.ndarray
+
+
+@dataclass
+class _Following:
+    """What is known while one model is followed.
+
+    Attributes:
+      trained: ids of the variables that a training changes.
+      keep: patterns of layers whose channels stay.
+      tensors: labels of each tensor, by its id; an axis on which they do not depend has length 1.
+      unclean: ids of tensors in which a channel of zeros has become something else.
+    """
+
+    trained: set[int]
+    keep: str
+    tensors: dict[int, np.ndarray] = field(default_factory=dict)
+    unclean: set[int] = field(default_factory=set)
+    _next: int = FIXED + 1
+    _edges: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    _reasons: dict[int, str] = field(default_factory=dict)
+    _slots: dict[tuple[str, int, int], _Draft] = field(default_factory=dict)
+
+    def follow(self, node: Any) -> list[np.ndarray]:
+        """The labels of what one call gives."""
+        rule = _RULES.get(type(node.layer).__name__)
+        outputs = rule(self, node) if rule else None
+        if outputs is None:
+            return self.opaque(node, f"{_described(node.layer)} mixes channels in its own way")
+        return [outputs]
+
+    # Labels.
+
+    def labels(self, tensor: Any) -> np.ndarray:
+        """Of a tensor; those of an input of the model are fixed."""
+        fixed = np.full([1] * max(len(tensor.shape) - 1, 1), FIXED)
+        return self.tensors.get(id(tensor), fixed)
+
+    def vector(self, tensor: Any) -> np.ndarray | None:
+        """One label for each channel; None where they lie on another axis than the last."""
+        labels, channels = self.labels(tensor), tensor.shape[-1]
+        if channels is None or labels.size != labels.shape[-1]:
+            return None
+        return np.broadcast_to(labels.reshape(-1), [channels])
+
+    def fresh(self, count: int) -> np.ndarray:
+        """Labels that nothing has yet."""
+        self._next += count
+        return np.arange(self._next - count, self._next)
+
+    def couple(self, one: np.ndarray, other: np.ndarray, *, why: str) -> None:
+        """Notes that channels can only be removed together, place by place."""
+        pairs = np.broadcast_arrays(one, other)
+        first, second = (side.reshape(-1) for side in pairs)
+        self.protect(second[first == FIXED], why)
+        self.protect(first[second == FIXED], why)
+        free = (first != FIXED) & (second != FIXED)
+        self._edges.append((first[free], second[free]))
+
+    def protect(self, labels: np.ndarray, reason: str) -> None:
+        """Notes that channels must stay."""
+        for label in np.unique(labels):
+            self._reasons.setdefault(int(label), reason)
+
+    def opaque(self, node: Any, reason: str) -> list[np.ndarray]:
+        """A call that keeps the channels that it takes; those that it gives are fixed."""
+        for tensor in node.keras_inputs:
+            self.protect(self.labels(tensor), reason)
+        outputs = tf.nest.flatten(node.outputs)
+        return [np.full([1] * max(len(tensor.shape) - 1, 1), FIXED) for tensor in outputs]
+
+    def slot(self, layer: Any, variable: Any, axis: int, role: str, labels: np.ndarray) -> None:
+        """Notes which channels lie along an axis of a weight."""
+        position = next(n for n, own in enumerate(layer.weights) if own is variable)
+        known = self._slots.setdefault((layer.name, position, axis), _Draft(role, labels))
+        if known.labels is not labels:
+            self.couple(known.labels, labels, why=f"{_described(layer)} is used on fixed channels")
+        if is_kernel(variable) and id(variable) not in self.trained:
+            self.protect(labels, FROZEN)
+
+    def consume(self, node: Any) -> np.ndarray | None:
+        """The labels of the channels that a kernel multiplies."""
+        (tensor,) = node.keras_inputs
+        taken = self.vector(tensor)
+        if taken is not None and id(tensor) in self.unclean:
+            self.protect(taken, f"a channel of zeros is not zero where {_described(node.layer)} is")
+        return taken
+
+    def solved(self) -> ChannelGraph:
+        """Joins labels to units and numbers these."""
+        first, second = (
+            np.concatenate([np.zeros(0, int), *sides])
+            for sides in (zip(*self._edges, strict=True) if self._edges else ([], []))
+        )
+        shape = (self._next, self._next)
+        graph = coo_array((np.ones(len(first)), (first, second)), shape=shape)
+        count, units = connected_components(graph, directed=False)
+        # In the order of the labels, which is that of the layers.
+        reasons: dict[int, str] = {FIXED: "fixed"}
+        for label in sorted(self._reasons):
+            reasons.setdefault(int(units[label]), self._reasons[label])
+        slots = tuple(
+            Slot(layer, weight, axis, draft.role, units[draft.labels])
+            for (layer, weight, axis), draft in self._slots.items()
+        )
+        tensors = {key: units[labels] for key, labels in self.tensors.items()}
+        return ChannelGraph(slots, tensors, reasons, int(count))
+
+    # Layers with kernels.
+
+    def kernel(self, node: Any) -> np.ndarray | None:
+        """Convolutions and matrix products: channels in, others out."""
+        layer, taken = node.layer, self.consume(node)
+        if taken is None or not _channels_last(layer):
+            return None
+        transposed = "Transpose" in type(layer).__name__
+        groups = getattr(layer, "groups", 1)
+        given = self.produced(layer, layer.kernel, -2 if transposed else -1)
+        if groups == 1:
+            self.slot(
+                layer, layer.kernel, _axis(layer.kernel, -1 if transposed else -2), CONSUMES, taken
+            )
+        else:
+            self._couple_groups(layer, taken, given, groups)
+        return self.activated(node, given)
+
+    def _couple_groups(self, layer: Any, taken: np.ndarray, given: np.ndarray, groups: int) -> None:
+        """Whole groups go, with what they take and what they give: the others stay as they are."""
+        inner, outer = taken.reshape(groups, -1), given.reshape(groups, -1)
+        why = f"{_described(layer)} takes them in groups with fixed ones"
+        for side in (inner, outer):
+            self.couple(side[:, :1], side, why=why)
+        self.couple(inner[:, 0], outer[:, 0], why=why)
+
+    def depthwise(self, node: Any) -> np.ndarray | None:
+        """One or several channels out of each."""
+        layer, taken = node.layer, self.vector(node.keras_inputs[0])
+        if taken is None or not _channels_last(layer):
+            return None
+        kernel = layer.depthwise_kernel
+        self.slot(layer, kernel, _axis(kernel, -2), PER_CHANNEL, taken)
+        given = np.repeat(taken, layer.depth_multiplier)
+        if layer.use_bias:
+            self.slot(layer, layer.bias, 0, PER_CHANNEL, given)
+        return self.activated(node, given)
+
+    def separable(self, node: Any) -> np.ndarray | None:
+        """A depthwise convolution and one of 1x1."""
+        layer, taken = node.layer, self.vector(node.keras_inputs[0])
+        if taken is None or not _channels_last(layer):
+            return None
+        spatial, mixing = layer.depthwise_kernel, layer.pointwise_kernel
+        self.slot(layer, spatial, _axis(spatial, -2), PER_CHANNEL, taken)
+        between = np.repeat(taken, layer.depth_multiplier)
+        self.slot(layer, mixing, _axis(mixing, -2), CONSUMES, between)
+        return self.activated(node, self.produced(layer, mixing, -1))
+
+    def produced(self, layer: Any, kernel: Any, axis: int) -> np.ndarray:
+        """The labels of the channels that a layer makes, the same at each of its calls."""
+        axis = _axis(kernel, axis)
+        position = next(n for n, own in enumerate(layer.weights) if own is kernel)
+        known = self._slots.get((layer.name, position, axis))
+        labels = known.labels if known else self.fresh(kernel.shape[axis])
+        self.slot(layer, kernel, axis, PRODUCES, labels)
+        if layer.use_bias:
+            self.slot(layer, layer.bias, 0, PRODUCES, labels)
+        if named(layer.name, self.keep):
+            self.protect(labels, f"named in skip={self.keep}")
+        return labels
+
+    def activated(self, node: Any, labels: np.ndarray) -> np.ndarray | None:
+        """What a layer's own activation leaves of the channels that it gives."""
+        function = node.layer.activation
+        (output,) = tf.nest.flatten(node.outputs)
+        if not _is_elementwise(function):
+            self.protect(labels, f"{_described(node.layer)} normalizes over the channels")
+        elif not _keeps_zero(function):
+            self.unclean.add(id(output))
+        return labels.reshape([1] * (len(output.shape) - 2) + [-1])
+
+    # Layers that treat each channel by itself.
+
+    def per_channel(self, node: Any) -> np.ndarray | None:
+        """A value of its own for each channel."""
+        layer, (tensor,) = node.layer, node.keras_inputs
+        taken = self.vector(tensor)
+        if taken is None or any(weight.shape[-1] != len(taken) for weight in layer.weights):
+            return None
+        for weight in layer.weights:
+            self.slot(layer, weight, len(weight.shape) - 1, PER_CHANNEL, taken)
+        self._stays_unclean(node)
+        return self.labels(tensor)
+
+    def batch_normalization(self, node: Any) -> np.ndarray | None:
+        """Its shift is zeroed with the channel, which makes it clean."""
+        axis, rank = node.layer.axis, len(node.keras_inputs[0].shape)
+        own = list(axis) if isinstance(axis, list | tuple) else [axis]
+        if own not in ([-1], [rank - 1]):
+            return None
+        labels = self.per_channel(node)
+        self.unclean.discard(id(node.outputs))
+        return labels
+
+    def elementwise(self, node: Any) -> np.ndarray | None:
+        """The same function for every value."""
+        by_channel = any(np.ndim(getattr(node.layer, part, 0)) for part in ("scale", "offset"))
+        if by_channel or not _is_elementwise(node.layer):
+            return None
+        if _keeps_zero(node.layer):
+            self._stays_unclean(node)
+        else:
+            self.unclean.add(id(node.outputs))
+        return self.labels(node.keras_inputs[0])
+
+    def spatial(self, node: Any) -> np.ndarray | None:
+        """Works within each channel."""
+        if not _channels_last(node.layer):
+            return None
+        self._stays_unclean(node)
+        labels = self.labels(node.keras_inputs[0])
+        return labels if labels.size == labels.shape[-1] else None
+
+    def pooled(self, node: Any) -> np.ndarray | None:
+        """One value for each channel."""
+        taken = self.vector(node.keras_inputs[0])
+        if taken is None or not _channels_last(node.layer):
+            return None
+        self._stays_unclean(node)
+        return taken.reshape([1] * (len(node.outputs.shape) - 2) + [-1])
+
+    def reduced(self, node: Any) -> np.ndarray | None:
+        """Over other axes than that of the channels."""
+        rank = len(node.keras_inputs[0].shape)
+        if rank - 1 in node.layer.axis or -1 in node.layer.axis:
+            return None
+        return self.pooled(node)
+
+    def _stays_unclean(self, node: Any) -> None:
+        if any(id(tensor) in self.unclean for tensor in node.keras_inputs):
+            self.unclean.update(id(tensor) for tensor in tf.nest.flatten(node.outputs))
+
+    def normalized(self, node: Any) -> np.ndarray:
+        """Mean and variance over the channels, which would be others without one of them."""
+        (outputs,) = self.opaque(node, f"{_described(node.layer)} normalizes over the channels")
+        return outputs
+
+    # Layers of several tensors.
+
+    def merged(self, node: Any) -> np.ndarray | None:
+        """What is added or multiplied goes together."""
+        first, *others = node.keras_inputs
+        labels = self._widest(node)
+        for tensor in (first, *others):
+            own = self.labels(tensor)
+            if tensor.shape[-1] == 1 != node.outputs.shape[-1]:
+                self.protect(own, f"{_described(node.layer)} spreads it over all channels")
+                continue
+            why = f"{_described(node.layer)} joins them with channels that must stay"
+            self.couple(labels, own, why=why)
+        product = type(node.layer).__name__ == "Multiply"
+        unclean = [id(tensor) in self.unclean for tensor in node.keras_inputs]
+        if all(unclean) if product else any(unclean):
+            self.unclean.add(id(node.outputs))
+        return labels
+
+    def _widest(self, node: Any) -> np.ndarray:
+        """The labels of the operand that gives the result its channels, free ones before fixed."""
+        channels = node.outputs.shape[-1]
+        fitting = [self.labels(t) for t in node.keras_inputs if t.shape[-1] == channels]
+        return max(fitting, key=lambda labels: (len(labels.shape), int(labels.max() > FIXED)))
+
+    def concatenated(self, node: Any) -> np.ndarray | None:
+        """Channels side by side, or along another axis the same ones."""
+        rank = len(node.outputs.shape)
+        if node.layer.axis % rank != rank - 1:
+            return self.merged(node)
+        parts = [self.vector(tensor) for tensor in node.keras_inputs]
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
+            return None
+        self._stays_unclean(node)
+        return np.concatenate(known).reshape([1] * (rank - 2) + [-1])
+
+    # Layers that move values.
+
+    def moved(self, node: Any) -> np.ndarray | None:
+        """Runs the layer on the labels."""
+        layer, (tensor,) = node.layer, node.keras_inputs
+        shape = list(tensor.shape[1:])
+        if None in shape:
+            return None
+        full = np.broadcast_to(self.labels(tensor), shape)
+        # Up to 2**24 a float32 holds every whole number.
+        outputs = layer(tf.constant(full[None], tf.float32)).numpy()[0].astype(np.int64)
+        labels = _compressed(outputs)
+        if labels.size != max(labels.shape):
+            # What is left after a removal would not fill a box.
+            return None
+        self._stays_unclean(node)
+        return labels
+
+    def sliced(self, node: Any) -> np.ndarray | None:
+        """A part of the tensor; along the channels only a run of them."""
+        labels, key = self.labels(node.keras_inputs[0]), node.layer.key
+        varying = [axis for axis, size in enumerate(labels.shape) if size > 1]
+        if None in key or any(axis < len(key) and not _is_run(key[axis]) for axis in varying):
+            return None
+        return self.moved(node)
+
+
+def _described(layer: Any) -> str:
+    return f"{layer.name} ({type(layer).__name__})"
+
+
+def _axis(variable: Any, axis: int) -> int:
+    return axis % len(variable.shape)
+
+
+def _channels_last(layer: Any) -> bool:
+    return getattr(layer, "data_format", "channels_last") == "channels_last"
+
+
+def _is_run(item: Any) -> bool:
+    return isinstance(item, list) and item[2] in (None, 1)
+
+
+def _compressed(labels: np.ndarray) -> np.ndarray:
+    for axis in range(labels.ndim):
+        first = labels.take([0], axis=axis)
+        if np.array_equal(np.broadcast_to(first, labels.shape), labels):
+            labels = first
+    return labels
+
+
+def _is_elementwise(function: Any) -> bool:
+    """Whether a value depends on no other one."""
+    if function is None:
+        return True
+    one, other = (function(tf.constant([[0.3, second]])).numpy() for second in (-0.7, 1.9))
+    return bool(one[0, 0] == other[0, 0])
+
+
+def _keeps_zero(function: Any) -> bool:
+    return function is None or not np.any(function(tf.zeros([1, 2])).numpy())
+
+
+_ELEMENTWISE = (
+    "Activation",
+    "ActivityRegularization",
+    "AlphaDropout",
+    "ApproximateGelu",
+    "Clip",
+    "Dropout",
+    "ELU",
+    "Elementwise",
+    "GaussianDropout",
+    "GaussianNoise",
+    "HardSigmoid",
+    "HardSwish",
+    "LeakyReLU",
+    "Power",
+    "ReLU",
+    "Rescaling",
+    "StopGradient",
+    "ThresholdedReLU",
+)
+_DIMENSIONS = ("1D", "2D", "3D")
+
+
+def _of_each_rank(*kinds: str) -> Sequence[str]:
+    return [f"{kind}{rank}" for kind in kinds for rank in _DIMENSIONS]
+
+
+_SPATIAL = (
+    *_of_each_rank("AveragePooling", "Cropping", "MaxPooling", "UpSampling", "ZeroPadding"),
+    *_of_each_rank("SpatialDropout"),
+    "Resizing",
+)
+_RULES: Mapping[str, Callable[[_Following, Any], np.ndarray | None]] = {
+    **dict.fromkeys(_ELEMENTWISE, _Following.elementwise),
+    **dict.fromkeys(_SPATIAL, _Following.spatial),
+    **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "Dense"), _Following.kernel),
+    **dict.fromkeys(("Conv2DTranspose", "Conv3DTranspose"), _Following.kernel),
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), _Following.depthwise),
+    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), _Following.separable),
+    **dict.fromkeys(_of_each_rank("GlobalAveragePooling", "GlobalMaxPooling"), _Following.pooled),
+    **dict.fromkeys(
+        ("Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"), _Following.merged
+    ),
+    **dict.fromkeys(("Flatten", "Permute", "RepeatVector", "Reshape"), _Following.moved),
+    "BatchNormalization": _Following.batch_normalization,
+    "ChannelScale": _Following.per_channel,
+    "Concatenate": _Following.concatenated,
+    "LayerNormalization": _Following.normalized,
+    "PReLU": _Following.per_channel,
+    "Reduce": _Following.reduced,
+    "Slice": _Following.sliced,
+}
+"""What each kind of layer does with channels; other kinds are opaque."""

@@ -1,0 +1,116 @@
+"""How much each unit of channels matters to a model: from its weights, or from gradients.
+
+Knows the criteria. Does not choose what is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tfcompress._keras import keras, tf
+from tfcompress.graph.channels import PRODUCES, ChannelGraph, Slot
+from tfcompress.graph.kernels import is_kernel, weight_name
+
+_BATCH = 32
+
+
+def importance(model: Any, graph: ChannelGraph, criterion: str, *, examples: Any) -> np.ndarray:
+    """Rates every unit of channels.
+
+    Args:
+      model: flat functional model.
+      graph: its channels.
+      criterion: one of `CRITERIA`.
+      examples: inputs and targets, for `"taylor"`.
+
+    Returns:
+      float64 [units], at least 0; NaN for units of which the criterion says nothing.
+    """
+    return CRITERIA[criterion](model, graph, examples)
+
+
+def _by_norm(order: int) -> Callable[[Any, ChannelGraph, Any], np.ndarray]:
+    def rated(model: Any, graph: ChannelGraph, examples: Any) -> np.ndarray:
+        del examples
+        norms = []
+        for slot, weight in _weights(model, graph):
+            if slot.role == PRODUCES and is_kernel(weight):
+                rows = np.moveaxis(weight.numpy(), slot.axis, 0).reshape(len(slot.units), -1)
+                norms.append((slot, np.linalg.norm(rows.astype(np.float64), ord=order, axis=1)))
+        return _mean_by_unit(graph, norms)
+
+    return rated
+
+
+def _by_scale(model: Any, graph: ChannelGraph, examples: Any) -> np.ndarray:
+    del examples
+    scales = [
+        (slot, np.abs(weight.numpy().astype(np.float64)))
+        for slot, weight in _weights(model, graph)
+        if weight_name(weight) == "gamma"
+        and isinstance(model.get_layer(slot.layer), keras.layers.BatchNormalization)
+    ]
+    return _mean_by_unit(graph, scales)
+
+
+def _by_taylor(model: Any, graph: ChannelGraph, examples: Any) -> np.ndarray:
+    """The squared first-order change of the loss if all weights that make the unit were zero."""
+    pairs = [(s, w) for s, w in _weights(model, graph) if s.zeroes and w.trainable]
+    total, batches = np.zeros(graph.count), 0
+    for gradients in _gradients(model, [weight for _, weight in pairs], examples):
+        change = np.zeros(graph.count)
+        for (slot, weight), gradient in zip(pairs, gradients, strict=True):
+            product = np.moveaxis(weight.numpy() * gradient, slot.axis, 0)
+            sums = product.reshape(len(slot.units), -1).sum(axis=1)
+            change += np.bincount(slot.units, weights=sums, minlength=graph.count)
+        total, batches = total + change**2, batches + 1
+    return total / max(batches, 1)
+
+
+def _gradients(model: Any, weights: list[Any], examples: Any) -> Iterator[list[np.ndarray]]:
+    inputs, targets = examples
+    whole = np.issubdtype(np.asarray(targets).dtype, np.integer)
+    loss = (
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        if whole
+        else keras.losses.MeanSquaredError()
+    )
+
+    @tf.function
+    def gradients(batch: Any, wanted: Any) -> Any:
+        with tf.GradientTape() as tape:
+            lost = loss(wanted, model(batch, training=False))
+        found = tape.gradient(lost, weights, unconnected_gradients="zero")
+        return [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in found]
+
+    for start in range(0, len(inputs), _BATCH):
+        batch = slice(start, start + _BATCH)
+        found = gradients(tf.constant(inputs[batch]), tf.constant(targets[batch]))
+        yield [gradient.numpy() for gradient in found]
+
+
+CRITERIA: Mapping[str, Callable[[Any, ChannelGraph, Any], np.ndarray]] = {
+    "l1": _by_norm(1),
+    "l2": _by_norm(2),
+    "bn_scale": _by_scale,
+    "taylor": _by_taylor,
+}
+
+
+def _weights(model: Any, graph: ChannelGraph) -> Iterator[tuple[Slot, Any]]:
+    for slot in graph.slots:
+        yield slot, model.get_layer(slot.layer).weights[slot.weight]
+
+
+def _mean_by_unit(graph: ChannelGraph, rated: list[tuple[Slot, np.ndarray]]) -> np.ndarray:
+    """The mean over all that a unit consists of, in units of the mean of its layer."""
+    total, count = np.zeros(graph.count), np.zeros(graph.count)
+    for slot, values in rated:
+        relative = values / max(values.mean(), np.finfo(np.float64).tiny)
+        total += np.bincount(slot.units, weights=relative, minlength=graph.count)
+        count += np.bincount(slot.units, minlength=graph.count)
+    with np.errstate(invalid="ignore"):
+        return total / count

@@ -1,0 +1,169 @@
+"""Cross-layer equalization: channels of one tensor get ranges of like size, the outputs unchanged.
+
+An int8 tensor has one step size, so that a channel whose values are a hundredth of another's has
+two steps left. Dividing a channel by a factor where it is made, and multiplying the weights that
+take it, changes nothing but its share of the steps. Works on models in integer form.
+
+Importing this module imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfcompress._keras import keras, tf
+from tfcompress.graph import connections
+
+_BATCH = 32
+# A channel is multiplied by no more: one that is all but dead needs none of the steps.
+_MOST = 64.0
+# Headroom below a clipping at 6 for images that were not seen.
+_HEADROOM = 1.25
+_LIMIT = 6.0
+_CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
+_KEEP_CHANNELS = ("Dropout", "MaxPooling2D", "SpatialDropout2D", "ZeroPadding2D")
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A tensor whose channels may be scaled.
+
+    Attributes:
+      tensor: after the activation.
+      makers: the layer whose weights make it, and the BatchNormalization after that or None.
+      clipped: whether the activation clips at 6.
+      takers: the layers that multiply it.
+    """
+
+    tensor: Any
+    makers: tuple[Any, Any]
+    clipped: bool
+    takers: tuple[Any, ...]
+
+
+def equalize(model: Any, images: np.ndarray) -> int:
+    """Scales the channels of a model in place.
+
+    Behind a ReLU6, channels that reach its limit stay as they are, and others stay below it on the
+    given images, with some headroom; elsewhere the outputs are the same on any images.
+
+    Args:
+      model: in integer form, in float.
+      images: what it takes, float32 [n, ...].
+
+    Returns:
+      How many tensors were scaled.
+    """
+    points = list(_points(model))
+    if points:
+        greatest = _greatest(model, [point.tensor for point in points], images)
+        for point, values in zip(points, greatest, strict=True):
+            _scale(point, _factors(point, values))
+    return len(points)
+
+
+def _points(model: Any) -> Iterator[_Point]:
+    consumers = connections.consumers(model)
+    for node in connections.nodes(model):
+        if type(node.layer).__name__ not in _CONVOLUTIONS or len(node.layer._inbound_nodes) > 1:
+            continue
+        tensor, normalization, clipped = node.outputs, None, False
+        after = _only(tensor, consumers)
+        if type(after).__name__ == "BatchNormalization":
+            tensor, normalization = after.output, after
+            after = _only(tensor, consumers)
+        if type(after).__name__ == "ReLU":
+            tensor, clipped = after.output, after.max_value is not None
+        takers = _takers(tensor, consumers)
+        if takers and _has_shift(node.layer, normalization):
+            yield _Point(tensor, (node.layer, normalization), clipped, takers)
+
+
+def _only(tensor: Any, consumers: Mapping[int, Sequence[Any]]) -> Any:
+    taking = consumers.get(id(tensor), [])
+    if len(taking) != 1 or taking[0] is None or len(taking[0].layer._inbound_nodes) > 1:
+        return None
+    return taking[0].layer
+
+
+def _takers(tensor: Any, consumers: Mapping[int, Sequence[Any]]) -> tuple[Any, ...]:
+    """The layers whose weights meet the channels; none where something else takes them too."""
+    found: list[Any] = []
+    for node in consumers.get(id(tensor), []):
+        kind = None if node is None else type(node.layer).__name__
+        if kind in _KEEP_CHANNELS:
+            behind = _takers(node.outputs, consumers)
+            if not behind:
+                return ()
+            found += behind
+        elif kind in _CONVOLUTIONS and _takes_each(node.layer):
+            found.append(node.layer)
+        else:
+            return ()
+    return tuple(found)
+
+
+def _takes_each(layer: Any) -> bool:
+    return layer.groups == 1 if type(layer).__name__ == "Conv2D" else True
+
+
+def _has_shift(layer: Any, normalization: Any) -> bool:
+    """Whether all that is added to a channel can be scaled with it."""
+    if normalization is None:
+        return True
+    return bool(normalization.scale and normalization.center)
+
+
+def _greatest(model: Any, tensors: Sequence[Any], images: np.ndarray) -> list[np.ndarray]:
+    """The greatest magnitude of each channel of each tensor."""
+    probe = keras.Model(model.inputs, list(tensors))
+    found: list[np.ndarray] = []
+    for start in range(0, len(images), _BATCH):
+        outputs = tf.nest.flatten(probe(images[start : start + _BATCH], training=False))
+        own = [tf.reduce_max(tf.abs(output), axis=[0, 1, 2]).numpy() for output in outputs]
+        found = [np.maximum(*pair) for pair in zip(found, own, strict=True)] if found else own
+    return found
+
+
+def _factors(point: _Point, values: np.ndarray) -> np.ndarray:
+    """What each channel is divided by.
+
+    Each channel of a depthwise convolution has a weight range of its own, so that the activations
+    decide alone. A full convolution has one range for all inputs of an output, and the square root
+    shares the difference between activations and weights.
+    """
+    tiny = np.finfo(np.float32).tiny
+    relative = np.maximum(values / max(values.max(), tiny), 1 / _MOST)
+    full = [layer for layer in point.takers if type(layer).__name__ == "Conv2D"]
+    if full:
+        weights = np.max(
+            [np.abs(layer.get_weights()[0]).max(axis=(0, 1, 3)) for layer in full], axis=0
+        )
+        relative_weights = np.maximum(weights / max(weights.max(), tiny), 1 / _MOST)
+        relative = np.sqrt(relative / relative_weights)
+        relative = np.clip(relative / relative.max(), 1 / _MOST, 1.0)
+    if point.clipped:
+        least = np.minimum(_HEADROOM * values / _LIMIT, 1.0)
+        relative = np.where(values >= _LIMIT, 1.0, np.maximum(relative, least))
+    return relative.astype(np.float32)
+
+
+def _scale(point: _Point, factors: np.ndarray) -> None:
+    layer, normalization = point.makers
+    if normalization is None:
+        kernel, *bias = layer.get_weights()
+        if type(layer).__name__ == "DepthwiseConv2D":
+            kernel = kernel / factors.reshape(kernel.shape[-2:])
+        else:
+            kernel = kernel / factors
+        layer.set_weights([kernel, *(part / factors for part in bias)])
+    else:
+        gamma, beta, *statistics = normalization.get_weights()
+        normalization.set_weights([gamma / factors, beta / factors, *statistics])
+    for taker in {id(taker): taker for taker in point.takers}.values():
+        kernel, *bias = taker.get_weights()
+        taker.set_weights([kernel * factors[:, None], *bias])

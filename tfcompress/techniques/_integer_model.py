@@ -1,0 +1,165 @@
+"""What the techniques share that make an int8 file compute what its Keras model does.
+
+Brings a model to the form in which each layer is one operator of the file, with quantizers in
+between, and counts afterwards what came of it. Does not know how ranges and weights are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tfcompress.artifact import Artifact
+from tfcompress.graph.kernels import (
+    layer_reports,
+    named_layers,
+    nothing_treated,
+    require_named,
+    weight_name,
+    weighted_layers,
+)
+from tfcompress.graph.normal_form import normalize
+from tfcompress.graph.wrappers import plain_copy
+from tfcompress.results import CompressionReport
+from tfcompress.techniques import VerificationError
+
+
+def plain(model: Any, *, technique: str, skip: str) -> Any:
+    """A copy in the normal form and in float32: fake quantization is float32 arithmetic.
+
+    Args:
+      model: functional or Sequential model.
+      technique: who asks, for messages.
+      skip: patterns of layers that stay in float.
+
+    Raises:
+      ValueError: the model has no normal form, is quantized already, or `skip` names no layer.
+    """
+    from tfcompress.techniques._integer_form import in_float32
+
+    normal = in_float32(normalize(plain_copy(model, technique=technique), check=False))
+    require_named(normal, skip, what=f"{technique}: skip")
+    return normal
+
+
+def form_of(normal: Any, *, technique: str, skip: str, dense_per_channel: bool) -> Any:
+    """The integer form of a plain model.
+
+    Args:
+      normal: what `plain` gave.
+      technique: who asks, for messages.
+      skip: patterns of layers that stay in float.
+      dense_per_channel: see `integer_form`.
+
+    Raises:
+      ValueError: no layer of it with weights can be quantized.
+    """
+    from tfcompress.techniques._integer_form import integer_form
+
+    form = integer_form(normal, skip=skip, dense_per_channel=dense_per_channel)
+    if set(weighted_layers(normal)) <= set(form.passed_over):
+        raise ValueError(nothing_treated(technique, form.passed_over))
+    return form
+
+
+def passed_over(model: Any, *, skip: str) -> Mapping[str, str]:
+    """The layers that stay in float, and why, those without weights included."""
+    from tfcompress.techniques._integer_form import in_float32, integer_form
+
+    normal = in_float32(normalize(model, check=False))
+    return dict(integer_form(normal, skip=skip).passed_over)
+
+
+def require_images(images: Any, model: Any, *, config: str) -> None:
+    """Refuses calibration images that a model cannot take.
+
+    Args:
+      images: an array, or one for each input.
+      model: what they are for.
+      config: name of the config that holds them.
+
+    Raises:
+      ValueError: another shape or type, no example, or numbers that are not finite.
+    """
+    arrays = list(images) if isinstance(images, list | tuple) else [images]
+    expected = [tuple(tensor.shape[1:]) for tensor in model.inputs]
+    found: list[tuple[int, ...]] = [getattr(array, "shape", ()) for array in arrays]
+    fits = len(found) == len(expected) and all(
+        len(shape) == len(own) + 1
+        and shape[0] > 0
+        and all(side in (None, size) for side, size in zip(own, shape[1:], strict=True))
+        for own, shape in zip(expected, found, strict=True)
+    )
+    if not fits or len({shape[0] for shape in found}) != 1:
+        raise ValueError(
+            f"{config}.calibration must hold at least one example for inputs of the shapes "
+            f"{', '.join(map(str, expected))}, as one array for each. Received: "
+            f"{', '.join(map(str, found))}."
+        )
+    for array in arrays:
+        if array.dtype != np.float32 or not np.isfinite(array).all():
+            raise ValueError(
+                f"{config}.calibration must be finite float32, preprocessed as for training. "
+                f"Received: {array.dtype}, {int((~np.isfinite(array)).sum())} numbers that are NaN "
+                "or infinite."
+            )
+
+
+def stripped(model: Any) -> Any:
+    """The model itself, its biases and the ranges of means moved to what the file can store."""
+    from tfcompress.techniques._fake_quantized import settle
+
+    settle(model)
+    return model
+
+
+def report(technique: str, before: Any, after: Any, *, skip: str) -> CompressionReport:
+    """Describes every layer with weights: quantized, or left in float and why."""
+    reasons = passed_over(before, skip=skip)
+    return CompressionReport(
+        technique, layer_reports(before, after, reasons=reasons, without_kernel="")
+    )
+
+
+def require_ranges(model: Any, *, technique: str) -> None:
+    """Looks for quantized kernels and for the ranges of activations.
+
+    Raises:
+      VerificationError: no kernel is quantized, or no batch was seen, so that ranges are still
+        empty.
+    """
+    layers = named_layers(model)
+    if not any(map(is_quantized, layers.values())):
+        raise VerificationError(
+            f"{technique}: the model has no quantized layer. Use what wrap returns."
+        )
+    for name, layer in layers.items():
+        for weight in layer.weights:
+            if weight_name(weight) == "batches" and not weight.numpy():
+                raise VerificationError(
+                    f"{technique}: the activation range of layer {name} has seen no batch. "
+                    "Train the wrapped model before it is exported, or give it calibration images."
+                )
+
+
+def is_quantized(layer: Any) -> bool:
+    """Whether a layer is one of the wrappers that quantize a kernel."""
+    return hasattr(layer, "quantize_config")
+
+
+def require_integers(artifact: Artifact, report: CompressionReport) -> None:
+    """Counts the weight tensors that the file stores as integers.
+
+    Raises:
+      VerificationError: a quantized layer's weights are stored as floats.
+    """
+    expected = sum(1 for layer in report.layers if layer.treated and layer.kernel_parameters)
+    kinds = [str(weight.values.dtype) for weight in artifact.weights().values()]
+    found = sum(kind == "int8" for kind in kinds)
+    if found < expected:
+        raise VerificationError(
+            f"{report.technique}: {found} weight tensors of the exported file are int8, expected "
+            f"{expected}. Found: {', '.join(sorted(set(kinds)))}. Export the model as int8."
+        )

@@ -1,0 +1,275 @@
+"""Channel pruning: whole channels leave the model, which becomes smaller and faster anywhere.
+
+What must go together goes together: the channels that an addition joins, with their batch
+normalizations, depthwise convolutions and gates. The model is cut when it is wrapped and trained as
+it is then; `rounds` cuts and trains several times. Does not know other techniques.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tfcompress import registry
+from tfcompress.artifact import Artifact
+from tfcompress.graph import cost
+from tfcompress.graph.kernels import (
+    layer_reports,
+    nothing_treated,
+    require_named,
+    weighted_layers,
+)
+from tfcompress.graph.normal_form import normalize
+from tfcompress.graph.wrappers import plain_copy
+from tfcompress.results import CompressionReport
+from tfcompress.techniques import VerificationError
+
+CRITERIA = ("l1", "l2", "bn_scale", "taylor")
+RANKINGS = ("global", "layer")
+MEASURES = ("macs", "parameters", "latency")
+
+
+@dataclass(frozen=True)
+class ChannelPruningConfig:
+    """How much of a model goes, and which channels.
+
+    Attributes:
+      target: fraction of what `of` counts that the model loses, in (0, 1).
+      of: `"macs"`, `"parameters"`, or `"latency"`, which is measured.
+      importance: `"l1"` or `"l2"`, the norm of the weights that make a channel, in units of its
+        layer's mean; `"bn_scale"`, the size of its batch normalizations' gamma, likewise;
+        `"taylor"`, the squared first-order change of the loss, which needs examples.
+      ranking: `"global"`, the least important channels of the model go; `"layer"`, the same
+        fraction of each layer's.
+      round_to: channels that a layer keeps are a multiple of it, or all, at least 1. Integer
+        kernels of processors take 4 or more at a time.
+      rounds: the model is cut and trained so many times, by equal factors, at least 1.
+      least_kept: fraction of each layer's channels that stays in any case, in (0, 1].
+      skip: names or patterns (`conv1`, `block_*`), separated by `/`, of layers that go on giving
+        all of their channels.
+      examples: what the model takes and what it should give for it, as a pair of arrays: float32
+        [n, ...], and int64 classes [n] or float32 targets [n, ...]. In a recipe, images of the
+        training split.
+      latency: gives the time of one call of a model, in ms. In a recipe, of its int8 file on one
+        thread of this machine's processor.
+
+    Raises:
+      ValueError: a value outside its range, or an unknown name.
+
+    Example:
+      >>> ChannelPruningConfig(0.75, rounds=2).target_of_round
+      0.5
+
+    Reference:
+      Fang et al.: DepGraph: Towards any structural pruning, CVPR 2023 (what goes together).
+      Molchanov et al.: Importance estimation for neural network pruning, CVPR 2019 (Taylor).
+    """
+
+    target: float = 0.5
+    of: str = "macs"
+    importance: str = "l2"
+    ranking: str = "global"
+    round_to: int = 4
+    rounds: int = 1
+    least_kept: float = 0.1
+    skip: str = ""
+    examples: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
+    latency: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        registry.require(self.of, MEASURES, what="measure of prune_channels")
+        registry.require(self.importance, CRITERIA, what="importance of channels")
+        registry.require(self.ranking, RANKINGS, what="ranking of channels")
+        if not 0 < self.target < 1:
+            advice = f" For {self.target}% pass {self.target / 100:g}." if self.target > 1 else ""
+            raise ValueError(
+                f"ChannelPruningConfig.target must be in (0, 1). Received: {self.target}.{advice}"
+            )
+        if not 0 < self.least_kept <= 1:
+            raise ValueError(
+                f"ChannelPruningConfig.least_kept must be in (0, 1]. Received: {self.least_kept}."
+            )
+        for name in ("round_to", "rounds"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"ChannelPruningConfig.{name} must be at least 1. "
+                    f"Received: {getattr(self, name)}."
+                )
+
+    @property
+    def settles_at(self) -> float:
+        """The channels are gone from the start."""
+        return 0.0
+
+    @property
+    def target_of_round(self) -> float:
+        """The fraction that each round takes of what the one before it left."""
+        return float(1 - (1 - self.target) ** (1 / self.rounds))
+
+
+CONFIG = ChannelPruningConfig
+
+
+def rounds(config: ChannelPruningConfig) -> Sequence[ChannelPruningConfig]:
+    """One config for each time that the model is cut and trained."""
+    once = dataclasses.replace(config, target=config.target_of_round, rounds=1)
+    return [once] * config.rounds
+
+
+def skipped(model: Any, config: ChannelPruningConfig) -> Mapping[str, str]:
+    """The layers that lose nothing, and why."""
+    normal = normalize(plain_copy(model, technique="prune_channels"), check=False)
+    graph = _followed(normal, config)
+    reasons = {}
+    for name, layer in weighted_layers(normal).items():
+        reason = graph.left_alone(layer.name)
+        if reason:
+            reasons[name] = reason
+    return reasons
+
+
+def wrap(model: Any, config: ChannelPruningConfig, *, steps_per_epoch: int, epochs: int) -> Any:
+    """Returns a smaller model, with the weights of the channels that it keeps.
+
+    Args:
+      model: functional or Sequential model; it is brought to the normal form first.
+      config: what goes. Of several `rounds` this is the first.
+      steps_per_epoch: not needed; part of the contract.
+      epochs: not needed; part of the contract.
+
+    Raises:
+      ValueError: no channel of the model can be removed, or not enough of them to reach the target,
+        or the criterion or the measure needs something that was not given.
+      ChannelRemovalError: the smaller model computes something else than the given one with the
+        channels set to zero.
+    """
+    from tfcompress.graph.channel_removal import Remaining, without
+    from tfcompress.techniques._channel_choice import UnreachableError, chosen
+    from tfcompress.techniques._channel_importance import importance
+
+    del steps_per_epoch, epochs
+    _require_supplied(config)
+    normal = normalize(plain_copy(model, technique="prune_channels"), check=False)
+    require_named(normal, config.skip, what="prune_channels: skip")
+    graph = _followed(normal, config)
+    rated = importance(normal, graph, config.importance, examples=config.examples)
+    groups = [
+        group
+        for group in graph.groups
+        if not group.reason and np.isfinite(rated[group.units]).all()
+    ]
+    if not groups:
+        raise ValueError(nothing_treated("prune_channels", skipped(model, config)))
+    remaining = Remaining(normal, graph)
+
+    def latency(kept: np.ndarray) -> float:
+        return float(config.latency(without(normal, graph, ~kept, check=False)))
+
+    measure = {"macs": remaining.macs, "parameters": remaining.parameters, "latency": latency}
+    measured = measure[config.of]
+    whole = measured(np.ones(graph.count, bool))
+    try:
+        removed = chosen(
+            groups,
+            rated,
+            measured,
+            budget=(1 - config.target_of_round) * whole,
+            per_layer=config.ranking == "layer",
+            round_to=config.round_to,
+            least_kept=config.least_kept,
+        )
+    except UnreachableError as error:
+        raise ValueError(
+            f"prune_channels cannot take {config.target_of_round:.0%} of the {config.of}: {error}. "
+            f"Lower target, round_to (now {config.round_to}) or least_kept (now "
+            f"{config.least_kept:g})."
+        ) from error
+    return without(normal, graph, removed)
+
+
+def callbacks(config: ChannelPruningConfig) -> Sequence[Any]:
+    """None are needed: the channels are gone."""
+    del config
+    return []
+
+
+def strip(model: Any) -> Any:
+    """Returns the model itself: it has plain layers."""
+    return model
+
+
+def report(before: Any, after: Any, config: ChannelPruningConfig) -> CompressionReport:
+    """Describes every layer with weights: made smaller, or left alone and why."""
+    reasons = skipped(before, config)
+    return CompressionReport(
+        "prune_channels", layer_reports(before, after, reasons=reasons, without_kernel="")
+    )
+
+
+def verify(model: Any, config: ChannelPruningConfig, *, before: Any = None) -> None:
+    """Counts what the model lost against the one before; a latency is not measured again.
+
+    Raises:
+      VerificationError: it lost less than the target of a round.
+      ValueError: `before` is missing.
+    """
+    if before is None:
+        raise ValueError(
+            "prune_channels.verify needs the model that wrap was given: verify(model, config, "
+            "before=model_before)."
+        )
+    of = "macs" if config.of == "latency" else config.of
+    count = getattr(cost, of)
+    had, has = count(normalize(before, check=False)), count(model)
+    target = 0.0 if config.of == "latency" else config.target_of_round
+    if has > (1 - target) * had or has == had:
+        raise VerificationError(
+            f"prune_channels: the model has {has:,} {of} of {had:,} before, expected at most "
+            f"{int((1 - target) * had):,}. Train and strip what wrap returns."
+        )
+
+
+def verify_artifact(
+    artifact: Artifact, report: CompressionReport, config: ChannelPruningConfig
+) -> None:
+    """Looks for a kernel of the smaller size in the file, for each layer that was made smaller.
+
+    Raises:
+      VerificationError: there is none.
+    """
+    del config
+    found = Counter(weight.values.size for weight in artifact.weights().values())
+    for layer in report.layers:
+        # The two kernels of a separable convolution are counted together.
+        if not layer.treated or not layer.kernel_parameters or "Separable" in layer.kind:
+            continue
+        found[layer.kernel_parameters] -= 1
+        if found[layer.kernel_parameters] < 0:
+            raise VerificationError(
+                f"prune_channels: the exported file has no kernel of {layer.kernel_parameters:,} "
+                f"weights for the layer {layer.name}. Export what strip returned."
+            )
+
+
+def _followed(model: Any, config: ChannelPruningConfig) -> Any:
+    from tfcompress.graph.channel_following import channel_graph
+
+    return channel_graph(model, keep=config.skip)
+
+
+def _require_supplied(config: ChannelPruningConfig) -> None:
+    if config.importance == "taylor" and config.examples is None:
+        raise ValueError(
+            "prune_channels(importance=taylor) needs examples. Received: none. Pass "
+            "ChannelPruningConfig(examples=(inputs, classes)), some hundred of each."
+        )
+    if config.of == "latency" and config.latency is None:
+        raise ValueError(
+            "prune_channels(of=latency) needs a function that times a model. Received: none. Pass "
+            "ChannelPruningConfig(latency=function), model -> ms."
+        )

@@ -1,0 +1,208 @@
+"""Post-training quantization that keeps what the float model knows: from images, without labels.
+
+The model is brought to the form in which each layer is one operator of the int8 file. Channels of
+one tensor get ranges of like size, activation ranges are chosen so that rounding and clipping cost
+least, every weight is rounded to the side that lets its layer's outputs come closest, and what is
+left of the mean error goes into the biases. Nothing is trained. Does not know other techniques.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tfcompress import registry
+from tfcompress.artifact import Artifact
+from tfcompress.results import CompressionReport
+from tfcompress.techniques import _integer_model
+
+RANGES = ("minmax", "mse", "percentile")
+ROUNDINGS = ("nearest", "adaptive")
+# Up to a million batches count alike.
+_PLAIN_MEAN = 1 - 1e-6
+
+
+@dataclass(frozen=True)
+class PTQConfig:
+    """How a model is quantized.
+
+    Attributes:
+      ranges: of activations: `"minmax"`, the mean of the extremes of each batch of 32;
+        `"percentile"`, all but a few values of each batch; `"mse"`, the part of the extremes with
+        the least squared error.
+      percentile: of the values that `ranges="percentile"` keeps, in (50, 100].
+      equalize: scale channels so that all of a tensor use its steps alike.
+      rounding: `"nearest"`, or `"adaptive"`, which takes minutes: each weight goes up or down,
+        whichever lets the outputs of its layer come closer.
+      steps: of the adaptive rounding of each layer, at least 1.
+      bias_correction: move the mean error of each channel into its bias.
+      dense_per_channel: one weight range for each output of a Dense layer.
+      skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay in float.
+      calibration: float32 [examples, height, width, channels], preprocessed as for training; 512
+        are plenty. In a recipe, the data set's calibration images.
+
+    Raises:
+      ValueError: a value outside its range, or an unknown name.
+
+    Reference:
+      Nagel et al.: Data-free quantization through weight equalization and bias correction, ICCV
+      2019. Nagel et al.: Up or down? Adaptive rounding for post-training quantization, ICML 2020.
+    """
+
+    ranges: str = "mse"
+    percentile: float = 99.99
+    equalize: bool = True
+    rounding: str = "adaptive"
+    steps: int = 500
+    bias_correction: bool = True
+    dense_per_channel: bool = True
+    skip: str = ""
+    calibration: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        registry.require(self.ranges, RANGES, what="activation ranges of ptq")
+        registry.require(self.rounding, ROUNDINGS, what="rounding of ptq")
+        if not 50 < self.percentile <= 100:
+            raise ValueError(
+                f"PTQConfig.percentile must be in (50, 100]. Received: {self.percentile}."
+            )
+        if self.steps < 1:
+            raise ValueError(
+                f"PTQConfig.steps must be at least 1. Received: {self.steps}. For no adaptive "
+                "rounding pass rounding=nearest."
+            )
+
+    @property
+    def settles_at(self) -> float:
+        """There is no training."""
+        return 0.0
+
+
+CONFIG = PTQConfig
+
+
+def quantize(model: Any, config: PTQConfig) -> Any:
+    """Quantizes a model: `wrap`, `adjust` and `strip` in one call.
+
+    Args:
+      model: functional or Sequential model.
+      config: how, with calibration images.
+
+    Returns:
+      a model that computes as its int8 file will; `tfcompress.convert(model, "int8")` makes it.
+    """
+    wrapped = wrap(model, config, steps_per_epoch=1, epochs=1)
+    adjust(wrapped, model, config)
+    return strip(wrapped)
+
+
+def skipped(model: Any, config: PTQConfig) -> Mapping[str, str]:
+    """The layers that stay in float, and why, those without weights included."""
+    return _integer_model.passed_over(model, skip=config.skip)
+
+
+def wrap(model: Any, config: PTQConfig, *, steps_per_epoch: int, epochs: int) -> Any:
+    """Returns a copy with fake-quantized weights and activations, its ranges still empty.
+
+    Args:
+      model: functional or Sequential model; it is brought to the normal form first.
+      config: how to quantize.
+      steps_per_epoch: not needed; part of the contract.
+      epochs: not needed; part of the contract.
+
+    Raises:
+      ValueError: the model has no normal form, is quantized already, or no layer of it with weights
+        can be quantized.
+    """
+    from tfcompress.techniques._fake_quantized import Settings, fake_quantized
+
+    del steps_per_epoch, epochs
+    return fake_quantized(_form(model, config), Settings(_PLAIN_MEAN))
+
+
+def adjust(
+    wrapped: Any,
+    before: Any,
+    config: PTQConfig,
+    *,
+    progress: Any = None,
+) -> None:
+    """Finds ranges, weights and biases, in the place of a training.
+
+    Args:
+      wrapped: what `wrap` returned; changed in place.
+      before: what `wrap` was given.
+      config: likewise, with calibration images.
+      progress: told of each layer that is rounded: how many are done, and of how many.
+
+    Raises:
+      ValueError: calibration images are missing or do not fit.
+    """
+    from tfcompress.techniques._equalization import equalize
+    from tfcompress.techniques._fake_quantized import Settings, fake_quantized
+    from tfcompress.techniques._ranges import read_ranges
+    from tfcompress.techniques._reconstruction import Reconstruction, reconstruct
+
+    if config.calibration is None:
+        raise ValueError(
+            "ptq needs calibration images. Received: none. Pass "
+            "PTQConfig(calibration=preprocessing.apply(dataset.calibration.images))."
+        )
+    form = _form(before, config)
+    images = config.calibration
+    _integer_model.require_images(images, form.model, config="PTQConfig")
+    if config.equalize:
+        equalize(form.model, images)
+        wrapped.set_weights(fake_quantized(form, Settings(_PLAIN_MEAN)).get_weights())
+    read_ranges(wrapped, images, config.ranges, percentile=config.percentile)
+    steps = config.steps if config.rounding == "adaptive" else 0
+    settings = Reconstruction(steps, config.bias_correction)
+    if steps or config.bias_correction:
+        reconstruct(wrapped, form.model, images, settings, progress=progress)
+
+
+def callbacks(config: PTQConfig) -> Sequence[Any]:
+    """None: nothing is trained."""
+    del config
+    return []
+
+
+def strip(model: Any) -> Any:
+    """Returns the model itself, its biases moved to what the file can store."""
+    return _integer_model.stripped(model)
+
+
+def report(before: Any, after: Any, config: PTQConfig) -> CompressionReport:
+    """Describes every layer with weights: quantized, or left in float and why."""
+    return _integer_model.report("ptq", before, after, skip=config.skip)
+
+
+def verify(model: Any, config: PTQConfig, *, before: Any = None) -> None:
+    """Looks for quantized kernels and for the ranges of activations.
+
+    Raises:
+      VerificationError: no kernel is quantized, or `adjust` was not called.
+    """
+    del config, before
+    _integer_model.require_ranges(model, technique="ptq")
+
+
+def verify_artifact(artifact: Artifact, report: CompressionReport, config: PTQConfig) -> None:
+    """Counts the weight tensors that the file stores as integers.
+
+    Raises:
+      VerificationError: a quantized layer's weights are stored as floats.
+    """
+    del config
+    _integer_model.require_integers(artifact, report)
+
+
+def _form(model: Any, config: PTQConfig) -> Any:
+    normal = _integer_model.plain(model, technique="ptq", skip=config.skip)
+    return _integer_model.form_of(
+        normal,
+        technique="ptq",
+        skip=config.skip,
+        dense_per_channel=config.dense_per_channel,
+    )
