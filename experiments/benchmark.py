@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby, product
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -117,6 +117,7 @@ def _print(rows: Sequence[Row]) -> None:
 
     from tfcompress import benchmark
 
+    names = _short_names({file for file, _, _ in rows})
     for config, group in groupby(rows, key=lambda row: row[1]):
         table = Table(title=_title(config), title_justify="left")
         table.add_column("model", overflow="fold")
@@ -126,12 +127,22 @@ def _print(rows: Sequence[Row]) -> None:
             latency = benchmark.summarize(samples)
             peak = samples.peak_memory_bytes
             table.add_row(
-                Text(file),  # Square brackets in a plain string are markup to rich.
+                Text(names[file]),  # Square brackets in a plain string are markup to rich.
                 *(f"{ms:.3f}" for ms in (latency.p50, latency.p90)),
                 *(f"{ms or 0:.1f}" for ms in (latency.first_call, latency.load)),
                 "-" if peak is None else f"{peak / 2**20:.0f}",
             )
         Console().print(table)
+
+
+def _short_names(files: Iterable[str]) -> dict[str, str]:
+    """The end of each path, as many folders of it as tell the files apart."""
+    parts = {file: Path(file).parts for file in files}
+    for count in range(1, max(map(len, parts.values())) + 1):
+        short = {file: str(Path(*own[-count:])) for file, own in parts.items()}
+        if len(set(short.values())) == len(short):
+            return short
+    return {file: file for file in parts}
 
 
 def _write(rows: Sequence[Row], output_dir: str) -> Path:

@@ -110,6 +110,7 @@ REFUSED = (
     Refused("prune+distill", ("out of order", "write distill+prune")),
     Refused("prune+qat+float16", ("after qat only int8", "float16")),
     Refused("qat+float32+int8", ("after qat only int8",)),
+    Refused("prune(2:4)", ("a number", "Received: 2:4", "needs its name, such as pattern=2:4")),
     Refused("ptq+float32", ("after ptq only int8",)),
     Refused("ptq+qat", ("ptq and qat both quantize",)),
     Refused("ptq(epochs=2)", ("ptq trains nothing", "epochs")),

@@ -261,3 +261,39 @@ def test_one_scale_for_a_dense_layer(quadrants):
 
     assert dense_scales() == 4
     assert dense_scales(dense_per_channel=False) == 1
+
+
+@pytest.mark.parametrize("format", ["float32", "int8"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN", "Bidirectional", "RNN"])
+def test_recurrent_layers_are_exported_step_by_step(kind, format):
+    from tfcompress._keras import keras
+
+    layers = keras.layers
+    layer = {
+        "Bidirectional": lambda: layers.Bidirectional(layers.LSTM(3)),
+        "RNN": lambda: layers.RNN(layers.LSTMCell(3)),
+    }.get(kind, lambda: getattr(layers, kind)(3))()
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input([5, 4])
+    model = keras.Model(inputs, layers.Dense(2)(layer(inputs)))
+    given = np.random.default_rng(0).normal(size=(32, 5, 4)).astype(np.float32)
+    artifact = convert(model, format, calibration=given)
+    expected = model(given).numpy()
+    tolerance = 1e-5 if format == "float32" else 0.05 * np.abs(expected).max()
+    assert np.abs(artifact.run(given, batch_size=8) - expected).max() < tolerance
+    assert not getattr(layer, "unroll", False)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(quadrants, value):
+    from tfcompress._keras import keras
+
+    model = keras.models.clone_model(quadrants.model)
+    model.set_weights(quadrants.model.get_weights())
+    kernel = model.get_layer("conv").get_weights()[0]
+    kernel[0, 0, 0, :2] = value
+    model.get_layer("conv").set_weights([kernel])
+    with pytest.raises(
+        ValueError, match=r"convert: 2 of the 72 numbers of kernel of the layer conv"
+    ):
+        convert(model, "float32")

@@ -30,6 +30,7 @@ TIERS = {
         "recipe",
         "registry",
         "results",
+        "settings",
         "statistics",
     ),
     "keras": ("_keras",),

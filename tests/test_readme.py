@@ -10,7 +10,7 @@ from pathlib import Path
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
-COMPRESSING, OWN_MODEL = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMPRESSING, COMBINING, OWN_MODEL = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def run(script: str, folder: Path) -> str:
@@ -29,6 +29,11 @@ def test_script_runs(tmp_path: Path) -> None:
         label, probability = line.split()
         assert label in "0123456789"
         assert 0 <= float(probability) <= 1
+
+
+def test_techniques_are_combined_as_shown(tmp_path: Path) -> None:
+    """It goes on from the script before it, and raises where one undoes another."""
+    run(f"{COMPRESSING}\n{COMBINING}\nprint(artifact.integer_operators)", tmp_path)
 
 
 def test_a_model_of_ones_own_goes_in_and_back_to_keras_3(tmp_path: Path) -> None:

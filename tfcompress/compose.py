@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from tfcompress import export, registry
+from tfcompress import settings as settings_types
 from tfcompress.recipe import Recipe, RecipeError, Stage, Value, text_of
 
 ORDER = ("distill", "prune_channels", "prune", "cluster", "ptq", "qat")
@@ -147,28 +148,26 @@ def _planned(recipe: Recipe, term: Stage) -> PlannedStage:
         raise RecipeError(
             f"Recipe {recipe}: {term.technique} trains nothing. Leave out {', '.join(given)}."
         )
-    for name, value in arguments.items():
-        arguments[name] = _typed(recipe, f"{term.technique} {name}", value, types[name])
+    for position, (name, value) in enumerate(arguments.items()):
+        what = f"{term.technique} {name}"
+        named = [other for other in fields if types[other] == "str"]
+        first = position < len(term.positional) and isinstance(value, str) and named
+        hint = f" Another setting needs its name, such as {named[0]}={value}." if first else ""
+        arguments[name] = _typed(recipe, what, value, types[name], hint=hint)
     try:
         return PlannedStage(term.technique, kind(**arguments), **training)
     except (ValueError, TypeError) as error:
         raise RecipeError(f"Recipe {recipe}: {error}") from error
 
 
-def _typed(recipe: Recipe, what: str, value: Value, annotation: str) -> Any:
+def _typed(recipe: Recipe, what: str, value: Value, annotation: str, *, hint: str = "") -> Any:
     """The value in the type of its field; a name that reads like a number becomes text again."""
-    wanted = annotation.removesuffix(" | None")
-    if wanted == "str":
+    if annotation.removesuffix(" | None") == "str":
         return text_of(value)
-    number = not isinstance(value, bool) and isinstance(value, int | float)
-    fits, expected = {
-        "int": (number and isinstance(value, int), "a whole number"),
-        "float": (number, "a number"),
-        "bool": (isinstance(value, bool), "true or false"),
-    }.get(wanted, (True, ""))
-    if not fits:
+    wanted = settings_types.expected(value, annotation)
+    if wanted:
         raise RecipeError(
-            f"Recipe {recipe}: {what} must be {expected}. Received: {text_of(value)}."
+            f"Recipe {recipe}: {what} must be {wanted}. Received: {text_of(value)}.{hint}"
         )
     return value
 

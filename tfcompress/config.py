@@ -212,19 +212,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
-
-
-def differences(old: Any, new: Any, *, path: str = "") -> list[str]:
-    """Where two JSON records differ, as `field: old -> new`.
-
-    Example:
-      >>> differences({"a": {"b": 1}}, {"a": {"b": 2}})
-      ['a.b: 1 -> 2']
-    """
-    if isinstance(old, dict) and isinstance(new, dict):
-        found = []
-        for name in sorted({*old, *new}):
-            place = f"{path}.{name}" if path else name
-            found += differences(old.get(name), new.get(name), path=place)
-        return found
-    return [] if old == new else [f"{path}: {old} -> {new}"]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import tfcompress
 from tfcompress import native_output
 from tfcompress._keras import keras, tf
 from tfcompress.artifact import Artifact
+from tfcompress.graph.kernels import require_finite
 from tfcompress.metadata import labels_of, preprocessing_of
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.registry import require
@@ -120,6 +122,7 @@ def convert(
     """
     require(format, FORMATS, what="export format")
     shape = _input_shape(model)
+    require_finite(model, what="convert")
     quantization_aware = is_quantization_aware(model)
     _check_options(
         format, quantization_aware=quantization_aware, sparse=sparse, calibration=calibration
@@ -285,7 +288,7 @@ def _input_shape(model: keras.Model) -> tuple[int, ...]:
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"convert takes a tf_keras model. Received: {type(model).__module__}."
-            f"{type(model).__name__}. Bring a Keras 3 model into the flat tf_keras form first."
+            f"{type(model).__name__}. tfcompress.load_model makes one of a Keras 3 model or a file."
         )
     if len(model.inputs or ()) != 1 or len(model.outputs) != 1:
         raise ValueError(
@@ -377,12 +380,38 @@ def _converter(model: keras.Model, shape: tuple[int, ...]) -> Any:
     # The batch stays open, so that one file serves single images and batches.
     signature = tf.TensorSpec([None, *shape], tf.float32, name="image")
     call = tf.function(lambda image: model(image, training=False))
-    concrete = call.get_concrete_function(signature)
+    with _unrolled(model):
+        concrete = call.get_concrete_function(signature)
     # The converter saves what owns the variables. Of a Keras model it would trace every layer anew,
     # several times, which takes most of the time of a conversion.
     owner = tf.Module()
     owner.weights = model.weights
     return tf.lite.TFLiteConverter.from_concrete_functions([concrete], owner)
+
+
+@contextmanager
+def _unrolled(model: keras.Model) -> Iterator[None]:
+    """Lets recurrent layers be traced step by step: the converter takes no loop of an open batch.
+
+    The steps are those of the loop, in the same order.
+    """
+    recurrent = [
+        layer
+        for owner in model.layers
+        for layer in owner._flatten_layers()
+        if isinstance(layer, keras.layers.RNN)
+    ]
+    # LSTM and GRU choose a loop of their own where a GPU could run it.
+    settings = {"unroll": True, "_could_use_gpu_kernel": False}
+    places = [(layer, name) for layer in recurrent for name in settings if hasattr(layer, name)]
+    before = [getattr(*place) for place in places]
+    try:
+        for layer, name in places:
+            setattr(layer, name, settings[name])
+        yield
+    finally:
+        for (layer, name), value in zip(places, before, strict=True):
+            setattr(layer, name, value)
 
 
 def _set_options(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from tfcompress import durable, results
-from tfcompress.config import differences
+from tfcompress.results import differences
 
 CONFIG = "config.json"
 ENVIRONMENT = "environment.json"

@@ -106,6 +106,7 @@ class StageTrainer:
         # exported files.
         self._note_placement()
         self._survey(model)
+        self._require_exportable(model)
         self._transfer(model)
         # Later stages train every layer; frozen ones could not follow a mask.
         backbones.set_transfer_mode(model, "full")
@@ -154,6 +155,13 @@ class StageTrainer:
         self.coverage = tuple(survey.measured(start, found) for start, found in starts.values())
         for found in self.coverage:
             self._reporter.coverage(found)
+
+    def _require_exportable(self, model: Any) -> None:
+        """Refuses, before anything is trained, a model that no file can be made of."""
+        if (self._folder.stage(self._stage_name(BASELINE)) / _DONE).exists():
+            return
+        for name in self._config.export.formats:
+            export.convert(model, name, calibration=self.calibration[:1])
 
     def _train_head(self, model: Any, config: TrainingConfig, *, name: str) -> None:
         """Trains the head on images that are encoded once."""

@@ -171,3 +171,12 @@ def test_custom_objects_say_what_stands_for_a_layer_of_the_users_own() -> None:
 def test_a_model_that_was_never_built_is_refused() -> None:
     with pytest.raises(ModelError, match="was never built"):
         to_keras3(keras.Sequential([keras.layers.Dense(2)]))
+
+
+def test_settings_that_only_keras_2_writes_down_are_left_out(tmp_path: Path) -> None:
+    layers = keras.layers
+    inputs = keras.Input([6, 4])
+    x = layers.MultiHeadAttention(2, 3)(inputs, inputs)
+    x = layers.RandomFlip()(layers.Reshape([6, 4, 1])(x))
+    _, found = round_trip(normalize(keras.Model(inputs, x)), tmp_path)
+    assert [type(layer).__name__ for layer in found.layers][1] == "MultiHeadAttention"

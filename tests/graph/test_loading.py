@@ -267,3 +267,52 @@ def test_a_sequential_model_of_unknown_shape_is_refused(package: str) -> None:
 def test_the_public_names_are_these() -> None:
     assert tfcompress.load_model is load_model
     assert issubclass(tfcompress.ModelError, ValueError)
+
+
+class OtherName(keras.layers.Layer):
+    """What stands for the Keras 3 layer of the test below."""
+
+    def build(self, shape: Any) -> None:
+        self.factor = self.add_weight(name="factor", shape=(shape[-1],), initializer="zeros")
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * self.factor
+
+
+@pytest.mark.parametrize("name", ["m.keras", "m.h5"])
+def test_a_custom_layer_may_have_another_name_in_keras_2(name: str, tmp_path: Path) -> None:
+    class Scaled(keras3.layers.Layer):
+        def build(self, shape: Any) -> None:
+            self.factor = self.add_weight(name="factor", shape=(shape[-1],), initializer="ones")
+
+        def call(self, inputs: Any) -> Any:
+            return inputs * self.factor
+
+    inputs = keras3.Input([4])
+    model = keras3.Model(inputs, Scaled()(keras3.layers.Dense(3)(inputs)))
+    model.layers[-1].set_weights([np.array([1, 2, 3])])
+    model.save(str(tmp_path / name))
+    found = load_model(tmp_path / name, custom_objects={"Scaled": OtherName})
+    given = np.ones([2, 4], np.float32)
+    np.testing.assert_allclose(found(given), model(given), rtol=1e-5)
+
+
+def test_rows_of_a_table_may_be_asked_for_in_floats() -> None:
+    """The default type of a Keras 3 input; random numbers up to 255 are no rows of this table."""
+    inputs = keras3.Input([6])
+    x = keras3.layers.Flatten()(keras3.layers.Embedding(10, 4)(inputs))
+    model = keras3.Model(inputs, keras3.layers.Dense(2)(x))
+    given = np.arange(6, dtype=np.float32)[None]
+    np.testing.assert_allclose(load_model(model)(given), model(given), rtol=1e-5)
+
+
+@pytest.mark.parametrize("model", [None, 5, "m", keras3.Sequential([keras3.layers.Dense(2)])])
+def test_techniques_say_what_makes_a_model_that_they_take(model: Any) -> None:
+    from tfcompress import registry
+
+    for name in ("prune", "cluster", "qat", "ptq", "prune_channels"):
+        module = registry.load("techniques", name)
+        with pytest.raises(ValueError, match=r"A tf_keras model is needed.*load_model makes one"):
+            module.wrap(model, module.CONFIG(), steps_per_epoch=1, epochs=1)
+        with pytest.raises(ValueError, match="A tf_keras model is needed"):
+            module.skipped(model, module.CONFIG())

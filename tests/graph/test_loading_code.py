@@ -333,3 +333,35 @@ def test_a_function_of_the_users_own_is_needed_and_written_out(
     assert names == ["InputLayer", "Dense", "ReLU", "Rescaling"]
     values = np.ones([2, 4], "float32")
     np.testing.assert_allclose(model(values), np.asarray(given(values)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["m.h5", "m.keras"])
+def test_indexing_stands_for_no_other_operator(name: str, tmp_path: Path) -> None:
+    """Keras 2 calls whatever TensorFlow operator is named in the place of `x[...]`."""
+    inputs = keras.Input([4], name="image")
+    path = save(keras.Model(inputs, keras.layers.Dense(3)(inputs)), tmp_path / name)
+    marker = tmp_path / "was_here"
+    settings = {"name": "w", "trainable": True, "dtype": "float32", "function": "io.write_file"}
+    call = [["_CONSTANT_VALUE", -1, str(marker), {"contents": "owned"}]]
+    entry = {
+        "class_name": "SlicingOpLambda",
+        "name": "w",
+        "config": settings,
+        "inbound_nodes": call,
+    }
+    if name.endswith(".h5"):
+        with h5py.File(path, "r+") as file:
+            config = json.loads(file.attrs["model_config"])
+            config["config"]["layers"].append(entry)
+            file.attrs["model_config"] = json.dumps(config)
+    else:
+        with zipfile.ZipFile(path) as archive:
+            members = {member: archive.read(member) for member in archive.namelist()}
+        config = json.loads(members["config.json"])
+        config["config"]["layers"].append(entry)
+        with zipfile.ZipFile(path, "w") as archive:
+            for member, content in {**members, "config.json": json.dumps(config)}.items():
+                archive.writestr(member, content)
+    with pytest.raises(ModelError, match=r"'w' calls the TensorFlow operator 'io\.write_file'"):
+        load_model(path)
+    assert not marker.exists()

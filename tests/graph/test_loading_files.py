@@ -298,3 +298,45 @@ def test_a_tensor_that_no_memory_holds_is_refused(package: str, tmp_path: Path) 
     chosen.Model(inputs, chosen.layers.GlobalMaxPooling2D()(x)).save(str(tmp_path / "m.keras"))
     with pytest.raises(ModelError, match=r"'huge'.* more than fit into memory"):
         load_model(tmp_path / "m.keras")
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ("{}", "names no model"),
+        ('{"class_name": 3}', "names no model"),
+        ('{"class_name": "Functional", "config": ' + 900 * "[" + 900 * "]" + "}", "too deep"),
+    ],
+    ids=["empty", "number", "deep"],
+)
+def test_a_description_of_no_model_is_refused(config: str, says: str, tmp_path: Path) -> None:
+    path = saved("keras3", tmp_path / "model.keras")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {**members, "config.json": config}.items():
+            archive.writestr(name, content)
+    with pytest.raises(ModelError, match=says):
+        load_model(path)
+
+
+def test_a_description_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = saved("keras", tmp_path / "model.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["model_config"] = 7
+    with pytest.raises(ModelError, match="its configuration is damaged"):
+        load_model(path)
+
+
+def test_a_path_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"x\.\.\. cannot be a path: File name too long"):
+        load_model(5000 * "x")
+
+
+@pytest.mark.filterwarnings("ignore:.*not yet been built:UserWarning")
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_model_that_was_never_built_is_refused(package: str, tmp_path: Path) -> None:
+    model = PACKAGES[package].Sequential([PACKAGES[package].layers.Dense(3)])
+    model.save(str(tmp_path / "model.keras"))
+    with pytest.raises(ModelError, match="never built: its input shape"):
+        load_model(tmp_path / "model.keras")

@@ -14,7 +14,7 @@ from tfcompress._keras import keras, keras3
 from tfcompress.graph.keras3_calls import weight_values
 
 
-def stand_in(layer_class: Any) -> Any:
+def stand_in(layer_class: Any, *, name: str) -> Any:
     """Makes a Keras 3 layer class with the config and the weights of a tf_keras layer.
 
     It computes what the tf_keras layer computes, on any backend of Keras 3, without gradients. It
@@ -22,8 +22,9 @@ def stand_in(layer_class: Any) -> Any:
 
     Args:
       layer_class: tf_keras layer class with `get_config` and `from_config`.
+      name: of the class in the file; Keras 3 stores weights under it.
     """
-    return type(layer_class.__name__, (_StandIn,), {"stands_for": layer_class})
+    return type(name, (_StandIn,), {"stands_for": layer_class})
 
 
 class _StandIn(keras3.layers.Layer):

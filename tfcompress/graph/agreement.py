@@ -50,11 +50,23 @@ def random_inputs(model: Any, *, seed: int = 0) -> list[np.ndarray]:
     """Random arrays for the inputs of a model, a batch of two where the batch is open.
 
     Floating-point values are drawn from [-1, 1] in the first example and from [0, 255] in the
-    second, bytes from 0 to 255, and other integers from 0 and 1, which any embedding has. Open
-    lengths are 96 in images and 16 in sequences.
+    second, bytes from 0 to 255, and other integers, and whatever an embedding takes, from 0 and 1,
+    which any embedding has. Open lengths are 96 in images and 16 in sequences.
     """
     generator = np.random.default_rng(seed)
-    return [_random(generator, tensor) for tensor in model.inputs]
+    looked_up = _looked_up(model)
+    return [_random(generator, tensor, whole=id(tensor) in looked_up) for tensor in model.inputs]
+
+
+def _looked_up(model: Any) -> set[int]:
+    """The ids of inputs that stand for rows of a table, in Keras 3 often as floats."""
+    return {
+        id(tensor)
+        for layer in leaf_layers(model)
+        if isinstance(layer, keras.layers.Embedding | keras.layers.CategoryEncoding)
+        for node in layer._inbound_nodes
+        for tensor in node.keras_inputs
+    }
 
 
 def disagreement(model: Any, other: Any, steps: Sequence[Step]) -> str:
@@ -114,9 +126,11 @@ def difference(expected: Any, received: Any) -> float:
     return float((differences / largest).max())
 
 
-def _random(generator: np.random.Generator, tensor: Any) -> np.ndarray:
+def _random(generator: np.random.Generator, tensor: Any, *, whole: bool) -> np.ndarray:
     length = _IMAGE_SIZE if len(tensor.shape) > 3 else _SEQUENCE_LENGTH
     shape = [tensor.shape[0] or _BATCH, *(size or length for size in tensor.shape[1:])]
+    if whole:
+        return generator.integers(0, 2, shape).astype(tensor.dtype.as_numpy_dtype)
     if tensor.dtype.is_floating:
         bounds = [_RANGES[index % len(_RANGES)] for index in range(shape[0])]
         rows = [generator.uniform(*pair, shape[1:]) for pair in bounds]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tfcompress._keras import keras
 from tfcompress.results import LayerReport
 
 NO_KERNEL = "no kernel"
@@ -116,6 +117,29 @@ def _free_name(name: str, path: str, taken: Mapping[str, Any]) -> str:
     return free
 
 
+def require_finite(model: Any, *, what: str) -> None:
+    """Refuses a model with weights that are NaN or infinite.
+
+    Args:
+      model: any Keras model.
+      what: who asks, for the message.
+
+    Raises:
+      ValueError: the message names the layer.
+    """
+    for name, layer in named_layers(model).items():
+        for weight in layer.weights:
+            if not weight.dtype.is_floating:
+                continue
+            bad = int((~np.isfinite(weight.numpy().astype(np.float32))).sum())
+            if bad:
+                raise ValueError(
+                    f"{what}: {bad} of the {int(np.prod(weight.shape)):,} numbers of "
+                    f"{weight_name(weight)} of the layer {name} are NaN or infinite. Its training "
+                    "went wrong; go back to weights from before."
+                )
+
+
 def weighted_layers(model: Any) -> dict[str, Any]:
     """The layers of `named_layers` that own weights, without TF-MOT's wrappers."""
     # A wrapper may have taken the only weight, the kernel, from its layer.
@@ -169,10 +193,18 @@ def passed_over(model: Any, reason: Callable[[Kernel], str]) -> dict[str, str]:
       model: any Keras model.
       reason: why a kernel is not treated; empty where it is.
 
+    Raises:
+      ValueError: something else than a tf_keras model.
+
     Returns:
       For each layer with weights none of whose kernels is treated, the reason under its name; for
       each untreated kernel of another layer, the reason under `layer/weight`.
     """
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"A tf_keras model is needed. Received: {type(model).__module__.split('.')[0]}."
+            f"{type(model).__name__}. tfcompress.load_model makes one of a Keras 3 model or a file."
+        )
     reasons: dict[str, dict[str, str]] = {name: {} for name in weighted_layers(model)}
     for kernel in kernels(model):
         reasons.setdefault(kernel.name, {})[kernel.part] = reason(kernel)

@@ -20,8 +20,17 @@ from tfcompress.graph.model_files import ModelError
 RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 """Settings by their Keras 3 names, where Keras 2 has others."""
 
-WITHOUT_EFFECT = ("batch_input_shape", "implementation", "seed", "use_cudnn")
-"""Settings that change no output: random numbers are drawn in training only."""
+WITHOUT_EFFECT = (
+    "batch_input_shape",
+    "implementation",
+    "key_shape",
+    "query_shape",
+    "rng_type",
+    "seed",
+    "use_cudnn",
+    "value_shape",
+)
+"""Settings that change no output: random numbers are drawn in training only, shapes are known."""
 
 FAMILY_LAYERS = {
     "CustomScaleLayer": "inception_resnet_v2",

@@ -35,7 +35,12 @@ def build(file: ModelFile, *, custom_objects: Mapping[str, Any], allow_code: boo
 
     if file.keras3:
         _require_keras3(file)
-    config = model_config.for_loading(file, custom_objects=custom_objects)
+    try:
+        config = model_config.for_loading(file, custom_objects=custom_objects)
+    except RecursionError as error:
+        raise ModelError(
+            f"{file.path}: its configuration is nested too deep to be a model's. It is damaged."
+        ) from error
     if not allow_code:
         model_config.refuse_code(config, file, custom_objects=custom_objects)
     model_config.refuse_huge(file)
@@ -49,7 +54,7 @@ def build(file: ModelFile, *, custom_objects: Mapping[str, Any], allow_code: boo
     except Exception as error:  # whatever a damaged description makes Keras raise
         raise ModelError(
             f"{file.path} cannot be built by Keras {'3' if file.keras3 else '2'}: "
-            f"{first_line(error)} The file is damaged, or needs another version of "
+            f"{first_line(error)} The file may be damaged, or need another version of "
             f"Keras (it says {file.version or 'none'})."
         ) from error
 
@@ -70,6 +75,11 @@ def _built(
 ) -> Any:
     build = _keras3_model if file.keras3 else _keras2_model
     model = build(config, custom_objects, allow_code=allow_code)
+    if not model.built:
+        raise ModelError(
+            f"{file.path} holds the model {model.name!r}, which was never built: its input shape "
+            "is unknown. Begin it with keras.Input, or call it once, and save it again."
+        )
     with tempfile.TemporaryDirectory() as folder:
         _load_weights(model, file, Path(folder))
     return model
@@ -95,7 +105,7 @@ def _keras3_model(
     from tfcompress.graph._stand_in import stand_in
 
     known = {
-        name: stand_in(value)
+        name: stand_in(value, name=name)
         if isinstance(value, type) and issubclass(value, keras.layers.Layer)
         else value
         for name, value in custom_objects.items()

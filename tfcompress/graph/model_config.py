@@ -123,10 +123,14 @@ def _holds_lambda(item: Mapping[str, Any]) -> bool:
     )
 
 
+# What Keras 2 writes for `x[...]`; it calls whatever operator stands in its place.
+_SLICING = "__operators__.getitem"
+
+
 def _operator_objection(item: Mapping[str, Any]) -> str:
-    if item["class_name"] == "SlicingOpLambda":
-        return ""
     operator = str((item.get("config") or {}).get("function"))
+    if item["class_name"] == "SlicingOpLambda" and operator == _SLICING:
+        return ""
     if operator in SHAPE_OPERATORS or tensorflow_operators.is_known(operator):
         return ""
     return f"calls the TensorFlow operator {operator!r}, which has no plain layer."

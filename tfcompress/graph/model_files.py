@@ -83,8 +83,19 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
       ModelError: there is no such file, it is damaged, or it holds no Keras model.
     """
     path = Path(path)
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise ModelError(f"{str(path)[:80]}... cannot be a path: {error.strerror}.") from error
+    if not exists:
         raise ModelError(f"There is no model at {path}. Pass {KNOWN}.")
+    found = _read(path)
+    if not isinstance(found.config.get("class_name"), str):
+        raise ModelError(f"{path}: its configuration names no model. It is damaged.")
+    return found
+
+
+def _read(path: Path) -> ModelFile:
     if path.is_dir():
         return _read_saved_model(path)
     if path.stat().st_size == 0:
@@ -265,7 +276,7 @@ def _damage_told(path: Path) -> Iterator[None]:
 def _json(path: Path, text: str | bytes) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, TypeError) as error:
         raise ModelError(f"{path}: its configuration is damaged: {error}.") from error
     if not isinstance(found, dict):
         raise ModelError(f"{path}: its configuration is no JSON object but {str(found)[:40]!r}.")

@@ -105,6 +105,12 @@ def require_functional(model: Any) -> None:
       ValueError: a subclassed model, one that was never built, or one with inputs other than dense
         tensors.
     """
+    if not isinstance(model, keras.Model):
+        kind = f"{type(model).__module__.split('.')[0]}.{type(model).__name__}"
+        raise ValueError(
+            f"A tf_keras model is needed. Received: {kind}. tfcompress.load_model makes one of a "
+            "Keras 3 model or a file."
+        )
     if not isinstance(model, keras.Sequential):
         _require_recorded(model)
     if not model.inputs:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tfcompress._keras import keras, tfmot
-from tfcompress.graph.kernels import leaf_layers, plain_layer
+from tfcompress.graph.kernels import leaf_layers, plain_layer, require_finite
 from tfcompress.graph.rebuild import copied, require_functional
 
 _PRUNED = "PruneLowMagnitude"
@@ -37,9 +37,10 @@ def plain_copy(model: Any, *, technique: str) -> Any:
 
     Raises:
       ValueError: `quantize_model` or `quantize_apply` made the model, TF-MOT cannot take its own
-        wrappers off, or the model is a subclassed one.
+        wrappers off, the model is a subclassed one, or weights are NaN or infinite.
     """
     require_functional(model)
+    require_finite(model, what=technique)
     layers = list(leaf_layers(model))
     quantized = next((layer for layer in layers if _is(layer, *_QUANTIZED)), None)
     if quantized is not None:

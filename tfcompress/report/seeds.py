@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from tfcompress import statistics
 from tfcompress.report import comparison, text
 from tfcompress.report.tables import Cell, Column, Table
-from tfcompress.results import ArtifactResult, Results
+from tfcompress.results import ArtifactResult, Results, differences
 
 
 def across_seeds(runs: Sequence[Results]) -> Table:
@@ -49,8 +49,12 @@ def _check(runs: Sequence[Results]) -> None:
         raise ValueError(f"A spread needs at least two runs. Received: {len(runs)}.")
     first = _without_seeds(runs[0].config)
     for run in runs[1:]:
-        if _without_seeds(run.config) != first:
-            raise ValueError("The runs differ in more than their seeds; compare like with like.")
+        changed = differences(first, _without_seeds(run.config))
+        if changed:
+            raise ValueError(
+                "The runs differ in more than their seeds; compare like with like. "
+                f"Different: {'; '.join(changed)}."
+            )
     seeds = [run.config["seed"] for run in runs]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"A seed stands twice among the runs: {seeds}.")

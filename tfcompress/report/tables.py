@@ -256,7 +256,7 @@ def layers(stage: StageResult) -> Table | None:
     columns = (
         Column("Layer", numeric=False),
         Column("Kind", numeric=False),
-        Column("Parameters"),
+        Column("Trained parameters"),
         Column("Treated", numeric=False),
         Column("Zeros", "%"),
         Column("Distinct weights"),

@@ -61,6 +61,7 @@ _FIXED = {
     "unit": (0.0, 1.0),
 }
 _CALIBRATION_BATCH = 32
+_LEAST_GAMMA = 1e-12
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def fake_quantized(form: IntegerForm, settings: Settings, *, images: Any = None)
     placing = _Placing(form, settings)
     model = rebuild(form.model, placing.replace)
     placing.bound_biases()
+    _keep_channels_on(model)
     measure_kernels(model)
     if images is not None:
         calibrate(model, images, placing.calibration)
@@ -120,7 +122,10 @@ def measure_kernels(model: Any) -> None:
 
 def settle(model: Any) -> None:
     """Moves what the file would round to where it rounds nothing: ranges of means, then biases."""
+    _keep_channels_on(model)
     quantizers = [layer.quantizer for layer in model.layers if isinstance(layer, Quantize)]
+    for quantizer in filter(_is_learned, quantizers):
+        quantizer.open()
     followed = {id(quantizer.root) for quantizer in quantizers if _is_learned(quantizer)}
     for quantizer in quantizers:
         if _is_learned(quantizer) and quantizer.mean_of and id(quantizer) not in followed:
@@ -128,6 +133,18 @@ def settle(model: Any) -> None:
     for layer in model.layers:
         if isinstance(layer, QuantizedKernel):
             layer.round_bias()
+
+
+def _keep_channels_on(model: Any) -> None:
+    """Gives channels that BatchNormalization multiplies by zero next to nothing instead.
+
+    TFLite's converter leaves a convolution in float where a channel has no weight range at all.
+    """
+    for layer in model.layers:
+        if _kind(layer) == "BatchNormalization" and layer.scale:
+            gamma = layer.gamma
+            off = tf.abs(gamma) < _LEAST_GAMMA
+            gamma.assign(tf.where(off, tf.ones_like(gamma) * _LEAST_GAMMA, gamma))
 
 
 def _is_learned(quantizer: Any) -> bool:
@@ -234,10 +251,8 @@ class _Placing:
         layer = self._layer(use)
         outputs = inputs[0] if layer is None else layer(*inputs, **use.kwargs)
         own = tf.nest.flatten(use.outputs)
-        flat = [
-            self._quantized(tensor, new, use)
-            for tensor, new in zip(own, tf.nest.flatten(outputs), strict=True)
-        ]
+        pairs = zip(own, tf.nest.flatten(outputs), strict=True)
+        flat = [self._quantized(*pair, use, number) for number, pair in enumerate(pairs)]
         return tf.nest.pack_sequence_as(outputs, flat)
 
     def _layer(self, use: Use) -> Any:
@@ -292,7 +307,7 @@ class _Placing:
             quantizer = self._quantizers.get(id(own))
             name = f"{tensor.name}_range"
             self._inputs[id(tensor)] = (
-                Quantize(quantizer, name=name)(tensor) if quantizer else tensor
+                Quantize(quantizer, name=name, dtype="float32")(tensor) if quantizer else tensor
             )
         return self._inputs[id(tensor)]
 
@@ -308,12 +323,13 @@ class _Placing:
             self._floats[name] = InFloat(name=name, dtype="float32")(tensor)
         return self._floats[name]
 
-    def _quantized(self, own: Any, new: Any, use: Use) -> Any:
+    def _quantized(self, own: Any, new: Any, use: Use, output: int) -> Any:
         quantizer = self._quantizers.get(id(own))
         if quantizer is None:
             return new
         number = "" if len(use.layer._inbound_nodes) == 1 else f"_{own._keras_history.node_index}"
-        name = f"{use.layer.name}_range{number}"
+        of_output = f"_output{output}" if output else ""
+        name = f"{use.layer.name}_range{number}{of_output}"
         return Quantize(quantizer, name=name, dtype="float32")(new)
 
 

@@ -313,14 +313,14 @@ class _Rewriting:
 
     def rescaling(self, use: Use) -> Any:
         layer, x = use.layer, use.args[0]
-        if x.shape.rank not in _AFFINE_RANKS or None in x.shape[1:]:
+        if x.shape.rank not in _AFFINE_RANKS or None in x.shape[1:] or not x.dtype.is_floating:
             return None
         scale, offset = np.asarray(layer.scale), np.asarray(layer.offset)
         return self.affine(use, x, "", scale=scale, offset=offset)
 
     def normalization(self, use: Use) -> Any:
         layer, x = use.layer, use.args[0]
-        if x.shape.rank not in _AFFINE_RANKS or layer.invert:
+        if x.shape.rank not in _AFFINE_RANKS or layer.invert or not x.dtype.is_floating:
             return None
         mean, variance = np.ravel(layer.mean), np.ravel(layer.variance)
         if mean.size not in (1, x.shape[-1]):
@@ -370,6 +370,9 @@ class _Rewriting:
         if name in ("swish", "silu"):
             gate = self.part(use, "sigmoid", layers.Activation, activation="sigmoid")(x)
             return self.part(use, own, layers.Multiply)([x, gate])
+        if suffix is None and name not in _ONE_OPERATOR_ACTIVATIONS:
+            key = f"{use.layer.name}/activation"
+            self.passed_over[key] = f"{name} has no integer form here"
         return self.part(use, own, layers.Activation, activation=function)(x)
 
     def activation(self, use: Use) -> Any:

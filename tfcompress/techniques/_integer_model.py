@@ -83,6 +83,12 @@ def require_images(images: Any, model: Any, *, config: str) -> None:
     Raises:
       ValueError: another shape or type, no example, or numbers that are not finite.
     """
+    if isinstance(images, Mapping):
+        raise ValueError(
+            f"{config}.calibration must be an array, or a list with one for each input of the "
+            f"model, in the order {', '.join(tensor.name for tensor in model.inputs)}. "
+            "Received: a mapping."
+        )
     arrays = list(images) if isinstance(images, list | tuple) else [images]
     expected = [tuple(tensor.shape[1:]) for tensor in model.inputs]
     found: list[tuple[int, ...]] = [getattr(array, "shape", ()) for array in arrays]
@@ -99,11 +105,16 @@ def require_images(images: Any, model: Any, *, config: str) -> None:
             f"{', '.join(map(str, found))}."
         )
     for array in arrays:
-        if array.dtype != np.float32 or not np.isfinite(array).all():
+        if array.dtype != np.float32:
             raise ValueError(
-                f"{config}.calibration must be finite float32, preprocessed as for training. "
-                f"Received: {array.dtype}, {int((~np.isfinite(array)).sum())} numbers that are NaN "
-                "or infinite."
+                f"{config}.calibration must be float32, preprocessed as for training. "
+                f"Received: {array.dtype}."
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"{config}.calibration must be finite. Received: "
+                f"{int((~np.isfinite(array)).sum())} numbers that are NaN or infinite, of "
+                f"{array.size}."
             )
 
 

@@ -144,6 +144,12 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
         variables = (self.root or self)._variables
         return variables["min"], variables["max"]
 
+    def open(self) -> None:
+        """Gives the range of a tensor that was always 0 steps of size 1; any would be exact."""
+        variables = (self.root or self)._variables
+        if variables["batches"].numpy() and variables["max"].numpy() == variables["min"].numpy():
+            variables["max"].assign(255.0)
+
     def narrow(self, fraction: float) -> None:
         """Keeps a fraction of the range, around zero."""
         for end in self.limits():

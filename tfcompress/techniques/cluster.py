@@ -28,6 +28,7 @@ from tfcompress.graph.kernels import (
 )
 from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
+from tfcompress.settings import require_types
 from tfcompress.techniques import VerificationError
 
 INITIALIZATIONS = ("density", "kmeans++", "linear")
@@ -63,6 +64,7 @@ class ClusteringConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        require_types(self)
         registry.require(self.initialization, INITIALIZATIONS, what="cluster initialization")
         if not isinstance(self.clusters, int) or not 2 <= self.clusters <= 256:
             raise ValueError(

@@ -16,6 +16,7 @@ from tfcompress.graph.kernels import FROZEN, layer_reports, plain_layer, weighte
 from tfcompress.graph.rebuild import require_functional
 from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
+from tfcompress.settings import require_types
 from tfcompress.techniques import VerificationError
 
 
@@ -56,6 +57,7 @@ class DistillationConfig:
     teacher: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        require_types(self)
         if not 0 < self.temperature < math.inf:
             raise ValueError(
                 "DistillationConfig.temperature must be above 0 and finite. "
@@ -92,8 +94,14 @@ NOTHING_TRAINED = "no weight that a training changes"
 
 
 def skipped(model: Any, config: DistillationConfig) -> Mapping[str, str]:
-    """The layers that do not learn from the teacher: those that are frozen."""
+    """The layers that do not learn from the teacher: those that are frozen.
+
+    All of them where the model has several outputs, which are no classifier's logits.
+    """
     del config
+    if len(model.outputs) != 1:
+        reason = f"the model has {len(model.outputs)} outputs; distill takes one"
+        return dict.fromkeys(weighted_layers(model), reason)
     trained = {id(variable) for variable in model.trainable_weights}
     return {
         name: NOTHING_TRAINED if layer.trainable else FROZEN

@@ -28,6 +28,7 @@ from tfcompress.graph.kernels import (
 )
 from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
+from tfcompress.settings import require_types
 from tfcompress.techniques import VerificationError
 
 SCHEDULES = ("constant", "polynomial")
@@ -75,6 +76,7 @@ class PruningConfig:
     skip: str = ""
 
     def __post_init__(self) -> None:
+        require_types(self)
         registry.require(self.schedule, SCHEDULES, what="pruning schedule")
         self._check_pattern()
         target = self.target_sparsity

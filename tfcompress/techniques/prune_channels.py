@@ -27,6 +27,7 @@ from tfcompress.graph.kernels import (
 from tfcompress.graph.normal_form import normalize
 from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
+from tfcompress.settings import require_types
 from tfcompress.techniques import VerificationError
 
 CRITERIA = ("l1", "l2", "bn_scale", "taylor")
@@ -82,6 +83,7 @@ class ChannelPruningConfig:
     latency: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        require_types(self)
         registry.require(self.of, MEASURES, what="measure of prune_channels")
         registry.require(self.importance, CRITERIA, what="importance of channels")
         registry.require(self.ranking, RANKINGS, what="ranking of channels")

@@ -15,6 +15,7 @@ from typing import Any
 from tfcompress import registry
 from tfcompress.artifact import Artifact
 from tfcompress.results import CompressionReport
+from tfcompress.settings import require_types
 from tfcompress.techniques import _integer_model
 
 RANGES = ("minmax", "mse", "percentile")
@@ -61,6 +62,7 @@ class PTQConfig:
     calibration: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        require_types(self)
         registry.require(self.ranges, RANGES, what="activation ranges of ptq")
         registry.require(self.rounding, ROUNDINGS, what="rounding of ptq")
         if not 50 < self.percentile <= 100:

@@ -15,6 +15,7 @@ from typing import Any
 
 from tfcompress.artifact import Artifact
 from tfcompress.results import CompressionReport
+from tfcompress.settings import require_types
 from tfcompress.techniques import _integer_model
 
 
@@ -48,6 +49,7 @@ class QATConfig:
     calibration: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        require_types(self)
         if not 0 <= self.range_decay < 1:
             raise ValueError(
                 f"QATConfig.range_decay must be in [0, 1). Received: {self.range_decay}."
