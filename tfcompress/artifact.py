@@ -21,14 +21,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tfcompress import durable, flatbuffer
+from tfcompress import durable, flatbuffer, metadata
 from tfcompress.flatbuffer import OperatorInfo, WeightTensor
 from tfcompress.image_files import read_image
 from tfcompress.litert import Session, check_counts
 from tfcompress.metadata import labels_of, preprocessing_of
 from tfcompress.preprocessing import Preprocessing, check_raw_images
 
-METADATA_NAME = "tfcompress"
 OUTPUT_KINDS = ("logits", "probabilities")
 DEFAULT_BATCH = 32
 
@@ -142,11 +141,11 @@ class Artifact:
         Raises:
           ValueError: the entry is there but holds no JSON object.
         """
-        content = flatbuffer.read_metadata(self._model, METADATA_NAME)
+        content = flatbuffer.read_metadata(self._model, metadata.NAME)
         if content is None:
             return {}
         try:
-            record = json.loads(content)
+            record = metadata.unpacked(content)
         except ValueError as error:
             raise ValueError(f"The metadata of {self._name} is not JSON: {error}.") from error
         if not isinstance(record, dict):
@@ -165,7 +164,7 @@ class Artifact:
         content = json.dumps(dict(record), sort_keys=True, allow_nan=False).encode("utf-8")
         # A model of its own: writing changes the parsed objects.
         model = flatbuffer.parse(self.data, source=self._name)
-        return Artifact(flatbuffer.write_metadata(model, METADATA_NAME, content))
+        return Artifact(flatbuffer.write_metadata(model, metadata.NAME, content))
 
     @cached_property
     def operators(self) -> tuple[OperatorInfo, ...]:

@@ -17,8 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 FILE_IDENTIFIER = b"TFL3"
 
-# Where an operator keeps its kernel: index of the input, axis of the output channels.
-_KERNELS = {
+KERNELS = {
     "CONV_2D": (1, 0),
     "CONV_3D": (1, 4),
     "CONV_3D_TRANSPOSE": (1, 3),
@@ -26,6 +25,8 @@ _KERNELS = {
     "FULLY_CONNECTED": (1, 0),
     "TRANSPOSE_CONV": (1, 0),
 }
+"""Where an operator keeps its kernel: index of the input, axis of the output channels."""
+
 # Operators between a constant and its use: float16 weights, sparse weights, simulated quantization.
 _UNPACKING = ("DEQUANTIZE", "DENSIFY", "QUANTIZE")
 # The schema asks for this alignment of the buffers; kernels read the weights in place.
@@ -49,6 +50,7 @@ _DTYPES = {
     "INT16": np.int16,
     "INT32": np.int32,
 }
+_EIGHT_BYTES_WIDE = ("INT64", "UINT64", "FLOAT64", "COMPLEX64", "COMPLEX128")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class WeightTensor:
       axis: the axis of the output channels.
       used_by: name of the first operator that reads it and of that operator's output.
       stored_sparse: whether the file keeps it in a sparse encoding.
+      stored_bytes: what it takes in the file, the indices of a sparse encoding included; 0 for one
+        whose buffer is an earlier one's too.
     """
 
     values: np.ndarray
@@ -84,6 +88,7 @@ class WeightTensor:
     axis: int
     used_by: str
     stored_sparse: bool = False
+    stored_bytes: int = 0
 
     def dequantize(self) -> np.ndarray:
         """The real values that the tensor stands for, as float32."""
@@ -162,7 +167,7 @@ def operators(model: Any) -> tuple[OperatorInfo, ...]:
     return tuple(
         OperatorInfo(name, all(_is_integer(graph, index) for index in _tensors_of(operator)))
         for graph in model.subgraphs
-        for name, operator in _named_operators(model, graph)
+        for name, operator in named_operators(model, graph)
         if name != "SHAPE" and not all(_is_shape(graph, index) for index in _tensors_of(operator))
     )
 
@@ -171,23 +176,25 @@ def weights(model: Any) -> dict[str, WeightTensor]:
     """The constant kernels of convolutions and matrix products, by tensor name, in file order.
 
     A kernel that the file stores as float16 or sparse, with an operator that unpacks it, is given
-    as stored. One that several operators share appears once.
+    as stored. One that several operators share appears once. A tensor without a name, as in a
+    minimal file, goes by `#`, its subgraph and its number, such as `#0.17`.
 
     Raises:
       ValueError: a kernel of a type that cannot be read here, such as INT4.
     """
     found: dict[str, WeightTensor] = {}
+    buffers: set[int] = set()
     for graph_index, graph in enumerate(model.subgraphs):
         seen = set()
         producers = {
             output: (name, operator)
-            for name, operator in _named_operators(model, graph)
+            for name, operator in named_operators(model, graph)
             for output in operator.outputs
         }
-        for name, operator in _named_operators(model, graph):
-            if name not in _KERNELS:
+        for name, operator in named_operators(model, graph):
+            if name not in KERNELS:
                 continue
-            position, axis = _KERNELS[name]
+            position, axis = KERNELS[name]
             index = operator.inputs[position]
             while index in producers and producers[index][0] in _UNPACKING:
                 index = producers[index][1].inputs[0]
@@ -196,18 +203,22 @@ def weights(model: Any) -> dict[str, WeightTensor]:
             if index in seen or data is None or len(data) == 0:
                 continue
             seen.add(index)
-            key = _text(tensor.name)
+            place = f"#{graph_index}.{index}"
+            key = text(tensor.name) or place
             if key in found:
-                key = f"{key}#{graph_index}.{index}"
-            used_by = f"{name} {_text(graph.tensors[operator.outputs[0]].name)}"
-            found[key] = _weight_tensor(tensor, data, axis=axis, used_by=used_by)
+                key += place
+            output = operator.outputs[0]
+            used_by = f"{name} {text(graph.tensors[output].name) or f'#{graph_index}.{output}'}"
+            stored = 0 if tensor.buffer in buffers else stored_bytes(model, tensor)
+            buffers.add(tensor.buffer)
+            found[key] = _weight_tensor(model, tensor, axis, used_by, stored)
     return found
 
 
 def read_metadata(model: Any, name: str) -> bytes | None:
     """The metadata buffer called `name`, or None where the file has none."""
     for entry in model.metadata or []:
-        if _text(entry.name) == name:
+        if text(entry.name) == name:
             data = model.buffers[entry.buffer].data
             return b"" if data is None else np.asarray(data, np.uint8).tobytes()
     return None
@@ -215,8 +226,14 @@ def read_metadata(model: Any, name: str) -> bytes | None:
 
 def write_metadata(model: Any, name: str, content: bytes) -> bytes:
     """Sets the metadata buffer called `name` in `model` and returns the bytes of the new file."""
+    set_metadata(model, name, content)
+    return _pack(model)
+
+
+def set_metadata(model: Any, name: str, content: bytes) -> None:
+    """Sets the metadata buffer called `name` in `model`."""
     for entry in model.metadata or []:
-        if _text(entry.name) == name:
+        if text(entry.name) == name:
             buffer = model.buffers[entry.buffer]
             break
     else:
@@ -225,7 +242,6 @@ def write_metadata(model: Any, name: str, content: bytes) -> bytes:
         model.buffers = [*model.buffers, buffer]
         model.metadata = [*(model.metadata or []), entry]
     buffer.data = np.frombuffer(content, np.uint8)
-    return _pack(model)
 
 
 def _pack(model: Any) -> bytes:
@@ -263,11 +279,12 @@ class _AlignedBuffer:
         return int(schema.BufferEnd(builder))
 
 
-def _named_operators(model: Any, graph: Any) -> Iterator[tuple[str, Any]]:
+def named_operators(model: Any, graph: Any) -> Iterator[tuple[str, Any]]:
+    """The operators of a subgraph with their names, as in the schema or the custom code."""
     for operator in graph.operators or []:
         code = model.operatorCodes[operator.opcodeIndex]
         if code.customCode:
-            yield _text(code.customCode), operator
+            yield text(code.customCode), operator
             continue
         # Codes up to 127 stand in the older, one-byte field; newer ones in the wider field.
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
@@ -288,27 +305,69 @@ def _is_shape(graph: Any, index: int) -> bool:
     return _TYPE_NAMES[tensor.type] in _SHAPE_TYPES and (scale is None or len(scale) == 0)
 
 
-def _text(name: bytes | str | None) -> str:
+def text(name: bytes | str | None) -> str:
+    """A name as the schema's objects hold it; empty where there is none."""
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else name or ""
 
 
-def _weight_tensor(tensor: Any, data: np.ndarray, *, axis: int, used_by: str) -> WeightTensor:
+def stored_values(model: Any, tensor: Any, *, what: str = "A tensor") -> np.ndarray:
+    """The constant elements of a tensor in its shape, unpacked from a sparse encoding.
+
+    Args:
+      model: that the tensor belongs to.
+      tensor: with a buffer that holds its elements.
+      what: names the tensor in the message.
+
+    Raises:
+      ValueError: a type that cannot be read here, such as INT4.
+    """
     kind = _TYPE_NAMES[tensor.type]
     if kind not in _DTYPES:
         raise ValueError(
-            f"The kernel {_text(tensor.name)!r} of {used_by} is stored as {kind}. "
-            f"Types that can be read: {', '.join(_DTYPES)}."
+            f"{what} is stored as {kind}. Types that can be read: {', '.join(_DTYPES)}."
         )
+    data = model.buffers[tensor.buffer].data
     values = np.frombuffer(np.asarray(data, np.uint8).tobytes(), _DTYPES[kind])
     shape = tuple(int(size) for size in tensor.shape)
+    if tensor.sparsity is None:
+        return values.reshape(shape)
+    return _unpack_sparse(values, shape, tensor.sparsity)
+
+
+def stored_bytes(model: Any, tensor: Any) -> int:
+    """Bytes of a constant tensor's elements, and of the indices of a sparse one."""
+    data = model.buffers[tensor.buffer].data
+    count = 0 if data is None else len(data)
+    for level in [] if tensor.sparsity is None else tensor.sparsity.dimMetadata:
+        for part in (level.arraySegments, level.arrayIndices):
+            count += 0 if part is None else np.asarray(part.values).nbytes
+    return count
+
+
+def is_readable(tensor: Any) -> bool:
+    """Whether `stored_values` can read a tensor's type."""
+    return _TYPE_NAMES[tensor.type] in _DTYPES
+
+
+def element_width(tensor: Any) -> int:
+    """Bytes of an element: 1, 2, 4 or 8; at most 8, and 4 where that is not known."""
+    kind = _TYPE_NAMES[tensor.type]
+    if kind in _EIGHT_BYTES_WIDE:
+        return 8
+    if kind in ("INT4", "INT2", "UINT4", "BOOL"):
+        return 1
+    return int(np.dtype(_DTYPES[kind]).itemsize) if kind in _DTYPES else 4
+
+
+def _weight_tensor(model: Any, tensor: Any, axis: int, used_by: str, stored: int) -> WeightTensor:
     sparse = tensor.sparsity is not None
-    values = _unpack_sparse(values, shape, tensor.sparsity) if sparse else values.reshape(shape)
+    values = stored_values(model, tensor, what=f"The kernel {text(tensor.name)!r} of {used_by}")
     quantization = tensor.quantization
     scale = zero_point = None
     if quantization is not None and quantization.scale is not None and len(quantization.scale):
         scale = np.asarray(quantization.scale, np.float32)
         zero_point = np.asarray(quantization.zeroPoint, np.int32)
-    return WeightTensor(values, scale, zero_point, axis, used_by, sparse)
+    return WeightTensor(values, scale, zero_point, axis, used_by, sparse, stored)
 
 
 def _unpack_sparse(values: np.ndarray, shape: tuple[int, ...], sparsity: Any) -> np.ndarray:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tfcompress import native_output
+
+Plan: TypeAlias = tuple[tuple[str, int, int], ...]
+"""What LiteRT runs: name, count of inputs and of outputs of each operator, see `Session.plan`."""
 
 # LiteRT starts as many threads as it is told to, and takes the memory for a whole batch: far beyond
 # these it does not fail but ends the process.
@@ -63,6 +66,8 @@ class Session:
       source: the path of a TFLite file, or its bytes.
       threads: processor threads, 1 to 256.
       batch: images in one call, 1 to 65,536.
+      xnnpack: whether XNNPACK runs the operators that it can, as it does by default; without it
+        LiteRT's own kernels run all of them.
 
     Raises:
       ValueError: a count out of its range, a file that LiteRT refuses, more than one input or
@@ -70,10 +75,15 @@ class Session:
     """
 
     def __init__(
-        self, source: str | os.PathLike[str] | bytes, *, threads: int = 1, batch: int = 1
+        self,
+        source: str | os.PathLike[str] | bytes,
+        *,
+        threads: int = 1,
+        batch: int = 1,
+        xnnpack: bool = True,
     ) -> None:
         check_counts(threads=threads, batch=batch)
-        self._interpreter, source_name = _interpreter(source, threads)
+        self._interpreter, source_name = _interpreter(source, threads, xnnpack=xnnpack)
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
@@ -95,6 +105,16 @@ class Session:
         self._input_index, self._output_index = inputs[0]["index"], outputs[0]["index"]
         self.input_details = _details(self._interpreter.get_input_details()[0])
         self.output_details = _details(self._interpreter.get_output_details()[0])
+
+    def plan(self) -> Plan:
+        """What LiteRT made of the operators: name, count of inputs and of outputs of each.
+
+        The operators of the file come first, then the parts of the graph that XNNPACK took over,
+        each as a `DELEGATE`. Two files with the same plan are run by the same engines.
+        """
+        # LiteRT's Python interface has no public name for it.
+        nodes = self._interpreter._get_ops_details()
+        return tuple((node["op_name"], len(node["inputs"]), len(node["outputs"])) for node in nodes)
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
         """Runs one batch.
@@ -135,10 +155,13 @@ def check_counts(**counts: int) -> None:
             )
 
 
-def _interpreter(source: str | os.PathLike[str] | bytes, threads: int) -> tuple[Any, str]:
+def _interpreter(
+    source: str | os.PathLike[str] | bytes, threads: int, *, xnnpack: bool
+) -> tuple[Any, str]:
     # Here, not above: a program's --help must not wait for it.
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+    resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     model: dict[str, str | bytes]
     if isinstance(source, bytes):
         name, model = "The TFLite model", {"model_content": source}
@@ -148,7 +171,10 @@ def _interpreter(source: str | os.PathLike[str] | bytes, threads: int) -> tuple[
             raise FileNotFoundError(f"No TFLite file at {name}.")
     try:
         with native_output.held([]):
-            return Interpreter(**model, num_threads=threads), name
+            interpreter = Interpreter(
+                **model, num_threads=threads, experimental_op_resolver_type=resolver
+            )
+            return interpreter, name
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"{name} cannot be loaded by LiteRT: {error}") from error
 
