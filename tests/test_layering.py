@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[1]
 TIERS = {
     "foundation": (
         "artifact",
+        "byte_counts",
+        "compact",
         "durable",
         "environment",
         "flatbuffer",
@@ -24,6 +26,8 @@ TIERS = {
         "layer_coverage",
         "litert",
         "metadata",
+        "minimal",
+        "minimal_steps",
         "native_output",
         "preprocessing",
         "progress",
@@ -31,6 +35,7 @@ TIERS = {
         "registry",
         "results",
         "settings",
+        "sparse_encoding",
         "statistics",
     ),
     "keras": ("_keras",),

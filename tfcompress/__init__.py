@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfcompress.artifact import Artifact
+    from tfcompress.byte_counts import ByteTable, byte_table
     from tfcompress.config import RunConfig
     from tfcompress.export import convert
     from tfcompress.graph.keras3 import to_keras3
     from tfcompress.graph.loading import ModelError, load_model
+    from tfcompress.minimal import MinimalError, Minimized, minimize
     from tfcompress.preprocessing import Preprocessing
     from tfcompress.survey import coverage
     from tfcompress.workflow import run
@@ -24,24 +26,34 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Artifact",
+    "ByteTable",
+    "MinimalError",
+    "Minimized",
     "ModelError",
     "Preprocessing",
     "RunConfig",
+    "byte_table",
     "convert",
     "coverage",
     "load_model",
+    "minimize",
     "run",
     "to_keras3",
 ]
 
 _HOMES = {
     "Artifact": "artifact",
+    "ByteTable": "byte_counts",
+    "MinimalError": "minimal",
+    "Minimized": "minimal",
     "ModelError": "graph.loading",
     "Preprocessing": "preprocessing",
     "RunConfig": "config",
+    "byte_table": "byte_counts",
     "convert": "export",
     "coverage": "survey",
     "load_model": "graph.loading",
+    "minimize": "minimal",
     "run": "workflow",
     "to_keras3": "graph.keras3",
 }

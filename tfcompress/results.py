@@ -144,6 +144,23 @@ class StageResult:
 
 
 @dataclass(frozen=True)
+class MinimalStep:
+    """One step towards the minimal form of a file.
+
+    Attributes:
+      name: such as `"names"`; `"layout"` is the compact writing itself.
+      saved_bytes: by how many bytes the step made the file smaller; 0 where it was not taken.
+      refused: why the file cannot take the step; empty where it can.
+      note: what else there is to tell, such as what was dropped.
+    """
+
+    name: str
+    saved_bytes: int = 0
+    refused: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class ArtifactResult:
     """One row of the result table: an exported file, or the Keras model it is compared with.
 
@@ -171,6 +188,7 @@ class ArtifactResult:
       p_value: McNemar's exact test of the paired difference to the baseline.
       distinct_weights: for each weight tensor, the largest count of distinct values within one
         channel.
+      minimal_steps: what made the file minimal, in order; None for a file as it was exported.
     """
 
     name: str
@@ -195,6 +213,7 @@ class ArtifactResult:
     predictions: str | None = None
     p_value: float | None = None
     distinct_weights: int | None = None
+    minimal_steps: tuple[MinimalStep, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,92 @@
+"""Makes exported files minimal: the same outputs bit for bit, in fewer bytes.
+
+    python -m experiments.minimize --artifact=a.tflite,b.tflite --output_dir=minimal
+
+prints what each step saved, what a file cannot take and why, and the bytes of each file before and
+after: as stored, gzipped, with sparse kernels, entropy-coded.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+
+def define_flags() -> None:
+    """Defines this program's flags."""
+    flags.DEFINE_list("artifact", None, "Exported TFLite files.", required=True)
+    flags.DEFINE_string(
+        "output_dir", None, "Where the minimal files go, under the same names.", required=True
+    )
+    flags.DEFINE_bool(
+        "metadata",
+        True,
+        "Keep preprocessing, labels and stages in the file; without them it cannot name what is in "
+        "an image.",
+    )
+    flags.DEFINE_bool(
+        "bias_scales",
+        True,
+        "Keep the scales of biases, which GPU delegates read and processors do not.",
+    )
+    flags.DEFINE_bool("sparse", False, "Store kernels sparse where that is smaller and runs.")
+
+
+def main(argv: list[str]) -> None:
+    """Minimizes each file and prints the tables."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Separate by commas.")
+    from tfcompress.byte_counts import definitions
+
+    values = flags.FLAGS
+    try:
+        for source, target in targets(values.artifact, Path(values.output_dir)).items():
+            work(source, target)
+        print(definitions())
+    except (ValueError, OSError) as error:
+        sys.exit(f"Error: {error}")
+
+
+def targets(sources: list[str], output_dir: Path) -> dict[Path, Path]:
+    """Where the minimal form of each file goes.
+
+    Raises:
+      ValueError: no file, two of one name, or one that would be written over.
+    """
+    paths = [Path(source) for source in sources if source]
+    if not paths or len({path.name for path in paths}) < len(paths):
+        raise ValueError(
+            "--artifact must name files, each with another name. "
+            f"Received: {', '.join(sources) or 'none'}."
+        )
+    found = {path: output_dir / path.name for path in paths}
+    for source, target in found.items():
+        if target.resolve() == source.resolve():
+            raise ValueError(f"--output_dir={output_dir} holds {source} itself. Name another one.")
+    return found
+
+
+def work(source: Path, target: Path) -> None:
+    """Minimizes one file."""
+    from tfcompress.artifact import Artifact
+    from tfcompress.byte_counts import byte_table
+    from tfcompress.minimal import minimize
+
+    values = flags.FLAGS
+    found = minimize(
+        Artifact.load(source),
+        metadata=values.metadata,
+        bias_scales=values.bias_scales,
+        sparse=values.sparse,
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    saved = found.artifact.save(target)
+    print(f"{source} -> {target}\n\n{found}\n")
+    print(f"before: {byte_table(found.before)}\n\nafter: {byte_table(saved)}\n")
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

@@ -1,0 +1,273 @@
+"""Makes a TFLite file as small as LiteRT takes it, with the same outputs bit for bit.
+
+    print(minimize(Artifact.load("digits.tflite")))
+
+Knows in which order the steps are taken, and holds each against the file that it began with: both
+are run on the same inputs, with XNNPACK and without it. Does not know what a step takes out
+(`minimal_steps`) nor how a file is laid out (`compact`). No TensorFlow here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+
+from tfcompress import compact, flatbuffer, minimal_steps
+from tfcompress.artifact import Artifact
+from tfcompress.flatbuffer import OperatorInfo
+from tfcompress.litert import Plan, Session, TensorDetails
+from tfcompress.results import MinimalStep
+from tfcompress.sparse_encoding import store_sparse
+
+LAYOUT, TIDY = "layout", "unused and equal parts"
+# Unpacks a sparse constant when a file is loaded.
+_UNPACKING = "DENSIFY"
+_DELEGATE = "DELEGATE"
+_BATCH = 3
+_RANDOM_EXAMPLES = 4
+
+
+class MinimalError(ValueError):
+    """A file that cannot be made minimal. The message says why."""
+
+
+@dataclass(frozen=True)
+class Minimized:
+    """A minimal file, and how it came about. Its text form is a table of the steps.
+
+    Attributes:
+      artifact: the minimal file.
+      before: the file that it was made from.
+      steps: in order, those that the file cannot take included.
+    """
+
+    artifact: Artifact
+    before: Artifact
+    steps: tuple[MinimalStep, ...]
+
+    @property
+    def saved_bytes(self) -> int:
+        """How many bytes the minimal file is smaller."""
+        return self.before.size_bytes - self.artifact.size_bytes
+
+    @property
+    def refused(self) -> tuple[MinimalStep, ...]:
+        """The steps that this file cannot take."""
+        return tuple(step for step in self.steps if step.refused)
+
+    def __str__(self) -> str:
+        width = max(len(step.name) for step in self.steps) + 2
+        lines = [f"{'before':{width}}{self.before.size_bytes:>12,}"]
+        for step in self.steps:
+            said = f"  refused: {step.refused}" if step.refused else f"  {step.note}".rstrip()
+            lines.append(f"{step.name:{width}}{-step.saved_bytes:>12,}{said}")
+        return "\n".join([*lines, f"{'after':{width}}{self.artifact.size_bytes:>12,}"])
+
+
+def minimize(
+    artifact: Artifact, *, metadata: bool = True, bias_scales: bool = True, sparse: bool = False
+) -> Minimized:
+    """Takes out of a file all that no output depends on, and writes the rest compactly.
+
+    Gone are the names of tensors and graphs, signatures, the converter's notes, unused and equal
+    buffers, what a quantization record says twice. Each step is kept only where the file gets
+    smaller and LiteRT runs it as before: the same outputs, bit for bit, and the same operators in
+    the same engines. A step that a file cannot take is recorded, not passed over in silence.
+
+    Args:
+      artifact: one input, one output.
+      metadata: keep this package's record (preprocessing, labels, stages), packed; without it the
+        file is some bytes smaller and `Artifact.predict` does not know what to do with an image.
+      bias_scales: keep the scales of each bias. No engine on a processor reads them where the
+        kernel has a scale for each channel, and without them a file is smaller by 4 bytes a
+        channel; a GPU delegate reads them, and gives other outputs without.
+      sparse: store kernels in TFLite's sparse encoding where that is smaller and LiteRT runs the
+        kind of operator with it. Each gets an operator that unpacks it when the file is loaded.
+
+    Returns:
+      the minimal file and the steps.
+
+    Raises:
+      MinimalError: the file has parts outside the format that can be written here, or does not
+        run as before.
+      ValueError: LiteRT cannot run the file as it is.
+    """
+    _require_writable(artifact)
+    steps: dict[str, Callable[[Any], str]] = dict(minimal_steps.STEPS)
+    if not metadata:
+        steps["own metadata"] = minimal_steps.drop_metadata
+    if not bias_scales:
+        steps["bias scales"] = minimal_steps.share_bias_scales
+    if sparse:
+        # Each kind on its own: LiteRT takes a sparse kernel of one and refuses that of another.
+        kinds = {operator.name for operator in artifact.operators} & set(flatbuffer.KERNELS)
+        for kind in sorted(kinds):
+            steps[f"sparse {kind}"] = partial(store_sparse, kind=kind)
+    work = _Work(artifact)
+    work.take(LAYOUT, lambda model: "")
+    if work.records[0].refused:
+        raise MinimalError(
+            f"{artifact} cannot be written compactly: {work.records[0].refused}. Use it as it is."
+        )
+    for name, step in ({TIDY: minimal_steps.tidy} | steps).items():
+        work.take(name, step)
+    found = Artifact(work.data)
+    difference = work.reference.difference(found.data, thorough=True)
+    difference = difference or _content_difference(artifact, found)
+    if difference:
+        raise MinimalError(f"The minimal form of {artifact} is not the same: {difference}.")
+    return Minimized(found, artifact, tuple(work.records))
+
+
+def _require_writable(artifact: Artifact) -> None:
+    model = flatbuffer.parse(artifact.data, source=repr(artifact))
+    operators = [operator for graph in model.subgraphs for operator in graph.operators or []]
+    outside = any(buffer.offset > 1 for buffer in model.buffers)
+    if outside or any(operator.largeCustomOptionsOffset > 1 for operator in operators):
+        raise MinimalError(
+            f"{artifact} keeps buffers behind its FlatBuffer, as files of over 2 GiB do. "
+            "Expected all of them inside."
+        )
+
+
+class _Work:
+    """A file that gets smaller step by step, and the record of the steps."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.data = artifact.data
+        self.records: list[MinimalStep] = []
+        self.reference = _Reference(artifact)
+        self._tidy = False
+
+    def take(self, name: str, step: Callable[[Any], str]) -> None:
+        """Takes a step, unless the file would not get smaller or not run as before."""
+        model = flatbuffer.parse(self.data, source="The TFLite model")
+        note = step(model)
+        if self._tidy:
+            minimal_steps.tidy(model)
+        made = compact.write(model, alignments=minimal_steps.element_widths(model))
+        refused = "" if made == self.data else self.reference.difference(made)
+        saved = len(self.data) - len(made)
+        if refused:
+            self.records.append(MinimalStep(name, refused=refused))
+        elif saved < 0 and name != LAYOUT:
+            self.records.append(MinimalStep(name, note="the file would not get smaller"))
+        else:
+            self.data = made
+            self.records.append(MinimalStep(name, saved, note=note))
+            self._tidy |= name == TIDY
+
+
+class _Reference:
+    """What a file gives for inputs of all kinds, to hold others against."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._data = artifact.data
+        self._examples = _examples(artifact.session().input_details)
+        self._batches = [1]
+        try:
+            Session(self._data, batch=_BATCH)
+            self._batches.append(_BATCH)
+        except ValueError:
+            # Exported for single images.
+            pass
+
+    @cached_property
+    def _expected(self) -> dict[tuple[int, bool], _Behaviour]:
+        return {
+            (batch, xnnpack): _behaviour(self._data, self._examples, batch, xnnpack=xnnpack)
+            for batch in self._batches
+            for xnnpack in (True, False)
+        }
+
+    def difference(self, data: bytes, *, thorough: bool = False) -> str:
+        """In what another file does not behave as this one; empty where it does.
+
+        Args:
+          data: the other file's bytes.
+          thorough: run batches too, not single examples only.
+        """
+        for (batch, xnnpack), expected in self._expected.items():
+            if batch > 1 and not thorough:
+                continue
+            try:
+                received = _behaviour(data, self._examples, batch, xnnpack=xnnpack)
+            except (ValueError, RuntimeError) as error:
+                # The session's own message adds what to do about an export.
+                reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
+                return f"LiteRT does not run it ({reason[:200]})"
+            found = expected.difference(received)
+            if found:
+                return f"{found} with a batch of {batch} {'and' if xnnpack else 'without'} XNNPACK"
+        return ""
+
+
+@dataclass(frozen=True)
+class _Behaviour:
+    """What LiteRT makes of a file, and what comes out."""
+
+    ends: tuple[TensorDetails, TensorDetails]
+    plan: Plan
+    outputs: np.ndarray
+
+    def difference(self, other: _Behaviour) -> str:
+        if self.ends != other.ends:
+            return "input or output is of another shape, type or scale"
+        if _engines(self.plan, other.plan) != _engines(other.plan, self.plan):
+            return "other operators run, or in another engine"
+        same = self.outputs.tobytes() == other.outputs.tobytes()
+        return "" if same else "the outputs differ"
+
+
+def _behaviour(data: bytes, examples: np.ndarray, batch: int, *, xnnpack: bool) -> _Behaviour:
+    session = Session(data, batch=batch, xnnpack=xnnpack)
+    plan = session.plan()
+    batches = (examples[start : start + batch] for start in range(0, len(examples), batch))
+    outputs = [session.run(part) for part in batches]
+    return _Behaviour(
+        (session.input_details, session.output_details), plan, np.concatenate(outputs)
+    )
+
+
+def _engines(plan: Plan, other: Plan) -> list[tuple[str, int, int]]:
+    """A plan as far as it can be compared with another.
+
+    Where one of them unpacks sparse weights itself, a delegate takes in other things in the other.
+    """
+    if not any(name == _UNPACKING for name, _, _ in (*plan, *other)):
+        return list(plan)
+    kept = [node for node in plan if node[0] not in (_UNPACKING, _DELEGATE)]
+    delegates = [(name, 0, 0) for name, _, _ in plan if name == _DELEGATE]
+    return kept + delegates
+
+
+def _examples(details: TensorDetails) -> np.ndarray:
+    """Random examples, an all-low and an all-high one: as many as fill the batches."""
+    generator = np.random.default_rng(0)
+    shape = (_RANDOM_EXAMPLES, *details.shape[1:])
+    low, high = -1.0, 1.0
+    if details.dtype.kind != "f":
+        limits = np.iinfo(details.dtype)
+        low, high = float(limits.min), float(limits.max)
+    random = generator.uniform(low, high, shape)
+    ends = [np.full(shape[1:], value) for value in (low, high)]
+    return np.concatenate([random, np.stack(ends)]).astype(details.dtype)
+
+
+def _content_difference(before: Artifact, after: Artifact) -> str:
+    """In what a file that runs alike still says something else of itself."""
+    if _operators(before) != _operators(after):
+        return "other operators, or others of them in integers"
+    weights = zip(before.weights().values(), after.weights().values(), strict=True)
+    if not all(np.array_equal(old.dequantize(), new.dequantize()) for old, new in weights):
+        return "weights stand for other values"
+    return ""
+
+
+def _operators(artifact: Artifact) -> list[OperatorInfo]:
+    """Those that compute something: what unpacks a constant goes with the constant's encoding."""
+    return [operator for operator in artifact.operators if operator.name != _UNPACKING]
