@@ -86,6 +86,12 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
         "One scale for each output of a Dense layer; --nodense_per_channel makes smaller files.",
     ),
     "sparse": ("export", "sparse", "Store zeros of the float32 file in TFLite's sparse encoding."),
+    "minimal": (
+        "export",
+        "minimal",
+        "Take out of every file what no output depends on, such as names; same outputs bit for "
+        "bit. With --sparse, store the zeros of every format sparse where LiteRT takes it.",
+    ),
     "threads": ("latency", "threads", "Processor threads of the latency measurement."),
     "latency_batch": ("latency", "batch", "Images in one measured call."),
     "latency_rounds": ("latency", "rounds", "Processes for each file."),

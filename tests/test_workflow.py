@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tfcompress import durable, results, workflow
+from tfcompress.artifact import Artifact
 from tfcompress.backbones import BackboneConfig
 from tfcompress.benchmark import LatencyConfig
 from tfcompress.config import RunConfig, StageTrainingConfig, TransferConfig
@@ -224,3 +225,29 @@ def test_a_finished_half_precision_run_is_found_again(placed_run):
     again = workflow.run(config, folder)
     assert [row.sha256 for row in again.artifacts] == [row.sha256 for row in found.artifacts]
     assert again.stages == found.stages
+
+
+def test_minimal_files_are_what_is_judged(tmp_path, finished):
+    config = dataclasses.replace(
+        CONFIG,
+        recipes=("prune(0.8)",),
+        export=ExportConfig(formats=("float32", "int8"), minimal=True, sparse=True),
+    )
+    found = workflow.run(config, tmp_path / "run")
+    assert results.load(tmp_path / "run") == found
+    rows = {row.name: row for row in found.artifacts}
+    assert all(row.minimal_steps[0].name == "layout" for row in rows.values())
+    for row in rows.values():
+        artifact = Artifact.load(tmp_path / "run" / row.path)
+        assert row.sha256 == artifact.sha256
+        assert row.size_bytes == artifact.size_bytes
+        assert next(iter(artifact.weights())).startswith("#0.")
+    assert rows["prune-float32"].sparsity == pytest.approx(0.8, abs=0.01)
+    # No engine for a sparse int8 matrix product: said in the results, and left out of the file.
+    (refused,) = (step for step in rows["prune-int8"].minimal_steps if step.refused)
+    assert refused.name == "sparse FULLY_CONNECTED"
+    assert not any(tensor.stored_sparse for tensor in artifact.weights().values())
+    plain = {row.name: row for row in finished[0].artifacts}
+    assert plain["prune-float32"].minimal_steps is None
+    assert rows["baseline-float32"].accuracy == plain["baseline-float32"].accuracy
+    assert rows["baseline-float32"].size_bytes < plain["baseline-float32"].size_bytes

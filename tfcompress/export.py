@@ -46,6 +46,8 @@ class ExportConfig:
       dense_per_channel: quantize each output of a Dense layer with its own scale. One scale for the
         layer makes a smaller file, more so of a clustered layer, whose few values stay the
         same in all channels.
+      minimal: take out of each file what no output depends on, see `minimal.minimize`; with
+        `sparse`, kernels of every format are stored sparse where LiteRT takes them so.
 
     Raises:
       ValueError: an unknown or repeated format, no format, or a size below 1.
@@ -55,6 +57,7 @@ class ExportConfig:
     calibration_size: int = 512
     sparse: bool = False
     dense_per_channel: bool = True
+    minimal: bool = False
 
     def __post_init__(self) -> None:
         for name in self.formats:

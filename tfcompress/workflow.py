@@ -25,6 +25,7 @@ from tfcompress import (
     environment,
     evaluate,
     export,
+    minimal,
     results,
     statistics,
 )
@@ -209,7 +210,7 @@ class _Run:
         return found
 
     def _export_anew(self, item: _Candidate, validation: np.ndarray) -> ArtifactResult:
-        path = self._folder.artifact(item.name)
+        path, config = self._folder.artifact(item.name), self._config.export
         artifact = export.convert(
             item.model,
             item.format,
@@ -219,12 +220,15 @@ class _Run:
                 "labels": list(self._dataset.classes),
                 "stages": list(compose.techniques(item.stages)),
             },
-            sparse=self._config.export.sparse and item.format == "float32",
-            dense_per_channel=self._config.export.dense_per_channel,
+            sparse=config.sparse and item.format == "float32",
+            dense_per_channel=config.dense_per_channel,
         )
         parity = export.parity(artifact, item.model, validation)
         export.require_parity(parity, item.format, name=item.name)
         self._verify_file(item, artifact)
+        # After the effects were counted, which goes by the names of tensors.
+        minimized = self._minimized(item.name, artifact) if config.minimal else None
+        artifact = artifact if minimized is None else minimized.artifact
         counts = artifact.distinct_weights().values()
         found = ArtifactResult(
             name=item.name,
@@ -240,12 +244,19 @@ class _Run:
             operators=len(artifact.operators),
             parity=parity,
             distinct_weights=max((count.in_channel for count in counts), default=None),
+            minimal_steps=None if minimized is None else minimized.steps,
         )
         artifact.save(path)
         self._reporter.note(
             f"{item.name}: {found.size_bytes:,} bytes, same top class as the Keras model in "
             f"{parity.top1_agreement:.1%} of {parity.examples:,} validation images"
         )
+        return found
+
+    def _minimized(self, name: str, artifact: Artifact) -> minimal.Minimized:
+        found = minimal.minimize(artifact, sparse=self._config.export.sparse)
+        for step in found.refused:
+            self._reporter.note(f"{name}: not made smaller by {step.name}: {step.refused}")
         return found
 
     def _verify_file(self, item: _Candidate, artifact: Artifact) -> None:
