@@ -57,3 +57,14 @@ def test_file_that_litert_refuses_is_named(tmp_path):
         Session(tmp_path / "bad.tflite")
     with pytest.raises(FileNotFoundError, match=r"none\.tflite"):
         Session(tmp_path / "none.tflite")
+
+
+def test_xnnpack_can_be_left_out(exported):
+    data = exported("int8").data
+    with_it, without = Session(data).plan(), Session(data, xnnpack=False).plan()
+    own = tuple(node for node in with_it if node[0] != "DELEGATE")
+    assert without == own
+    assert [name for name, _, _ in own][:2] == ["CONV_2D", "DEPTHWISE_CONV_2D"]
+    # XNNPACK takes over the whole graph, from the image to the logits.
+    (delegate,) = (node for node in with_it if node[0] == "DELEGATE")
+    assert delegate[2] == 1
