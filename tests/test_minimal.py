@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tfcompress
-from tfcompress import compact, flatbuffer, minimal, minimal_steps
+from tfcompress import compact, flatbuffer, minimal, minimal_steps, native_output
 from tfcompress.artifact import Artifact
 from tfcompress.litert import Session
 from tfcompress.minimal import MinimalError, minimize
@@ -92,6 +92,23 @@ def test_what_a_file_says_of_itself_stays(artifact_of, quadrants, kind, tmp_path
     for old, new in zip(artifact.weights().values(), found.weights().values(), strict=True):
         np.testing.assert_array_equal(old.values, new.values)
         np.testing.assert_array_equal(old.dequantize(), new.dequantize())
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_litert_s_other_interface_takes_it_too(exported, quadrants, kind, tmp_path):
+    from ai_edge_litert.compiled_model import CompiledModel
+
+    artifact = exported(kind)
+    path = minimize(artifact).artifact.save(tmp_path / "a.tflite").path
+    details = artifact.session().input_details
+    image = details.quantize(quadrants.inputs[:1])
+    with native_output.held([]):
+        model = CompiledModel.from_file(str(path))
+        inputs, results = model.create_input_buffers(0), model.create_output_buffers(0)
+        inputs[0].write(image.reshape(-1))
+        model.run_by_index(0, inputs, results)
+        received = results[0].read(4, details.dtype.type)
+    np.testing.assert_array_equal(received, artifact.session().run(image)[0])
 
 
 def test_kernels_without_a_name_go_by_their_place(exported):
@@ -289,6 +306,17 @@ def test_buffers_outside_the_flatbuffer_are_refused(exported):
     buffer.data, buffer.offset, buffer.size = None, 4096, 32
     with pytest.raises(MinimalError, match=r"behind its FlatBuffer.*inside"):
         minimize(Artifact(flatbuffer.write_metadata(model, "a", b"{}")))
+
+
+def test_kernels_of_a_type_that_cannot_be_read(exported, monkeypatch):
+    readable = {name: kind for name, kind in flatbuffer._DTYPES.items() if name != "INT8"}
+    artifact = exported("int8")
+    expected = minimize(artifact)
+    monkeypatch.setattr(flatbuffer, "_DTYPES", readable)
+    found = minimize(Artifact(artifact.data), sparse=True)
+    # As wide as any element may be, for all that is known.
+    assert 0 <= found.artifact.size_bytes - expected.artifact.size_bytes < 100
+    assert found.refused == ()
 
 
 def test_metadata_that_litert_or_a_user_reads_stay(exported):

@@ -142,6 +142,8 @@ def unpack_large_sparse(model: Any) -> str:
             if name != "DENSIFY":
                 continue
             sparse, plain = (graph.tensors[x[0]] for x in (operator.inputs, operator.outputs))
+            if not flatbuffer.is_readable(sparse):
+                continue
             values = flatbuffer.stored_values(model, sparse)
             if values.nbytes <= flatbuffer.stored_bytes(model, sparse):
                 plain.buffer = len(model.buffers)
