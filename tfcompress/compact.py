@@ -8,6 +8,7 @@ gaps are filled. Reads nothing, runs nothing, and knows of TFLite only how its b
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import struct
 from collections import Counter, defaultdict, deque
@@ -319,25 +320,43 @@ def _nested(blocks: Blocks) -> dict[int, tuple[int, int]]:
         if not block.references and not block.vtable and len(block.content) <= _LONGEST_HOST
     }
     found: dict[int, tuple[int, int]] = {}
-    hosts: list[int] = []
+    hosts = _Hosts()
     for number in sorted(vectors, key=lambda number: (-len(vectors[number]), number)):
         content = vectors[number]
-        if len(content) <= _LONGEST_GUEST and blocks[number].alignment == _WORD:
-            places = ((host, _word_place(vectors[host], content)) for host in hosts)
-            fit = next(((host, place) for host, place in places if place is not None), None)
-            if fit is not None:
-                found[number] = fit
-                continue
-        hosts.append(number)
+        short = len(content) <= _LONGEST_GUEST and blocks[number].alignment == _WORD
+        fit = hosts.find(content) if short else None
+        if fit is None:
+            hosts.add(number, content)
+        else:
+            found[number] = fit
     return found
 
 
-def _word_place(content: bytes, part: bytes) -> int | None:
-    """Where a part begins within a content, at a multiple of a word."""
-    place = content.find(part)
-    while place >= 0 and place % _WORD:
-        place = content.find(part, place + 1)
-    return None if place < 0 else place
+class _Hosts:
+    """Vectors one after the other, to look for short ones in all of them at once."""
+
+    def __init__(self) -> None:
+        self._content = bytearray()
+        self._numbers: list[int] = []
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def add(self, number: int, content: bytes) -> None:
+        self._numbers.append(number)
+        self._starts.append(len(self._content))
+        self._content += content
+        self._ends.append(len(self._content))
+        self._content += bytes(-len(content) % _WORD)
+
+    def find(self, content: bytes) -> tuple[int, int] | None:
+        """The first vector that holds a content from a whole word on, and where."""
+        place = self._content.find(content)
+        while place >= 0:
+            index = bisect.bisect_right(self._starts, place) - 1
+            if place % _WORD == 0 and place + len(content) <= self._ends[index]:
+                return self._numbers[index], place - self._starts[index]
+            place = self._content.find(content, place + 1)
+        return None
 
 
 def _redirected(block: _Block, nested: Mapping[int, tuple[int, int]]) -> _Block:
