@@ -52,7 +52,15 @@ TIERS = {
         "techniques",
     ),
     "steps": ("benchmark", "compose", "evaluate", "training"),
-    "workflow": ("config", "quantization_study", "run_folder", "stages", "survey", "workflow"),
+    "workflow": (
+        "config",
+        "quantization_study",
+        "run_folder",
+        "stages",
+        "survey",
+        "training_cost",
+        "workflow",
+    ),
     "experiments": ("experiments",),
 }
 # Tiers whose rooms may import one another.

@@ -214,8 +214,15 @@ def summarize(samples: LatencySamples) -> Latency:
     )
 
 
-def run_in_process(request: Mapping[str, Any], timeout_seconds: float) -> Mapping[str, Any]:
+def run_in_process(
+    request: Mapping[str, Any], timeout_seconds: float, *, module: str = "tfcompress.benchmark"
+) -> Mapping[str, Any]:
     """Answers a request in a new process, which sees this process's environment.
+
+    Args:
+      request: JSON-ready.
+      timeout_seconds: a process that takes longer is killed.
+      module: run as a program; it reads the request and prints the reply as its last line.
 
     Raises:
       MeasurementError: it failed, answered nothing, or took longer than the limit and was killed.
@@ -224,7 +231,7 @@ def run_in_process(request: Mapping[str, Any], timeout_seconds: float) -> Mappin
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
         finished = subprocess.run(
-            [sys.executable, "-m", "tfcompress.benchmark"],
+            [sys.executable, "-m", module],
             input=json.dumps(request),
             capture_output=True,
             text=True,

@@ -1,0 +1,73 @@
+"""What a training costs: which methods there are, what is timed, and the table."""
+
+import pytest
+
+from tfcompress import training_cost
+from tfcompress.backbones import BackboneConfig
+from tfcompress.benchmark import MeasurementError
+from tfcompress.data import DataConfig
+from tfcompress.training_cost import MethodCost, TrainingCost, TrainingCostConfig
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"methods": ("prune+qat",)}, r"one technique.*Received: 'prune\+qat'"),
+        ({"methods": ("ptq",)}, "that trains.*Received: 'ptq'"),
+        ({"methods": ("tf-mot",)}, "tf-mot"),
+        ({"epochs": 1}, "at least 2 epochs"),
+        ({"rounds": 0}, "1 round"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(settings, says):
+    with pytest.raises(ValueError, match=says):
+        TrainingCostConfig(**settings)
+
+
+def test_methods_are_measured_beside_plain_training():
+    config = TrainingCostConfig(
+        methods=("prune(0.5)",),
+        data=DataConfig(name="mnist_sample", max_train=128),
+        backbone=BackboneConfig(name="lenet5"),
+        epochs=2,
+        rounds=1,
+    )
+    found = training_cost.measure(config)
+    assert found.steps_per_epoch == 4
+    assert [method.method for method in found.methods] == ["plain", "prune(0.5)"]
+    for method in found.methods:
+        (first,), (step,) = method.first_epoch_seconds, method.step_ms
+        # The first epoch holds the tracing, and four steps.
+        assert first > 4 * step / 1e3 > 0
+        assert method.peak_memory_bytes > 2**27
+
+
+def test_a_failing_method_is_named():
+    config = TrainingCostConfig(
+        methods=("tf-mot qat",),
+        data=DataConfig(name="mnist_sample", max_train=64),
+        backbone=BackboneConfig(name="RegNetX002", weights="none", image_size=32),
+        epochs=2,
+        rounds=1,
+    )
+    with pytest.raises(MeasurementError, match=r"Training with (plain|tf-mot qat) failed"):
+        training_cost.measure(config)
+
+
+def test_the_table_by_hand():
+    def cost(name, first, step, memory):
+        return MethodCost(name, (0.0,) * 3, first, step, memory * 2**20)
+
+    found = TrainingCost(
+        "net, 32 px, batch 32",
+        25,
+        (
+            cost("plain", (10.0, 12.0, 11.0), (100.0, 120.0, 110.0), 1000),
+            cost("qat", (22.0, 33.0, 16.5), (110.0, 121.0, 132.0), 1500),
+        ),
+        {},
+    )
+    assert training_cost.table_lines(found)[-2:] == [
+        "| plain | 11.0 | 1.00 | 110.0 (100.0 to 120.0) | 1.00 | 1,000 | 1.00 |",
+        "| qat | 22.0 | 2.00 | 121.0 (110.0 to 132.0) | 1.10 | 1,500 | 1.50 |",
+    ]

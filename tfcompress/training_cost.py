@@ -1,0 +1,285 @@
+"""What training under a technique costs beside plain training: time and memory, in one run.
+
+    found = measure(TrainingCostConfig(methods=("prune(0.5)", "qat")))
+    print(*table_lines(found), sep=os.linesep)
+
+Every method trains the same network on the same images, each in a process of its own, and the
+methods take turns, round by round. Knows what is timed. What a technique does stands with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tfcompress import backbones, benchmark, compose, data, environment, recipe, training
+from tfcompress.backbones import BackboneConfig
+from tfcompress.data import DataConfig
+from tfcompress.training import TrainingConfig
+
+PLAIN = "plain"
+"""The method that all others are compared with: no technique."""
+
+TFMOT = ("tf-mot prune", "tf-mot cluster", "tf-mot qat")
+"""TF-MOT's own wrappers, measured alone."""
+
+_TIMEOUT_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class TrainingCostConfig:
+    """What is measured.
+
+    Attributes:
+      methods: recipes of one technique, such as `"prune(0.5)"`, or names of `TFMOT`.
+      data: whose training images are used.
+      backbone: the network.
+      batch_size: images in a step.
+      epochs: of each training, at least 2: the first one, in which everything is traced, apart.
+      rounds: processes for each method.
+      seed: of weights and order.
+
+    Raises:
+      ValueError: a value outside its range, or a method that is none.
+    """
+
+    methods: tuple[str, ...] = ("prune(0.5)", "cluster(16)", "qat", *TFMOT)
+    data: DataConfig = field(default_factory=lambda: DataConfig(name="cifar10_sample"))
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    batch_size: int = 32
+    epochs: int = 3
+    rounds: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for method in self.methods:
+            if method not in TFMOT and len(_stages(method)) != 1:
+                raise ValueError(
+                    f"A method is a recipe of one technique that trains, such as prune(0.5), or "
+                    f"one of {', '.join(TFMOT)}. Received: {method!r}."
+                )
+        if self.epochs < 2 or self.rounds < 1 or self.batch_size < 1:
+            raise ValueError(
+                "TrainingCostConfig takes at least 2 epochs, 1 round and a batch of 1. "
+                f"Received: {self.epochs}, {self.rounds} and {self.batch_size}."
+            )
+
+
+def _stages(method: str) -> list[compose.PlannedStage]:
+    return [s for s in compose.plan(recipe.parse(method)).stages if compose.is_trained(s)]
+
+
+@dataclass(frozen=True)
+class MethodCost:
+    """One method's cost.
+
+    Attributes:
+      method: its name; `PLAIN` for training with no technique.
+      wrap_seconds: of each round, before the training begins.
+      first_epoch_seconds: of each round, with all tracing.
+      step_ms: of each round, the median time of a step after the first epoch.
+      peak_memory_bytes: greatest resident size of a round's process.
+    """
+
+    method: str
+    wrap_seconds: tuple[float, ...]
+    first_epoch_seconds: tuple[float, ...]
+    step_ms: tuple[float, ...]
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class TrainingCost:
+    """What was found.
+
+    Attributes:
+      network: its name, image size and batch.
+      steps_per_epoch: of the training.
+      methods: plain training first.
+      environment: see `environment.collect`.
+    """
+
+    network: str
+    steps_per_epoch: int
+    methods: tuple[MethodCost, ...]
+    environment: Mapping[str, Any]
+
+
+def measure(
+    config: TrainingCostConfig, *, progress: Callable[[int, int], None] | None = None
+) -> TrainingCost:
+    """Trains with each method in turn and measures it.
+
+    Args:
+      config: what to measure.
+      progress: called with the count of finished processes, and of all.
+
+    Raises:
+      MeasurementError: a process failed; the message names the method.
+    """
+    methods = (PLAIN, *config.methods)
+    replies: dict[str, list[Mapping[str, Any]]] = {method: [] for method in methods}
+    turns = [method for _ in range(config.rounds) for method in methods]
+    for done, method in enumerate(turns, start=1):
+        request = {**dataclasses.asdict(config), "method": method}
+        try:
+            replies[method].append(
+                benchmark.run_in_process(request, _TIMEOUT_SECONDS, module=__name__)
+            )
+        except benchmark.MeasurementError as error:
+            raise benchmark.MeasurementError(f"Training with {method} failed: {error}") from error
+        if progress:
+            progress(done, len(turns))
+    first = replies[PLAIN][0]
+    return TrainingCost(
+        network=f"{config.backbone.name}, {first['image_size']} px, batch {config.batch_size}",
+        steps_per_epoch=first["steps_per_epoch"],
+        methods=tuple(_cost(method, answers) for method, answers in replies.items()),
+        environment=environment.collect(),
+    )
+
+
+def _cost(method: str, replies: Sequence[Mapping[str, Any]]) -> MethodCost:
+    return MethodCost(
+        method=method,
+        wrap_seconds=tuple(reply["wrap_seconds"] for reply in replies),
+        first_epoch_seconds=tuple(reply["first_epoch_seconds"] for reply in replies),
+        step_ms=tuple(reply["step_ms"] for reply in replies),
+        peak_memory_bytes=max(reply["peak_memory_bytes"] for reply in replies),
+    )
+
+
+def table_lines(found: TrainingCost) -> list[str]:
+    """A Markdown table: medians over the rounds, and how many times that of plain training."""
+    plain = found.methods[0]
+    lines = [
+        f"{found.network}, {found.steps_per_epoch} steps an epoch, {len(plain.step_ms)} rounds.",
+        "",
+        "| method | first epoch, s | times plain | step, ms (spread) | times plain | "
+        "peak memory, MiB | times plain |",
+        "|:--|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in found.methods:
+        first, step = statistics.median(row.first_epoch_seconds), statistics.median(row.step_ms)
+        ratios = (
+            first / statistics.median(plain.first_epoch_seconds),
+            step / statistics.median(plain.step_ms),
+            row.peak_memory_bytes / plain.peak_memory_bytes,
+        )
+        lines.append(
+            f"| {row.method} | {first:.1f} | {ratios[0]:.2f} | {step:.1f} "
+            f"({min(row.step_ms):.1f} to {max(row.step_ms):.1f}) | {ratios[1]:.2f} | "
+            f"{row.peak_memory_bytes / 2**20:,.0f} | {ratios[2]:.2f} |"
+        )
+    return lines
+
+
+def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Trains with one method in this process.
+
+    Args:
+      request: the fields of `TrainingCostConfig`, and `method`.
+
+    Returns:
+      `wrap_seconds`, `first_epoch_seconds`, `step_ms`, `peak_memory_bytes`, `steps_per_epoch` and
+      `image_size`.
+    """
+    backbone = BackboneConfig(**request["backbone"])
+    dataset = data.load(DataConfig(**request["data"]))
+    preprocessing = backbones.preprocessing(backbone, dataset.image_shape)
+    config = TrainingConfig(
+        epochs=request["epochs"], batch_size=request["batch_size"], seed=request["seed"]
+    )
+    batches = training.image_batches(dataset, preprocessing, config)
+    model = backbones.build_classifier(
+        backbone,
+        classes=len(dataset.classes),
+        image_shape=dataset.image_shape,
+        seed=request["seed"],
+    )
+    calibration = preprocessing.apply(dataset.calibration.images)
+    started = time.perf_counter()
+    wrapped, callbacks = _wrapped(request["method"], model, calibration, batches, config)
+    begun = time.perf_counter()
+    ends: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        training.fit(
+            wrapped,
+            batches,
+            config=config,
+            state_dir=folder,
+            callbacks=callbacks,
+            on_step=lambda done, total, metrics: ends.append(time.perf_counter()),
+        )
+    per_epoch = batches.steps_per_epoch
+    # Between two epochs stand the validation and the checkpoint, which are not timed.
+    steps = [
+        1e3 * (end - start)
+        for number, (start, end) in enumerate(itertools.pairwise(ends), start=1)
+        if number > per_epoch and number % per_epoch
+    ]
+    return {
+        "wrap_seconds": begun - started,
+        "first_epoch_seconds": ends[per_epoch - 1] - begun,
+        "step_ms": statistics.median(steps),
+        "peak_memory_bytes": benchmark.peak_memory_bytes(),
+        "steps_per_epoch": per_epoch,
+        "image_size": preprocessing.image_shape[0],
+    }
+
+
+def _wrapped(
+    method: str, model: Any, calibration: Any, batches: training.Batches, config: TrainingConfig
+) -> tuple[Any, list[Any]]:
+    """The model to be trained, and the callbacks that its training needs."""
+    if method == PLAIN:
+        return model, []
+    if method in TFMOT:
+        return _wrapped_by_tfmot(method, model)
+    (stage,) = _stages(method)
+    supplied = {"teacher": model, "calibration": calibration}
+    wrapped = compose.wrap(
+        [stage],
+        model,
+        supplied=supplied,
+        steps_per_epoch=batches.steps_per_epoch,
+        epochs=config.epochs,
+    )
+    return wrapped, compose.callbacks([stage])
+
+
+def _wrapped_by_tfmot(method: str, model: Any) -> tuple[Any, list[Any]]:
+    from tfcompress._keras import tfmot
+
+    if method == "tf-mot qat":
+        return tfmot.quantization.keras.quantize_model(model), []
+    if method == "tf-mot cluster":
+        linear = tfmot.clustering.keras.CentroidInitialization.LINEAR
+        clustered = tfmot.clustering.keras.cluster_weights(
+            model, number_of_clusters=16, cluster_centroids_init=linear
+        )
+        return clustered, []
+    pruning = tfmot.sparsity.keras
+    schedule = pruning.ConstantSparsity(0.5, begin_step=0, frequency=1)
+    pruned = pruning.prune_low_magnitude(model, pruning_schedule=schedule)
+    return pruned, [pruning.UpdatePruningStep()]
+
+
+def _main() -> None:
+    try:
+        reply = answer(json.load(sys.stdin))
+    except (ValueError, OSError, RuntimeError) as error:
+        reply = {"error": str(error)}
+    print(json.dumps(reply))
+
+
+if __name__ == "__main__":
+    _main()
