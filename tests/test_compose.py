@@ -57,7 +57,7 @@ REFUSED = (
         "shrink",
         (
             "unknown technique 'shrink'",
-            "cluster, distill, prune, prune_channels, ptq, qat",
+            "cluster, distill, factorize, prune, prune_channels, ptq, qat",
             "float32",
         ),
     ),
@@ -105,7 +105,7 @@ REFUSED = (
     Refused("prune(0.5)+prune(0.8)", ("each technique may stand once",)),
     Refused(
         "qat+prune",
-        ("out of order", "write prune+qat", "distill, prune_channels, prune, cluster, ptq, qat"),
+        ("out of order", "write prune+qat", "distill, prune_channels, factorize, prune, cluster, ptq, qat"),
     ),
     Refused("prune+distill", ("out of order", "write distill+prune")),
     Refused("prune+qat+float16", ("after qat only int8", "float16")),

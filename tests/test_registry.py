@@ -9,6 +9,7 @@ def test_the_techniques_are_found():
     assert registry.names("techniques") == (
         "cluster",
         "distill",
+        "factorize",
         "prune",
         "prune_channels",
         "ptq",
@@ -30,7 +31,7 @@ def test_load_gives_the_module():
 
 def test_an_unknown_name_is_told_the_known_ones():
     with pytest.raises(
-        registry.UnknownNameError, match=r"'shrink'.*Known: cluster, distill, prune"
+        registry.UnknownNameError, match=r"'shrink'.*Known: cluster, distill, factorize, prune"
     ):
         registry.load("techniques", "shrink")
 

@@ -6,6 +6,7 @@ before any work begins.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -17,8 +18,9 @@ from typing import Any
 from tfcompress import export, registry
 from tfcompress import settings as settings_types
 from tfcompress.recipe import Recipe, RecipeError, Stage, Value, text_of
+from tfcompress.techniques import NothingToGain
 
-ORDER = ("distill", "prune_channels", "prune", "cluster", "ptq", "qat")
+ORDER = ("distill", "prune_channels", "factorize", "prune", "cluster", "ptq", "qat")
 """Techniques in the only order in which each keeps what the ones before it made.
 
 A smaller architecture is what all others start from; zeros survive clustering, zeros and clusters
@@ -27,7 +29,7 @@ survive quantization, and all train under the loss of a distillation that stands
 QUANTIZING = ("ptq", "qat")
 """Techniques that leave a model which is exported as int8 and in no other format."""
 
-RESHAPING = ("prune_channels",)
+RESHAPING = ("prune_channels", "factorize")
 """Techniques whose effect is the architecture itself, which no later one undoes."""
 
 SUPPLIED = "supplied"
@@ -269,6 +271,8 @@ def require_treatable(
 ) -> None:
     """Wraps an untrained classifier once for every stage, so that a refusal comes before training.
 
+    A stage that would gain nothing with these weights is let pass: the trained ones may differ.
+
     Args:
       stages: of one recipe.
       model: the classifier that they start from; of the architecture of a student, where there is
@@ -281,7 +285,8 @@ def require_treatable(
         other images than the teacher.
     """
     for count in range(1, len(stages) + 1):
-        wrap(stages[:count], model, supplied=supplied, steps_per_epoch=1, epochs=1)
+        with contextlib.suppress(NothingToGain):
+            wrap(stages[:count], model, supplied=supplied, steps_per_epoch=1, epochs=1)
 
 
 def first_eligible_epoch(stages: Sequence[PlannedStage], *, epochs: int) -> int:

@@ -95,9 +95,10 @@ class LayerReport:
       parameters: count of its trainable weights' elements.
       treated: whether the technique acted on it.
       reason: why it was skipped; where it was treated in part, what was left out and why.
-      kernel_parameters: elements of its kernels; None for a layer without one.
+      kernel_parameters: elements of its kernels, afterwards; None for a layer without one.
       sparsity: fraction of zeros in its kernels, afterwards.
       distinct_weights: distinct values in its kernels, afterwards.
+      detail: what was done to it, where that differs from layer to layer: `"rank 12 of 64"`.
     """
 
     name: str
@@ -108,6 +109,7 @@ class LayerReport:
     kernel_parameters: int | None = None
     sparsity: float | None = None
     distinct_weights: int | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def macs_by_kernel(model: Any) -> dict[tuple[str, str], int | None]:
     """
     names = {id(layer): name for name, layer in named_layers(model).items()}
     found: dict[tuple[str, str], int | None] = {}
-    for node in _calls(model):
+    for node in calls(model):
         for variable in {id(w): w for w in node.layer.weights if is_kernel(w)}.values():
             kernel = Kernel(plain_layer(node.layer), names[id(node.layer)], variable)
             key, positions = (kernel.name, kernel.part), _positions(node, kernel)
@@ -73,12 +73,15 @@ def macs_by_kernel(model: Any) -> dict[tuple[str, str], int | None]:
     return found
 
 
-def _calls(model: Any) -> Iterator[Any]:
-    """Each call of a layer, those in models within the model included."""
+def calls(model: Any) -> Iterator[Any]:
+    """Yields each call of a layer, those in models within the model included.
+
+    A call has a `layer`, `input_shapes` and `output_shapes`.
+    """
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             if getattr(node.layer, "_is_graph_network", False):
-                yield from _calls(node.layer)
+                yield from calls(node.layer)
             else:
                 yield node
 

@@ -7,8 +7,9 @@ own. Does not change anything.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -259,7 +260,13 @@ def distinct(values: np.ndarray) -> int:
 
 
 def layer_reports(
-    before: Any, after: Any, *, reasons: Mapping[str, str], without_kernel: str = NO_KERNEL
+    before: Any,
+    after: Any,
+    *,
+    reasons: Mapping[str, str],
+    without_kernel: str = NO_KERNEL,
+    became: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    details: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[LayerReport, ...]:
     """Describes every layer with weights: treated, or skipped with the reason.
 
@@ -270,6 +277,9 @@ def layer_reports(
         is not named was treated.
       without_kernel: why layers without a kernel were skipped that `reasons` does not name; empty
         where they were treated too.
+      became: the names of the layers of `after` that stand for a layer of `before`, by its name; a
+        layer that is not named is still the one of its name.
+      details: what was done to a layer, by its name.
     """
     after_kernels: dict[str, list[Kernel]] = {}
     for kernel in kernels(after):
@@ -277,7 +287,7 @@ def layer_reports(
     reports = []
     layers = weighted_layers(before)
     for name, inner in layers.items():
-        own = after_kernels.get(name, [])
+        own = [k for part in became.get(name, [name]) for k in after_kernels.get(part, [])]
         reason = reasons.get(name, "" if own else without_kernel)
         values = np.concatenate([kernel.numpy().ravel() for kernel in own]) if own else None
         reports.append(
@@ -290,6 +300,7 @@ def layer_reports(
                 kernel_parameters=None if values is None else int(values.size),
                 sparsity=float(np.mean(values == 0)) if values is not None else None,
                 distinct_weights=distinct(values) if values is not None else None,
+                detail=details.get(name, ""),
             )
         )
     return tuple(reports)

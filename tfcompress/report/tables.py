@@ -240,7 +240,8 @@ def _treated(report: CompressionReport | None) -> str:
 
 def _whether_treated(layer: LayerReport) -> str:
     if layer.treated:
-        return f"in part: {layer.reason}" if layer.reason else "yes"
+        done = f"in part: {layer.reason}" if layer.reason else "yes"
+        return f"{done}, {layer.detail}" if layer.detail else done
     return f"no: {layer.reason or 'no reason recorded'}"
 
 

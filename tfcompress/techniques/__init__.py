@@ -56,7 +56,8 @@ class Technique(Protocol):
 
         Raises:
           ValueError: the technique can treat no layer of the model. Where it can treat some, the
-            others are passed over.
+            others are passed over. It is a `NothingToGain` where this is so for the present
+            weights only.
         """
 
     def callbacks(self, config: Any) -> Sequence[Any]:
@@ -98,3 +99,10 @@ class Technique(Protocol):
 
 class VerificationError(RuntimeError):
     """A technique's effect is not in the weights. The message says what was counted."""
+
+
+class NothingToGain(ValueError):
+    """A model of which a technique can make nothing smaller, with the weights that it has now.
+
+    Other weights may allow it: those of an untrained model say nothing about the trained one.
+    """

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from tfcompress.artifact import Artifact
 from tfcompress.graph.kernels import (
     layer_reports,
@@ -70,52 +68,6 @@ def passed_over(model: Any, *, skip: str) -> Mapping[str, str]:
 
     normal = in_float32(normalize(model, check=False))
     return dict(integer_form(normal, skip=skip).passed_over)
-
-
-def require_images(images: Any, model: Any, *, config: str) -> None:
-    """Refuses calibration images that a model cannot take.
-
-    Args:
-      images: an array, or one for each input.
-      model: what they are for.
-      config: name of the config that holds them.
-
-    Raises:
-      ValueError: another shape or type, no example, or numbers that are not finite.
-    """
-    if isinstance(images, Mapping):
-        raise ValueError(
-            f"{config}.calibration must be an array, or a list with one for each input of the "
-            f"model, in the order {', '.join(tensor.name for tensor in model.inputs)}. "
-            "Received: a mapping."
-        )
-    arrays = list(images) if isinstance(images, list | tuple) else [images]
-    expected = [tuple(tensor.shape[1:]) for tensor in model.inputs]
-    found: list[tuple[int, ...]] = [getattr(array, "shape", ()) for array in arrays]
-    fits = len(found) == len(expected) and all(
-        len(shape) == len(own) + 1
-        and shape[0] > 0
-        and all(side in (None, size) for side, size in zip(own, shape[1:], strict=True))
-        for own, shape in zip(expected, found, strict=True)
-    )
-    if not fits or len({shape[0] for shape in found}) != 1:
-        raise ValueError(
-            f"{config}.calibration must hold at least one example for inputs of the shapes "
-            f"{', '.join(map(str, expected))}, as one array for each. Received: "
-            f"{', '.join(map(str, found))}."
-        )
-    for array in arrays:
-        if array.dtype != np.float32:
-            raise ValueError(
-                f"{config}.calibration must be float32, preprocessed as for training. "
-                f"Received: {array.dtype}."
-            )
-        if not np.isfinite(array).all():
-            raise ValueError(
-                f"{config}.calibration must be finite. Received: "
-                f"{int((~np.isfinite(array)).sum())} numbers that are NaN or infinite, of "
-                f"{array.size}."
-            )
 
 
 def stripped(model: Any) -> Any:

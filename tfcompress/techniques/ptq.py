@@ -17,6 +17,7 @@ from tfcompress.artifact import Artifact
 from tfcompress.results import CompressionReport
 from tfcompress.settings import require_types
 from tfcompress.techniques import _integer_model
+from tfcompress.techniques._calibration import require_calibration
 
 RANGES = ("minmax", "mse", "percentile")
 ROUNDINGS = ("nearest", "adaptive")
@@ -153,7 +154,7 @@ def adjust(
         )
     form = _form(before, config)
     images = config.calibration
-    _integer_model.require_images(images, form.model, config="PTQConfig")
+    require_calibration(images, form.model, what="PTQConfig.calibration")
     if config.equalize:
         equalize(form.model, images)
         wrapped.set_weights(fake_quantized(form, Settings(_PLAIN_MEAN)).get_weights())

@@ -17,6 +17,7 @@ from tfcompress.artifact import Artifact
 from tfcompress.results import CompressionReport
 from tfcompress.settings import require_types
 from tfcompress.techniques import _integer_model
+from tfcompress.techniques._calibration import require_calibration
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def wrap(model: Any, config: QATConfig, *, steps_per_epoch: int, epochs: int) ->
         dense_per_channel=config.dense_per_channel,
     )
     if config.calibration is not None:
-        _integer_model.require_images(config.calibration, normal, config="QATConfig")
+        require_calibration(config.calibration, normal, what="QATConfig.calibration")
     settings = Settings(config.range_decay)
     return fake_quantized(form, settings, images=config.calibration)
 

@@ -1,0 +1,341 @@
+"""Low-rank factorization: a layer becomes two thinner ones whose product is close to it.
+
+A Dense layer or 1x1 convolution becomes two of its kind by the singular value decomposition of its
+kernel; any other convolution a vertical one (height x 1) and a horizontal one (1 x width). Done
+once, before the training that makes up for the loss, and only where it saves multiply-accumulates.
+Does not know other techniques.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tfcompress.artifact import Artifact
+from tfcompress.graph import cost
+from tfcompress.graph.kernels import (
+    FROZEN,
+    Kernel,
+    kernels,
+    layer_reports,
+    named,
+    nothing_treated,
+    passed_over,
+    require_named,
+    weighted_layers,
+)
+from tfcompress.graph.rebuild import rebuild
+from tfcompress.graph.wrappers import is_wrapped, plain_copy
+from tfcompress.results import CompressionReport
+from tfcompress.settings import require_types
+from tfcompress.techniques import NothingToGain, VerificationError, _factor_pairs, _low_rank
+from tfcompress.techniques._calibration import require_calibration
+from tfcompress.techniques._factor_pairs import Pair, Price
+from tfcompress.techniques._low_rank import Decomposition, Inputs, Ranks
+
+DEFAULT_ENERGY = 0.9
+
+
+@dataclass(frozen=True)
+class FactorizationConfig:
+    """Which rank each layer gets. Either `energy` or `target` is given; by default `energy`, 0.9.
+
+    Attributes:
+      energy: fraction of each kernel's energy (its squared singular values) that the lowest rank
+        chosen keeps, in (0, 1].
+      target: fraction of the model's multiply-accumulates to remove, at least, in (0, 1); ranks are
+        chosen over all layers so that they keep the most.
+      round_to: ranks are rounded up to a multiple of this, at least 1; processors compute 8 or 16
+        channels at the cost of one.
+      data_aware: weigh errors by the inputs that a layer has on the calibration images, which
+        keeps more of the model's outputs at the same rank.
+      skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay as they are.
+      calibration: float32 [examples, height, width, channels], preprocessed as for training, or one
+        such array for each input of the model; read where `data_aware`. In a recipe, the data
+        set's calibration images.
+
+    Raises:
+      ValueError: a value outside its range, or both `energy` and `target`.
+
+    Example:
+      >>> FactorizationConfig().energy, FactorizationConfig(target=0.5).energy
+      (0.9, None)
+
+    Reference:
+      Jaderberg, Vedaldi, Zisserman: Speeding up convolutional neural networks with low rank
+      expansions, BMVC 2014.
+    """
+
+    energy: float | None = None
+    target: float | None = None
+    round_to: int = 1
+    data_aware: bool = False
+    skip: str = ""
+    calibration: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        require_types(self)
+        if self.energy is not None and self.target is not None:
+            raise ValueError(
+                "FactorizationConfig takes energy or target, not both. "
+                f"Received: energy {self.energy}, target {self.target}."
+            )
+        if self.energy is None and self.target is None:
+            object.__setattr__(self, "energy", DEFAULT_ENERGY)
+        if self.energy is not None and not 0 < self.energy <= 1:
+            raise ValueError(
+                f"FactorizationConfig.energy must be in (0, 1]. Received: {self.energy}."
+                + _advice(self.energy)
+            )
+        if self.target is not None and not 0 < self.target < 1:
+            raise ValueError(
+                f"FactorizationConfig.target must be in (0, 1). Received: {self.target}."
+                + _advice(self.target)
+            )
+        if self.round_to < 1:
+            raise ValueError(
+                f"FactorizationConfig.round_to must be at least 1. Received: {self.round_to}."
+            )
+
+    @property
+    def settles_at(self) -> float:
+        """The layers are factorized from the start."""
+        return 0.0
+
+    def __str__(self) -> str:
+        name = "target" if self.energy is None else "energy"
+        return f"factorize({name}={getattr(self, name):g})"
+
+
+def _advice(value: float) -> str:
+    return f" For {value:g}% pass {value / 100:g}." if 1 < value <= 100 else ""
+
+
+CONFIG = FactorizationConfig
+
+
+def skip_reason(kernel: Kernel, config: FactorizationConfig) -> str:
+    """Why a kernel is left whole whatever its ranks cost; empty where they decide."""
+    if named(kernel.name, config.skip):
+        return f"named in skip={config.skip}"
+    if kernel.frozen:
+        return FROZEN
+    reason = _factor_pairs.unsupported(kernel)
+    if reason:
+        return reason
+    values = kernel.numpy()
+    if not np.isfinite(values).all():
+        return "has weights that are NaN or infinite"
+    return "" if values.any() else "all its weights are zero"
+
+
+def skipped(model: Any, config: FactorizationConfig) -> Mapping[str, str]:
+    """The layers that stay whole, and why; the weights as they are now decide on ranks.
+
+    Raises:
+      ValueError: a target that no ranks reach, or a target and an input of open size.
+    """
+    return _skipped(model, config, _choose(model, config))
+
+
+def _skipped(model: Any, config: FactorizationConfig, choice: _Choice) -> Mapping[str, str]:
+    return passed_over(
+        model, lambda kernel: skip_reason(kernel, config) or choice.reasons.get(kernel.name, "")
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """What becomes of the layers that could be factorized, by name."""
+
+    ranks: Mapping[str, int]
+    reasons: Mapping[str, str]
+    decompositions: Mapping[str, Decomposition]
+    by_weights: bool
+    """Whether other weights could have allowed other ranks."""
+
+
+def _choose(model: Any, config: FactorizationConfig) -> _Choice:
+    treatable = {k.name: k for k in kernels(model) if not skip_reason(k, config)}
+    inputs: Mapping[str, Inputs] = {}
+    if config.data_aware and config.calibration is not None:
+        flat = rebuild(plain_copy(model, technique="factorize"))
+        require_calibration(config.calibration, flat, what="FactorizationConfig.calibration")
+        inputs = _factor_pairs.inputs_of(flat, list(treatable), config.calibration)
+    decompositions = {
+        name: _low_rank.decompose(_factor_pairs.matrix(kernel), inputs.get(name))
+        for name, kernel in treatable.items()
+    }
+    prices = _factor_pairs.prices(model)
+    tables = {name: _ranks(found, prices[name], config) for name, found in decompositions.items()}
+    ranks, reasons = {}, {}
+    for name, rank in _wanted(model, tables, config).items():
+        table = tables[name]
+        if rank is None:
+            reasons[name] = "kept whole: the target costs less energy in other layers"
+        elif rank not in table.cheaper:
+            reasons[name] = f"rank {rank} of {table.kept.size} would save no multiply-accumulates"
+        else:
+            ranks[name] = rank
+    by_weights = any(table.cheaper for table in tables.values())
+    return _Choice(ranks, reasons, decompositions, by_weights)
+
+
+def _ranks(found: Decomposition, price: Price, config: FactorizationConfig) -> Ranks:
+    return Ranks(found.kept, price.whole, price.per_rank, config.round_to)
+
+
+def _wanted(
+    model: Any, tables: Mapping[str, Ranks], config: FactorizationConfig
+) -> dict[str, int | None]:
+    """The rank that each layer should have, whether it pays or not; None for a whole layer."""
+    if config.energy is not None:
+        return {name: table.of_energy(config.energy) for name, table in tables.items()}
+    assert config.target is not None
+    total = cost.macs(model)
+    most = _low_rank.removable(list(tables.values()))
+    if most < config.target * total:
+        raise ValueError(
+            f"{config}: low ranks can remove at most {most / total:.1%} of the model's {total:,} "
+            f"multiply-accumulates. Ask for less, or leave fewer layers out."
+        )
+    cheaper = {name: table for name, table in tables.items() if table.cheaper}
+    found = _low_rank.ranks_that_remove(list(cheaper.values()), config.target * total)
+    lowest = {name: min(table.round_to, table.kept.size) for name, table in tables.items()}
+    return {**lowest, **dict(zip(cheaper, found, strict=True))}
+
+
+def wrap(model: Any, config: FactorizationConfig, *, steps_per_epoch: int, epochs: int) -> Any:
+    """Returns a flat model with two layers in the place of each that is factorized.
+
+    Args:
+      model: functional or sequential model, models within it included; TF-MOT's wrappers for
+        pruning and clustering are taken off first.
+      config: which ranks.
+      steps_per_epoch: not needed; part of the contract.
+      epochs: not needed; part of the contract.
+
+    Raises:
+      NothingToGain: with the model's present weights no rank that keeps the energy pays.
+      ValueError: no layer can be factorized, a target that no ranks reach, a target and an input of
+        open size, `data_aware` without calibration images, or a model that is subclassed or
+        quantized.
+    """
+    del steps_per_epoch, epochs
+    flat = rebuild(plain_copy(model, technique="factorize"))
+    require_named(flat, config.skip, what="factorize: skip")
+    if config.data_aware and config.calibration is None:
+        raise ValueError(
+            "FactorizationConfig.calibration is needed where data_aware is true. Pass images, "
+            "preprocessed as for training."
+        )
+    choice = _choose(flat, config)
+    if not choice.ranks:
+        refusal = NothingToGain if choice.by_weights else ValueError
+        raise refusal(nothing_treated(str(config), _skipped(flat, config, choice)))
+    factors = {n: choice.decompositions[n].factors(rank) for n, rank in choice.ranks.items()}
+    return _factor_pairs.split(flat, factors)
+
+
+def callbacks(config: FactorizationConfig) -> Sequence[Any]:
+    """None are needed."""
+    del config
+    return []
+
+
+def strip(model: Any) -> Any:
+    """Returns the model itself: the two layers are what is exported."""
+    return model
+
+
+def report(before: Any, after: Any, config: FactorizationConfig) -> CompressionReport:
+    """Describes every layer with weights: factorized and to which rank, or left whole and why."""
+    known = weighted_layers(before)
+    made = {p.name: p for p in _factor_pairs.pairs(after) if p.first.name not in known}
+    # Without the calibration images the choice may have been another one: the model tells it.
+    reasons = {
+        kernel.name: f"its rank for {config} would save no multiply-accumulates"
+        for kernel in kernels(before)
+        if kernel.name not in made
+    } | {name: why for name, why in skipped(before, config).items() if name not in made}
+    return CompressionReport(
+        "factorize",
+        layer_reports(
+            before,
+            after,
+            reasons=reasons,
+            became={name: (pair.first.name, name) for name, pair in made.items()},
+            details={name: f"rank {p.rank} of {p.full_rank}" for name, p in made.items()},
+        ),
+    )
+
+
+def verify(model: Any, config: FactorizationConfig, *, before: Any = None) -> None:
+    """Counts what each pair of layers costs against the one that it stands for.
+
+    Raises:
+      VerificationError: there is no pair, one costs more than it saves, or the model has more
+        multiply-accumulates than the target allows.
+    """
+    del before
+    found = list(_factor_pairs.pairs(model))
+    if not found:
+        raise VerificationError(
+            f"factorize: the model has no pair of layers of low rank, expected some for {config}. "
+            "Train what wrap returns."
+        )
+    counts = cost.macs_by_kernel(model)
+    removed = 0
+    for pair in found:
+        own, whole = _costs(pair, counts)
+        if own >= whole:
+            raise VerificationError(
+                f"factorize: layer {pair.name} has rank {pair.rank} of {pair.full_rank}, which "
+                f"costs {own:,} multiply-accumulates where the whole layer costs {whole:,}."
+            )
+        removed += whole - own
+    # Quantization adds operators of its own.
+    if config.target is not None and not is_wrapped(model):
+        total = cost.macs(model)
+        if removed < config.target * (total + removed) * (1 - 1e-9):
+            raise VerificationError(
+                f"factorize: the model has {total:,} multiply-accumulates, {removed:,} fewer than "
+                f"with whole layers, expected {config.target:.1%} fewer."
+            )
+
+
+def _costs(pair: Pair, counts: Mapping[tuple[str, str], int | None]) -> tuple[int, int]:
+    """Multiply-accumulates of a pair and of the layer that it stands for; weights at open size."""
+    own, whole = pair.elements
+    parts = [counts[kernel.name, kernel.part] for kernel in (pair.first, pair.second)]
+    first, second = parts
+    if first is None or second is None:
+        return own, whole
+    positions = second // int(np.prod(pair.second.variable.shape))
+    return first + second, whole * positions
+
+
+def verify_artifact(
+    artifact: Artifact, report: CompressionReport, config: FactorizationConfig
+) -> None:
+    """Looks in the file for the two kernels of each factorized layer.
+
+    Raises:
+      VerificationError: no two weight tensors have as many weights as a pair.
+    """
+    del config
+    sizes = [weight.values.size for weight in artifact.weights().values()]
+    for layer in report.layers:
+        # A tensor may serve several layers of one shape, but never both of a pair.
+        if layer.treated and not any(
+            (layer.kernel_parameters or 0) - size in sizes[:index]
+            for index, size in enumerate(sizes)
+        ):
+            raise VerificationError(
+                f"factorize: no two weight tensors of the exported file have together the "
+                f"{layer.kernel_parameters} weights of layer {layer.name} ({layer.detail}). "
+                f"Found: {', '.join(map(str, sizes))}."
+            )
