@@ -12,11 +12,12 @@ from tfcompress import registry
 from tfcompress.graph import kernels
 from tfcompress.techniques import VerificationError
 
-TECHNIQUES = ("prune", "cluster", "distill")
+TECHNIQUES = ("prune", "cluster", "distill", "factorize")
 SETTINGS = {
     "prune": {"target_sparsity": 0.5, "schedule": "constant"},
     "cluster": {"clusters": 4},
     "distill": {},
+    "factorize": {"energy": 0.5},
 }
 DEPTHWISE = {
     "prune": "depthwise: few weights, each with a large share of its channel",
@@ -117,6 +118,10 @@ MODELS = {
     partly_frozen: {"frozen": kernels.FROZEN},
 }
 
+# What factorize passes over besides: the layers of these kinds.
+WHOLE = ("Conv2DTranspose", "SeparableConv2D", "Conv1D", "SeparableConv1D", "Conv3D")
+WHOLE += ("Bidirectional", "TimeDistributed", "LSTM", "MultiHeadAttention", "EinsumDense")
+
 technique = pytest.mark.parametrize("name", TECHNIQUES)
 model_kind = pytest.mark.parametrize("build", MODELS, ids=lambda build: build.__name__)
 
@@ -164,7 +169,27 @@ def treated(build, name):
 def expected_skips(build, name):
     if name == "distill":
         return {"frozen": kernels.FROZEN} if build is partly_frozen else {}
+    if name == "factorize":
+        return whole_layers(build)
     return {layer: why[name] if why is DEPTHWISE else why for layer, why in MODELS[build].items()}
+
+
+def whole_layers(build):
+    kinds = {
+        layer: type(own).__name__ for layer, own in kernels.weighted_layers(built(build)).items()
+    }
+    reasons = {
+        layer: f"{kind}: only Dense and Conv2D are split"
+        for layer, kind in kinds.items()
+        if kind in WHOLE
+    }
+    reasons |= {layer: why for layer, why in MODELS[build].items() if why is not DEPTHWISE}
+    if build is convolutions:
+        reasons["grouped"] = "grouped: its 2 groups share no inputs"
+        reasons["depthwise_sequence"] = (
+            "depthwise: each channel has a filter of its own, which no other one shares"
+        )
+    return reasons
 
 
 @model_kind
@@ -289,7 +314,12 @@ def test_the_copy_scales_its_loss_where_the_given_model_does(name, policy):
 
 @pytest.mark.parametrize(
     ("name", "build"),
-    [("prune", convolutions), ("cluster", attention), ("distill", convolutions)],
+    [
+        ("prune", convolutions),
+        ("cluster", attention),
+        ("distill", convolutions),
+        ("factorize", models_within),
+    ],
 )
 def test_the_effect_is_counted_in_the_file(name, build):
     """Also in three-dimensional convolutions, and where a layer has several kernels."""
