@@ -7,6 +7,7 @@ from tfcompress import compose
 from tfcompress.export import convert
 from tfcompress.graph.kernels import distinct, kernels
 from tfcompress.recipe import parse
+from tfcompress.techniques._factor_pairs import pairs
 
 EPOCHS = 2
 CLUSTERED = ("conv", "pointwise", "logits")
@@ -95,6 +96,24 @@ def test_each_keeps_what_the_others_made(digits, text):
     assert np.mean(theirs.argmax(1) == digits.labels) > 0.75
     for old, new in zip(before, digits.model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_low_rank_survives_what_follows(digits):
+    """The stages after it see two layers, also where quantization has rewritten the model."""
+    text = "distill(features=1)+factorize(target=0.3)+prune(0.5)+cluster(8)+qat"
+    stages, model, reports = carried_out(digits, text)
+    factorized = stages[1].module
+    treated = {layer.name: layer.detail for layer in reports[1].layers if layer.treated}
+    assert treated
+    found = {pair.name: f"rank {pair.rank} of {pair.full_rank}" for pair in pairs(model)}
+    assert found == treated
+    assert {layer.name for layer in reports[2].layers} >= {f"{name}_low_rank" for name in treated}
+    factorized.verify(model, stages[1].config)
+    artifact = convert(
+        model, "int8", calibration=digits.train_inputs[:64], metadata=digits.metadata
+    )
+    factorized.verify_artifact(artifact, reports[1], stages[1].config)
+    stages[-1].module.verify_artifact(artifact, reports[-1], stages[-1].config)
 
 
 def test_the_regressors_of_a_distillation_are_not_pruned(digits):

@@ -7,6 +7,7 @@ import pytest
 from tfcompress import compose
 from tfcompress.compose import plan
 from tfcompress.recipe import RecipeError, parse
+from tfcompress.techniques import NothingToGain
 from tfcompress.techniques.cluster import ClusteringConfig
 from tfcompress.techniques.prune import PruningConfig
 
@@ -34,7 +35,7 @@ def test_the_empty_recipe_is_the_empty_plan():
     "text",
     [
         "prune",
-        "distill+prune_channels+prune+cluster+qat",
+        "distill+prune_channels+factorize+prune+cluster+qat",
         "prune+qat+int8",
         "cluster+float16",
         "int8",
@@ -91,6 +92,11 @@ REFUSED = (
     Refused("cluster(16.5)", ("clusters", "a whole number", "16.5")),
     Refused("cluster(8, initialization=best)", ("best", "density, kmeans++, linear")),
     Refused("qat(range_decay=1)", ("range_decay must be in [0, 1)",)),
+    Refused("factorize(energy=0.9, target=0.5)", ("energy or target, not both",)),
+    Refused("factorize(90)", ("For 90% pass 0.9",)),
+    Refused("factorize(round_to=1.5)", ("round_to", "a whole number")),
+    Refused("factorize(calibration=me)", ("no argument 'calibration'",)),
+    Refused("prune+factorize", ("out of order", "write factorize+prune")),
     Refused("distill(temperature=0)", ("temperature must be above 0",)),
     Refused("distill(alpha=2)", ("alpha must be in [0, 1]",)),
     Refused("distill(alpha=0)", ("nothing from the teacher",)),
@@ -105,7 +111,11 @@ REFUSED = (
     Refused("prune(0.5)+prune(0.8)", ("each technique may stand once",)),
     Refused(
         "qat+prune",
-        ("out of order", "write prune+qat", "distill, prune_channels, factorize, prune, cluster, ptq, qat"),
+        (
+            "out of order",
+            "write prune+qat",
+            "distill, prune_channels, factorize, prune, cluster, ptq, qat",
+        ),
     ),
     Refused("prune+distill", ("out of order", "write distill+prune")),
     Refused("prune+qat+float16", ("after qat only int8", "float16")),
@@ -151,6 +161,22 @@ def test_a_config_gets_what_the_run_supplies_for_its_fields():
     assert given(WantsImages(0.7), supplied) == WantsImages(0.7, "images")
     assert given(PruningConfig(0.8), supplied) == PruningConfig(0.8)
     assert given(WantsImages(), {"teacher": "model"}).calibration is None
+
+
+def test_weights_that_allow_nothing_yet_are_no_refusal_before_training():
+    """Of an untrained layer every direction counts; of the trained one a few may."""
+    from tfcompress._keras import keras
+
+    inputs = keras.Input([16])
+    model = keras.Model(inputs, keras.layers.Dense(16, kernel_initializer="orthogonal")(inputs))
+    stages = planned("factorize(0.9)").stages
+    compose.require_treatable(stages, model, supplied={})
+    with pytest.raises(NothingToGain, match="rank 15 of 16 would save no"):
+        compose.wrap(stages, model, supplied={}, steps_per_epoch=1, epochs=1)
+    # No weights could make it treatable.
+    flat = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    with pytest.raises(ValueError, match="can treat no layer"):
+        compose.require_treatable(stages, flat, supplied={})
 
 
 def test_settings_leave_out_what_the_run_supplies():

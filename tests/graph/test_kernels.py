@@ -174,3 +174,28 @@ def test_values_of_half_precision_are_read_and_written_as_they_are():
     # bfloat16 has eight bits of fraction: 0.1 becomes 205 / 2048.
     assert kernel.numpy().dtype == np.float32
     assert kernel.numpy().tolist() == [[1.0, 205 / 2048], [0.0, -3.0]]
+
+
+def test_a_layer_that_became_two_is_described_by_both():
+    from tfcompress._keras import keras
+
+    def model(*layers):
+        return keras.Sequential([keras.Input([4]), *layers])
+
+    before = model(keras.layers.Dense(6, name="own"), keras.layers.Dense(2, name="head"))
+    after = model(
+        keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="first"),
+        keras.layers.Dense(6, kernel_initializer="ones", name="own"),
+        keras.layers.Dense(2, name="head"),
+    )
+    own, head = layer_reports(
+        before,
+        after,
+        reasons={"head": "chosen"},
+        became={"own": ("first", "own")},
+        details={"own": "rank 1 of 4"},
+    )
+    # Its own 24 weights and 6 biases; then 4 zeros and 6 ones.
+    assert (own.parameters, own.kernel_parameters, own.sparsity) == (30, 10, 0.4)
+    assert (own.treated, own.distinct_weights, own.detail) == (True, 2, "rank 1 of 4")
+    assert (head.treated, head.kernel_parameters, head.detail) == (False, 12, "")

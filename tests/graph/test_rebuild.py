@@ -232,6 +232,22 @@ def test_a_replacement_is_named_and_gets_the_weights():
     np.testing.assert_allclose(rebuilt(values), x, rtol=1e-6)
 
 
+def test_a_replacement_may_get_weights_of_its_own():
+    """Once, though the layer is called twice."""
+    kernel, bias = np.full([4, 4], 0.5, np.float32), np.zeros(4, np.float32)
+
+    def other(use: Use):
+        if not isinstance(use.layer, layers.Dense):
+            return use.again()
+        units = use.layer.units
+        weights = [kernel[:, :units], bias[:units]]
+        return use.instead(lambda name: layers.Dense(units, name=name), weights=weights)(*use.args)
+
+    rebuilt = rebuild(used_twice(), other)
+    # Each layer gives twice the mean of four equal numbers.
+    np.testing.assert_allclose(rebuilt(np.float32([[1, 1, 1, 1]])), [[8, 8]])
+
+
 def test_a_new_name_leaves_alone_those_that_later_layers_have():
     inputs = keras.Input([4])
     first = layers.Dense(4, name="dense")(inputs)

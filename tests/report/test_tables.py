@@ -152,3 +152,14 @@ def test_the_terminal_shows_a_whole_table():
     assert "BatchNormalization" in shown
     assert "a: no kernel" in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_what_was_done_to_a_layer_stands_beside_whether(example):
+    done = (
+        LayerReport("a", "Dense", 10, treated=True, detail="rank 12 of 64"),
+        LayerReport("b", "Dense", 10, treated=True, reason="bias: frozen", detail="rank 1 of 2"),
+        LayerReport("c", "Dense", 10, treated=False, reason="frozen"),
+    )
+    stage = dataclasses.replace(example.stages[1], report=CompressionReport("factorize", done))
+    cells = [row[3].text for row in tables.layers(stage).rows]
+    assert cells == ["yes, rank 12 of 64", "in part: bias: frozen, rank 1 of 2", "no: frozen"]

@@ -285,11 +285,11 @@ def _rows(layer: Any, tensor: Any) -> Any:
         return tf.reshape(tensor, [-1, tensor.shape[-1]])
     if layer.data_format == "channels_first":
         tensor = tf.transpose(tensor, [0, 2, 3, 1])
-    height, (down, _) = layer.kernel_size[0], layer.strides
+    (height, width), (down, across) = layer.kernel_size, layer.strides
     columns = tf.image.extract_patches(
         tensor,
         sizes=[1, height, 1, 1],
-        strides=[1, down, 1, 1],
+        strides=[1, down, across if width == 1 else 1, 1],
         rates=[1, layer.dilation_rate[0], 1, 1],
         padding=layer.padding.upper(),
     )

@@ -1,0 +1,525 @@
+"""Low-rank factorization: ranks, outputs and multiply-accumulates by hand."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tfcompress.graph import cost
+from tfcompress.graph.kernels import kernels
+from tfcompress.techniques import NothingToGain, VerificationError, _factor_pairs, factorize
+from tfcompress.techniques._low_rank import Inputs, Ranks, decompose, ranks_that_remove, removable
+from tfcompress.techniques.factorize import FactorizationConfig
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def of_rank(rank, rows, columns, *, seed=0):
+    """A matrix with `rank` singular values that are not zero."""
+    return random(rows, rank, seed=seed) @ random(rank, columns, seed=seed + 1)
+
+
+def wrapped(model, config):
+    return factorize.wrap(model, config, steps_per_epoch=1, epochs=1)
+
+
+def ranks(model):
+    return {pair.name: pair.rank for pair in _factor_pairs.pairs(model)}
+
+
+def outputs(model, *, seed=0):
+    inputs = [random(3, *tensor.shape[1:], seed=seed).astype(np.float32) for tensor in model.inputs]
+    return np.array(model(inputs if len(inputs) > 1 else inputs[0]))
+
+
+# Matrices.
+
+
+def test_a_matrix_of_rank_1_is_recovered_from_one_term():
+    matrix = np.outer([1.0, 2.0, 3.0], [2.0, -1.0])
+    found = decompose(matrix)
+    # |(1, 2, 3)| is the root of 14, |(2, -1)| that of 5.
+    assert found.energies.tolist() == pytest.approx([70.0])
+    assert found.kept.tolist() == [1.0, 1.0]
+    left, right = found.factors(1)
+    np.testing.assert_allclose(left @ right, matrix, atol=1e-5)
+    assert np.linalg.norm(left) == pytest.approx(70**0.25, rel=1e-6)
+    assert np.linalg.norm(right) == pytest.approx(70**0.25, rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)], ids=str)
+def test_terms_are_those_of_the_singular_value_decomposition(shape):
+    matrix = random(*shape)
+    found = decompose(matrix)
+    left, values, right = np.linalg.svd(matrix)
+    np.testing.assert_allclose(found.energies, values**2, rtol=1e-9)
+    np.testing.assert_allclose(np.prod(found.factors(min(shape))[0].shape), shape[0] * min(shape))
+    for rank in range(1, min(shape) + 1):
+        expected = left[:, :rank] * values[:rank] @ right[:rank]
+        np.testing.assert_allclose(np.matmul(*found.factors(rank)), expected, atol=1e-5)
+
+
+def test_what_the_inputs_never_show_is_left_out():
+    """The larger row of the matrix is multiplied with zeros."""
+    matrix = np.diag([9.0, 1.0, 2.0])
+    inputs = Inputs(np.diag([0.0, 1.0, 1.0]), np.zeros(3))
+    found = decompose(matrix, inputs)
+    assert found.energies.tolist() == pytest.approx([4.0, 1.0])
+    assert found.kept.tolist() == pytest.approx([0.8, 1.0, 1.0])
+    np.testing.assert_allclose(np.matmul(*found.factors(1)), np.diag([0, 0, 2]), atol=1e-6)
+
+
+def test_energy_of_outputs_is_their_variance():
+    """A first term that gives their mean keeps next to nothing."""
+    inputs = Inputs(np.diag([101.0, 1.0]), np.array([10.0, 0.0]))
+    found = decompose(np.eye(2), inputs)
+    # Variances of 1 and 1; without the second one half is missing.
+    assert found.energies.tolist() == pytest.approx([101.0, 1.0])
+    assert found.kept.tolist() == pytest.approx([0.5, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("energy", "round_to", "rank"),
+    [(0.5, 1, 1), (0.6, 1, 1), (0.61, 1, 2), (0.9, 1, 2), (1.0, 1, 4), (0.61, 3, 3), (1.0, 3, 4)],
+)
+def test_the_lowest_rank_of_an_energy(energy, round_to, rank):
+    kept = np.array([0.6, 0.9, 0.99, 1.0])
+    assert Ranks(kept, cost=100, cost_per_rank=10, round_to=round_to).of_energy(energy) == rank
+
+
+def test_only_ranks_that_cost_less_are_cheaper():
+    kept = np.ones(8)
+    assert list(Ranks(kept, cost=12, cost_per_rank=4).cheaper) == [1, 2]
+    assert list(Ranks(kept, cost=13, cost_per_rank=4).cheaper) == [1, 2, 3]
+    assert list(Ranks(kept, cost=40, cost_per_rank=4, round_to=4).cheaper) == [4, 8]
+    assert list(Ranks(kept, cost=12, cost_per_rank=12).cheaper) == []
+
+
+def test_a_cost_is_removed_where_it_keeps_the_most_energy():
+    flat = Ranks(np.array([0.25, 0.5, 0.75, 1.0]), cost=8, cost_per_rank=2)
+    steep = Ranks(np.array([0.9, 0.95, 0.99, 1.0]), cost=8, cost_per_rank=2)
+    assert removable([flat, steep]) == 12
+    assert ranks_that_remove([flat, steep], 6) == [None, 1]
+    # The rest must come from the other: 2 of its 8 are gone at rank 3.
+    assert ranks_that_remove([flat, steep], 8) == [3, 1]
+    assert ranks_that_remove([flat, steep], 12) == [1, 1]
+
+
+def test_what_was_removed_beyond_the_amount_is_given_back():
+    """Of one matrix the threshold alone would take rank 1: the others keep little more."""
+    ranks = Ranks(np.array([0.5, 0.51, 0.52, 1.0]), cost=8, cost_per_rank=2)
+    assert ranks_that_remove([ranks], 2) == [3]
+
+
+# Layers.
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A layer, the sides of its matrix, and what it costs at rank 2 and whole."""
+
+    id: str
+    make: object
+    shape: tuple[int, ...]
+    rows: int
+    columns: int
+    pair: int
+    whole: int
+
+
+def convolution(filters, size, **settings):
+    def make():
+        from tfcompress._keras import keras
+
+        return keras.layers.Conv2D(filters, size, activation="relu", name="own", **settings)
+
+    return make
+
+
+def dense(units):
+    def make():
+        from tfcompress._keras import keras
+
+        return keras.layers.Dense(units, activation="tanh", name="own")
+
+    return make
+
+
+CASES = (
+    Case("dense", dense(12), (10,), 10, 12, 2 * (10 + 12), 120),
+    Case("dense at each step", dense(12), (5, 10), 10, 12, 5 * 2 * (10 + 12), 5 * 120),
+    Case("1x1", convolution(8, 1), (6, 5, 8), 8, 8, 30 * 2 * 16, 30 * 64),
+    # Both strides are taken by the first: 3x3 positions.
+    Case("1x1 stride 2", convolution(8, 1, strides=2), (6, 5, 8), 8, 8, 9 * 2 * 16, 9 * 64),
+    Case(
+        "3x3 same",
+        convolution(6, 3, padding="same"),
+        (7, 8, 4),
+        12,
+        18,
+        56 * 2 * (12 + 18),
+        56 * 12 * 18,
+    ),
+    # Vertical at 5x8 positions, horizontal at 5x6.
+    Case("3x3 valid", convolution(6, 3), (7, 8, 4), 12, 18, 40 * 24 + 30 * 36, 30 * 12 * 18),
+    # Vertical at 4x8, horizontal at 4x4.
+    Case(
+        "3x3 same stride 2",
+        convolution(6, 3, strides=2, padding="same"),
+        (7, 8, 4),
+        12,
+        18,
+        32 * 24 + 16 * 36,
+        16 * 12 * 18,
+    ),
+    # Vertical at 3x8, horizontal at 3x2.
+    Case(
+        "3x5 valid stride (2, 3)",
+        convolution(6, (3, 5), strides=(2, 3)),
+        (7, 8, 4),
+        12,
+        30,
+        24 * 24 + 6 * 60,
+        6 * 12 * 30,
+    ),
+    Case("1x7 same", convolution(6, (1, 7), padding="same"), (4, 9, 8), 8, 42, 36 * 100, 36 * 336),
+    # One column: the first takes the horizontal stride too. 2x3 positions.
+    Case("7x1 stride 3", convolution(6, (7, 1), strides=3), (10, 9, 4), 28, 6, 6 * 68, 6 * 168),
+    # Vertical at 3x8, horizontal at 3x4.
+    Case(
+        "3x3 dilated",
+        convolution(6, 3, dilation_rate=2),
+        (7, 8, 4),
+        12,
+        18,
+        24 * 24 + 12 * 36,
+        12 * 216,
+    ),
+)
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+
+
+def single(case, *, rank):
+    """A model of one layer with a random bias, whose matrix has `rank`."""
+    from tfcompress._keras import keras
+
+    inputs = keras.Input(case.shape)
+    layer = case.make()
+    model = keras.Model(inputs, layer(inputs))
+    (kernel,) = kernels(model)
+    values = of_rank(rank, case.rows, case.columns)
+    if len(kernel.variable.shape) == 4:
+        height, width, ins, outs = kernel.variable.shape
+        values = values.reshape(height, ins, width, outs).transpose(0, 2, 1, 3)
+    layer.set_weights([values.astype(np.float32) / 10, random(layer.get_weights()[1].size)])
+    return model
+
+
+@every_case
+def test_a_layer_of_rank_2_becomes_two_with_the_same_outputs(case):
+    model = single(case, rank=2)
+    found = wrapped(model, FactorizationConfig(energy=1.0))
+    np.testing.assert_allclose(outputs(found), outputs(model), atol=1e-5)
+    assert [layer.name for layer in found.layers[1:]] == ["own_low_rank", "own"]
+    assert ranks(found) == {"own": 2}
+    first, second = found.layers[1:]
+    assert not first.use_bias
+    assert first.activation.__name__ == "linear"
+    assert second.activation is model.layers[1].activation
+    np.testing.assert_array_equal(second.bias, model.layers[1].bias)
+    assert (cost.macs(model), cost.macs(found)) == (case.whole, case.pair)
+    config = FactorizationConfig(energy=1.0)
+    factorize.verify(found, config)
+    (layer,) = factorize.report(model, found, config).layers
+    assert (layer.treated, layer.reason) == (True, "")
+    assert layer.detail == f"rank 2 of {min(case.rows, case.columns)}"
+    assert layer.kernel_parameters == 2 * (case.rows + case.columns)
+
+
+@every_case
+def test_a_layer_of_full_rank_is_the_same_in_two(case):
+    """Though it never pays, so that it is passed over."""
+    model = single(case, rank=min(case.rows, case.columns))
+    full = min(case.rows, case.columns)
+    (kernel,) = kernels(model)
+    factors = decompose(_factor_pairs.matrix(kernel)).factors(full)
+    found = _factor_pairs.split(model, {"own": factors})
+    np.testing.assert_allclose(outputs(found), outputs(model), atol=1e-5)
+    reason = f"rank {full} of {full} would save no multiply-accumulates"
+    assert factorize.skipped(model, FactorizationConfig(energy=1.0)) == {"own": reason}
+    with pytest.raises(NothingToGain, match=f"energy=1.*{reason}"):
+        wrapped(model, FactorizationConfig(energy=1.0))
+
+
+@every_case
+def test_the_inputs_of_a_layer_are_those_of_its_first_part(case):
+    """The mean square of what lies between the two layers is the energy of each term."""
+    from tfcompress._keras import keras
+
+    model = single(case, rank=min(case.rows, case.columns))
+    images = random(5, *case.shape).astype(np.float32)
+    found = _factor_pairs.inputs_of(model, ["own"], images)["own"]
+    (kernel,) = kernels(model)
+    decomposed = decompose(_factor_pairs.matrix(kernel), found)
+    share = np.sqrt(np.linalg.norm(decomposed.left[:, :2], axis=0))
+    made = _factor_pairs.split(model, {"own": decomposed.factors(2)})
+    between = np.array(keras.Model(made.inputs, made.layers[1].output)(images)).reshape(-1, 2)
+    np.testing.assert_allclose((between**2).mean(0) * share**2, decomposed.energies[:2], rtol=1e-3)
+
+
+def test_data_awareness_keeps_what_the_images_show():
+    """Half of the inputs never vary; by weights alone the best rank 4 is another one."""
+    from tfcompress._keras import keras
+
+    inputs = keras.Input([16])
+    layer = keras.layers.Dense(16, name="own")
+    model = keras.Model(inputs, keras.layers.Dense(2, name="logits")(layer(inputs)))
+    images = random(64, 16).astype(np.float32)
+    images[:, 4:] = 0
+    settings = {"energy": 0.999, "calibration": images, "skip": "logits"}
+    found = wrapped(model, FactorizationConfig(data_aware=True, **settings))
+    assert ranks(found) == {"own": 4}
+    np.testing.assert_allclose(np.array(found(images)), np.array(model(images)), atol=1e-4)
+    with pytest.raises(NothingToGain):
+        wrapped(model, FactorizationConfig(**settings))
+    # The report goes by the model: it may be asked without the images.
+    config = FactorizationConfig(energy=0.999, data_aware=True, skip="logits")
+    first, _ = factorize.report(model, found, config).layers
+    assert (first.treated, first.detail) == (True, "rank 4 of 16")
+
+
+def test_data_awareness_without_images_is_refused():
+    with pytest.raises(ValueError, match="calibration is needed where data_aware is true"):
+        wrapped(single(CASES[0], rank=2), FactorizationConfig(data_aware=True))
+
+
+def test_images_of_another_shape_are_refused():
+    config = FactorizationConfig(data_aware=True, calibration=np.ones([4, 3], np.float32))
+    with pytest.raises(ValueError, match=r"FactorizationConfig.calibration must hold.*\(10,\)"):
+        wrapped(single(CASES[0], rank=2), config)
+
+
+# Models.
+
+
+def network():
+    """A stem, a pointwise convolution with normalization, a layer that is used twice, a head."""
+    from tfcompress._keras import keras
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    inputs = keras.Input([8, 8, 3])
+    x = layers.Conv2D(16, 3, padding="same", use_bias=False, name="stem")(inputs)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.DepthwiseConv2D(3, name="depthwise")(x)
+    x = layers.Conv2D(16, 1, name="pointwise")(x)
+    twice = layers.Conv2D(16, 3, padding="same", name="twice")
+    x = layers.GlobalAveragePooling2D()(twice(twice(x)))
+    return keras.Model(inputs, layers.Dense(10, name="logits")(x))
+
+
+# By position: stem 432 weights at 64, depthwise 144 at 36, pointwise 256 and twice 2304 at 36 each.
+MACS = 64 * 432 + 36 * 144 + 36 * 256 + 2 * 36 * 2304 + 160
+
+
+@pytest.mark.parametrize("target", [0.05, 0.2, 0.5, 0.7])
+@pytest.mark.parametrize("round_to", [1, 4])
+def test_a_target_is_met_closely(target, round_to):
+    model, config = network(), FactorizationConfig(target=target, round_to=round_to)
+    assert cost.macs(model) == MACS
+    found = wrapped(model, config)
+    removed = 1 - cost.macs(found) / MACS
+    # A rank of `twice`, the largest layer, costs 72 * (48 + 48) multiply-accumulates.
+    assert target <= removed < target + round_to * 72 * 96 / MACS
+    assert all(rank % round_to == 0 for rank in ranks(found).values())
+    factorize.verify(found, config)
+
+
+def test_a_target_out_of_reach_is_refused_with_what_can_be_reached():
+    # At rank 1: stem 64 * 57, pointwise 36 * 32, twice 72 * 96, logits 26.
+    least = 64 * 57 + 36 * 144 + 36 * 32 + 72 * 96 + 26
+    with pytest.raises(ValueError, match=f"at most {1 - least / MACS:.1%} of the model's {MACS:,}"):
+        wrapped(network(), FactorizationConfig(target=0.95))
+
+
+def test_a_target_needs_a_known_size():
+    from tfcompress._keras import keras
+
+    inputs = keras.Input([None, None, 3])
+    model = keras.Model(inputs, keras.layers.Conv2D(16, 3, name="own")(inputs))
+    with pytest.raises(ValueError, match="which is open"):
+        wrapped(model, FactorizationConfig(target=0.2))
+    # An energy does not: what counts is the cost of a position.
+    found = wrapped(model, FactorizationConfig(energy=0.2))
+    factorize.verify(found, FactorizationConfig(energy=0.2))
+    assert found.input_shape == (None, None, None, 3)
+
+
+def test_what_is_left_whole_keeps_its_weights_and_has_a_reason():
+    model = network()
+    model.get_layer("pointwise").trainable = False
+    config = FactorizationConfig(energy=0.3, skip="lo*")
+    found = wrapped(model, config)
+    skipped = factorize.skipped(model, config)
+    assert set(skipped) == {"norm", "depthwise", "pointwise", "logits"}
+    assert skipped["logits"] == "named in skip=lo*"
+    assert skipped["pointwise"].startswith("frozen: ")
+    report = factorize.report(model, found, config)
+    assert {x.name: x.reason for x in report.layers if not x.treated} == skipped
+    for name in skipped:
+        for old, new in zip(
+            model.get_layer(name).get_weights(), found.get_layer(name).get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(old, new)
+    assert set(ranks(found)) == {"stem", "twice"}
+
+
+def kept_whole(kind):
+    from tfcompress._keras import keras
+
+    layers = keras.layers
+    made = {
+        "constraint": lambda: layers.Dense(8, kernel_constraint="max_norm", name="own"),
+        "zeros": lambda: layers.Dense(8, kernel_initializer="zeros", name="own"),
+        "nan": lambda: layers.Dense(
+            8, kernel_initializer=keras.initializers.Constant(np.nan), name="own"
+        ),
+        "one output": lambda: layers.Dense(1, name="own"),
+        "subclass": lambda: type("Own", (layers.Dense,), {})(8, name="own"),
+    }[kind]
+    inputs = keras.Input([8])
+    return keras.Model(inputs, made()(inputs))
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("constraint", "has a kernel constraint"),
+        ("zeros", "all its weights are zero"),
+        ("nan", "NaN or infinite"),
+        ("one output", "rank 1 of 1 would save no multiply-accumulates"),
+        ("subclass", "Own: only Dense and Conv2D are split"),
+    ],
+)
+def test_layers_that_cannot_be_split(kind, reason):
+    model = kept_whole(kind)
+    config = FactorizationConfig()
+    assert reason in factorize.skipped(model, config)["own"]
+    with pytest.raises(ValueError, match=reason) as error:
+        wrapped(model, config)
+    # No training could change that.
+    assert not isinstance(error.value, NothingToGain)
+
+
+def test_a_name_that_is_taken_gets_a_number():
+    from tfcompress._keras import keras
+
+    inputs = keras.Input([16])
+    x = keras.layers.Dense(16, name="own")(inputs)
+    x = keras.layers.Dense(2, name="own_low_rank")(x)
+    config = FactorizationConfig(energy=0.3, skip="own_low_rank")
+    model = keras.Model(inputs, x)
+    found = wrapped(model, config)
+    assert [layer.name for layer in found.layers[1:]] == ["own_low_rank_1", "own", "own_low_rank"]
+    assert set(ranks(found)) == {"own"}
+    factorize.verify(found, config)
+    assert [layer.treated for layer in factorize.report(model, found, config).layers] == [
+        True,
+        False,
+    ]
+
+
+def test_the_same_weights_give_the_same_ranks():
+    """A resumed run makes the model again before it loads its weights."""
+    model = network()
+    images = random(8, 8, 8, 3).astype(np.float32)
+    for config in (
+        FactorizationConfig(energy=0.6),
+        FactorizationConfig(target=0.5),
+        FactorizationConfig(target=0.5, data_aware=True, calibration=images),
+    ):
+        first, second = wrapped(model, config), wrapped(model, config)
+        for old, new in zip(first.get_weights(), second.get_weights(), strict=True):
+            np.testing.assert_allclose(old, new, atol=1e-6)
+
+
+def test_half_precision_computes_in_it_and_has_the_same_ranks():
+    from tfcompress import placement
+
+    model, images = network(), random(8, 8, 8, 3).astype(np.float32)
+    half = placement.placed(model, strategy="none", precision="mixed_float16")
+    config = FactorizationConfig(target=0.5, data_aware=True, calibration=images)
+    found, plain = wrapped(half, config), wrapped(model, config)
+    assert found.get_layer("twice_low_rank").compute_dtype == "float16"
+    for ours, theirs in zip(found.get_weights(), plain.get_weights(), strict=True):
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"energy": 0.9, "target": 0.5}, "not both"),
+        ({"energy": 0}, r"energy must be in \(0, 1\]"),
+        ({"energy": 90}, "For 90% pass 0.9"),
+        ({"target": 1.0}, r"target must be in \(0, 1\)"),
+        ({"target": 50}, "For 50% pass 0.5"),
+        ({"round_to": 0}, "round_to must be at least 1"),
+    ],
+    ids=str,
+)
+def test_bad_settings_are_refused(settings, says):
+    with pytest.raises(ValueError, match=says):
+        FactorizationConfig(**settings)
+
+
+def test_one_of_energy_and_target_is_set():
+    assert FactorizationConfig() == FactorizationConfig(energy=0.9)
+    assert FactorizationConfig(target=0.5).energy is None
+
+
+# What was claimed is counted.
+
+
+def test_a_pair_that_costs_more_than_the_layer_is_found_out():
+    model = single(CASES[0], rank=2)
+    (kernel,) = kernels(model)
+    factors = decompose(_factor_pairs.matrix(kernel)).factors(2)
+    too_wide = [np.pad(f, [(0, 4 * (i == 1)), (0, 4 * (i == 0))]) for i, f in enumerate(factors)]
+    found = _factor_pairs.split(model, {"own": tuple(too_wide)})
+    # 6 * (10 + 12) are more than 120.
+    with pytest.raises(VerificationError, match=r"rank 6 of 10, which costs 132 .* costs 120"):
+        factorize.verify(found, FactorizationConfig())
+
+
+def test_a_missed_target_is_found_out():
+    found = wrapped(network(), FactorizationConfig(target=0.2))
+    with pytest.raises(VerificationError, match=r"expected 50.0% fewer"):
+        factorize.verify(found, FactorizationConfig(target=0.5))
+
+
+def test_digits_are_recognized_at_two_thirds_of_the_cost(digits):
+    """Fine-tuned for two epochs, in the int8 file: both kernels of each pair are there."""
+    from tfcompress._keras import keras
+    from tfcompress.export import convert
+
+    config = FactorizationConfig(target=0.25)
+    found = wrapped(digits.model, config)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    found.compile(keras.optimizers.Adam(1e-3), loss)
+    found.fit(digits.train_inputs, digits.train_labels, batch_size=64, epochs=2, verbose=0)
+    factorize.verify(found, config)
+    # 3x3x8 weights at 144 positions, 72 at 25, 128 at 25, 4000; the first of them at rank 1 becomes
+    # 3 weights at 12 times 14 positions and 24 at 144.
+    assert ranks(found) == {"conv": 1}
+    rest = 25 * 72 + 25 * 128 + 4000
+    assert cost.macs(digits.model) == 144 * 72 + rest
+    assert cost.macs(found) == 168 * 3 + 144 * 24 + rest
+    artifact = convert(
+        found, "int8", calibration=digits.train_inputs[:64], metadata=digits.metadata
+    )
+    factorize.verify_artifact(artifact, factorize.report(digits.model, found, config), config)
+    before = np.mean(digits.model.predict(digits.inputs, verbose=0).argmax(1) == digits.labels)
+    assert np.mean(artifact.run(digits.inputs).argmax(1) == digits.labels) > before - 0.06
