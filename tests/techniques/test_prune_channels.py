@@ -187,6 +187,13 @@ def test_the_report_says_what_stays_and_why():
     assert layers["second"].treated
     assert not layers["logits"].treated
     assert layers["logits"].reason == "the model's output; named in skip=second"
+    whole = prune_channels.wrap(model, config, steps_per_epoch=1, epochs=1)
+    details = {
+        layer.name: layer.detail for layer in prune_channels.report(model, whole, config).layers
+    }
+    assert details["first"] == details["first_bn"] == "5 of 8 channels"
+    assert details["second"] == "takes 5 of 8 channels"
+    assert details["logits"] == ""
 
 
 # Units 1 to 6 cost what their number says; the first group's channels come in pairs.

@@ -18,6 +18,7 @@ import numpy as np
 from tfcompress import registry
 from tfcompress.artifact import Artifact
 from tfcompress.graph import cost
+from tfcompress.graph.channels import CONSUMES, ChannelGraph, Slot
 from tfcompress.graph.kernels import (
     layer_reports,
     nothing_treated,
@@ -125,14 +126,19 @@ def rounds(config: ChannelPruningConfig) -> Sequence[ChannelPruningConfig]:
 
 def skipped(model: Any, config: ChannelPruningConfig) -> Mapping[str, str]:
     """The layers that lose nothing, and why."""
-    normal = normalize(plain_copy(model, technique="prune_channels"), check=False)
-    graph = _followed(normal, config)
-    reasons = {}
-    for name, layer in weighted_layers(normal).items():
-        reason = graph.left_alone(layer.name)
-        if reason:
-            reasons[name] = reason
-    return reasons
+    normal = _plain(model)
+    return _reasons(normal, _followed(normal, config))
+
+
+def _reasons(normal: Any, graph: ChannelGraph) -> dict[str, str]:
+    reasons = {
+        name: graph.left_alone(layer.name) for name, layer in weighted_layers(normal).items()
+    }
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _plain(model: Any) -> Any:
+    return normalize(plain_copy(model, technique="prune_channels"), check=False)
 
 
 def wrap(model: Any, config: ChannelPruningConfig, *, steps_per_epoch: int, epochs: int) -> Any:
@@ -156,7 +162,7 @@ def wrap(model: Any, config: ChannelPruningConfig, *, steps_per_epoch: int, epoc
 
     del steps_per_epoch, epochs
     _require_supplied(config)
-    normal = normalize(plain_copy(model, technique="prune_channels"), check=False)
+    normal = _plain(model)
     require_named(normal, config.skip, what="prune_channels: skip")
     graph = _followed(normal, config)
     rated = importance(normal, graph, config.importance, examples=config.examples)
@@ -207,10 +213,29 @@ def strip(model: Any) -> Any:
 
 def report(before: Any, after: Any, config: ChannelPruningConfig) -> CompressionReport:
     """Describes every layer with weights: made smaller, or left alone and why."""
-    reasons = skipped(before, config)
+    normal = _plain(before)
+    graph = _followed(normal, config)
     return CompressionReport(
-        "prune_channels", layer_reports(before, after, reasons=reasons, without_kernel="")
+        "prune_channels",
+        layer_reports(
+            normal,
+            after,
+            reasons=_reasons(normal, graph),
+            without_kernel="",
+            details={name: _detail(slots, after) for name, slots in graph.by_layer.items()},
+        ),
     )
+
+
+def _detail(slots: Sequence[Slot], after: Any) -> str:
+    """How many channels a layer still gives, or takes where it gives as many as before."""
+    layer = after.get_layer(slots[0].layer)
+    # What it gives says more than what it takes.
+    for slot in sorted(slots, key=lambda slot: slot.role == CONSUMES):
+        had, has = len(slot.units), int(layer.weights[slot.weight].shape[slot.axis])
+        if has < had:
+            return f"{'takes ' if slot.role == CONSUMES else ''}{has} of {had} channels"
+    return ""
 
 
 def verify(model: Any, config: ChannelPruningConfig, *, before: Any = None) -> None:
@@ -258,7 +283,7 @@ def verify_artifact(
             )
 
 
-def _followed(model: Any, config: ChannelPruningConfig) -> Any:
+def _followed(model: Any, config: ChannelPruningConfig) -> ChannelGraph:
     from tfcompress.graph.channel_following import channel_graph
 
     return channel_graph(model, keep=config.skip)
