@@ -8,7 +8,14 @@ from rich.console import Console
 from tfcompress.layer_coverage import Coverage, LayerCoverage, TechniqueCoverage
 from tfcompress.report import tables, terminal
 from tfcompress.report.contents import contents
-from tfcompress.results import ArtifactResult, DataResult, Results, StageResult
+from tfcompress.results import (
+    ArtifactResult,
+    CompressionReport,
+    DataResult,
+    LayerReport,
+    Results,
+    StageResult,
+)
 
 
 def _cells(table, name):
@@ -161,5 +168,5 @@ def test_what_was_done_to_a_layer_stands_beside_whether(example):
         LayerReport("c", "Dense", 10, treated=False, reason="frozen"),
     )
     stage = dataclasses.replace(example.stages[1], report=CompressionReport("factorize", done))
-    cells = [row[3].text for row in tables.layers(stage).rows]
+    cells = [row[3].value for row in tables.layers(stage).rows]
     assert cells == ["yes, rank 12 of 64", "in part: bias: frozen, rank 1 of 2", "no: frozen"]
