@@ -25,7 +25,7 @@ class Config:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"rate": 1}, {"limit": 0.5}, {"limit": None}, {"on": False}, {"other": object()}],
+    [{}, {"rate": 1}, {"limit": 0.5}, {"limit": None}, {"on": False}, {"other": [1]}],
     ids=str,
 )
 def test_what_fits_is_taken(settings: dict[str, Any]) -> None:

@@ -247,6 +247,7 @@ class StageTrainer:
         config = backbones.BackboneConfig(
             name=stages[-1].config.student,
             weights="none",
+            width=stages[-1].config.student_width,
             image_size=self._preprocessing.image_shape[0],
             batch_norm_momentum=self._config.backbone.batch_norm_momentum,
         )

@@ -31,6 +31,7 @@ class DistillationConfig:
 
     Attributes:
       student: name of a backbone that is trained in the model's place; empty to keep the model.
+      student_width: multiplies its channels, where its family allows it, above 0.
       temperature: T, softens both outputs, above 0.
       alpha: share of the teacher's soft labels, in [0, 1].
       features: weight of the intermediate features, at least 0. Where widths differ, a 1x1
@@ -50,6 +51,7 @@ class DistillationConfig:
     """
 
     student: str = ""
+    student_width: float = 1.0
     temperature: float = 4.0
     alpha: float = 0.9
     features: float = 0.0
@@ -62,6 +64,11 @@ class DistillationConfig:
             raise ValueError(
                 "DistillationConfig.temperature must be above 0 and finite. "
                 f"Received: {self.temperature}."
+            )
+        if not 0 < self.student_width < math.inf:
+            raise ValueError(
+                "DistillationConfig.student_width must be above 0 and finite. "
+                f"Received: {self.student_width}."
             )
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"DistillationConfig.alpha must be in [0, 1]. Received: {self.alpha}.")
