@@ -373,3 +373,43 @@ def test_a_layer_of_several_outputs_is_quantized_around():
     model = keras.Model(inputs, [keras.layers.Dense(2)(x), scores])
     names = [layer.name for layer in wrapped(model, QATConfig()).layers]
     assert {"attention_range", "attention_range_output1"} <= set(names)
+
+
+def test_what_is_taken_from_a_pooled_maximum_beside_a_mean_is_integer():
+    """As in the first block of Inception."""
+    from tfcompress._keras import keras
+
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input([8, 8, 3])
+    x = layers.MaxPooling2D(3, 2)(layers.Conv2D(8, 3, padding="same", activation="relu")(inputs))
+    mean = layers.AveragePooling2D(3, 1, padding="same")(x)
+    branches = [layers.Conv2D(4, 1, activation="relu")(part) for part in (x, x, mean)]
+    x = layers.GlobalAveragePooling2D()(layers.Concatenate()(branches))
+    model = keras.Model(inputs, layers.Dense(4)(x))
+    found = quantized(model)
+    artifact = convert(found, "int8")
+    assert artifact.integer_operators == len(artifact.operators)
+    assert largest_difference(found, artifact) <= 1.01
+
+
+def test_variances_that_round_to_zero_are_trained_and_exported():
+    from tfcompress._keras import keras
+
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input([8, 8, 3])
+    x = layers.LayerNormalization(epsilon=1e-6)(layers.Conv2D(8, 1)(inputs))
+    x = layers.GlobalAveragePooling2D()(layers.Dense(16, activation="gelu")(x))
+    model = keras.Model(inputs, layers.Dense(4)(x))
+    given = images()
+    # A thousandth of the others' size, a millionth of their variance.
+    given[:, :4] *= 1e-3
+    found = wrapped(model, QATConfig(calibration=given))
+    found.compile(keras.optimizers.SGD(1e-3), "mse")
+    history = found.fit(given, np.zeros([len(given), 4]), epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    artifact = convert(qat.strip(found), "int8")
+    assert artifact.integer_operators == len(artifact.operators)
+    difference = np.abs(artifact.run(given) - inference(found)(given))
+    assert difference.max() <= 1.01 * artifact.session().output_details.scale

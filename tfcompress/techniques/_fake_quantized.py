@@ -28,6 +28,7 @@ from tfcompress.techniques._quantizers import (
     Observe,
     Quantize,
     QuantizedKernel,
+    SteppedRsqrt,
 )
 
 _INTEGER_OPERATORS = (
@@ -184,9 +185,14 @@ class _Placing:
         # From the first to the last: pooling keeps the steps of what it pools.
         for node in self._nodes:
             if _kind(node.layer) == "AveragePooling2D" and id(node.outputs) in chosen:
-                source = self._source(node.keras_inputs[0])
+                taken, source = node.keras_inputs[0], self._source(node.keras_inputs[0])
                 if id(source) in chosen:
-                    chosen[id(node.outputs)] = self._following(chosen[id(source)])
+                    following = self._following(chosen[id(source)])
+                    chosen[id(node.outputs)] = following
+                    # Where a maximum is pooled again, the converter leaves whatever else takes it
+                    # in float, unless it is said to be quantized.
+                    if taken is not source:
+                        chosen[id(taken)] = following
             if _kind(node.layer) in _MEANS and _is_learned(chosen.get(id(node.outputs))):
                 source = self._source(node.keras_inputs[0])
                 quantizer = chosen[id(node.outputs)]
@@ -264,6 +270,9 @@ class _Placing:
             return self._wrapped(use)
         if kind == "UnitClip":
             return None
+        if kind == "Rsqrt":
+            source = self._quantizers.get(id(self._source(use.inputs[0])))
+            return use.instead(lambda name: SteppedRsqrt(source, name=name, dtype="float32"))
         fresh = use.fresh()
         if kind == "BatchNormalization":
             before = connections.producer(use.inputs[0])

@@ -530,6 +530,37 @@ class Quantize(keras.layers.Layer):
         return {**super().get_config(), "quantizer": self.quantizer}
 
 
+class SteppedRsqrt(keras.layers.Layer):
+    """One over the square root of a quantized tensor, in training of one step at least.
+
+    A variance that is rounded to zero has no finite root. The file gives the end of its range for
+    it, and so does fake quantization of infinity; a training would spread it.
+
+    Args:
+      source: quantizer of the tensor; None where it is not quantized.
+    """
+
+    def __init__(self, source: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        """Gives float of the shape of `inputs`."""
+        if training is None:
+            training = keras.backend.learning_phase()
+        if self.source is None:
+            return tf.math.rsqrt(inputs)
+        return tf.__internal__.smart_cond.smart_cond(
+            training or self.source.calibration.running,
+            lambda: tf.math.rsqrt(tf.maximum(inputs, self.source.step())),
+            lambda: tf.math.rsqrt(inputs),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {**super().get_config(), "source": self.source}
+
+
 class InFloat(keras.layers.Layer):
     """Passes a tensor on in such a way that the file computes what follows in float.
 
