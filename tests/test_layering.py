@@ -57,6 +57,7 @@ TIERS = {
         "quantization_study",
         "run_folder",
         "stages",
+        "supplies",
         "survey",
         "training_cost",
         "workflow",

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ import numpy as np
 
 from tfcompress import (
     backbones,
-    benchmark,
     checkpoint,
     compose,
     data,
@@ -36,17 +33,12 @@ from tfcompress.data import encoding
 from tfcompress.layer_coverage import Coverage
 from tfcompress.progress import Reporter, Stopwatch, listener
 from tfcompress.results import CompressionReport, StageResult
-from tfcompress.run_folder import CANDIDATES, ENCODED, RunFolder
+from tfcompress.run_folder import ENCODED, RunFolder
+from tfcompress.supplies import Supplies
 from tfcompress.training import TrainingConfig
 
-_EXAMPLES = 512
 _DONE = "stage.json"
 _START = "start.json"
-
-
-@dataclass(frozen=True)
-class _KeptLatency:
-    p50: float
 
 
 class StageTrainer:
@@ -81,7 +73,13 @@ class StageTrainer:
         self._reporter = reporter
         self._source = source
         self._preprocessing = source.preprocessing(dataset.image_shape)
+        self._supplies = Supplies(config, folder, dataset, self._preprocessing)
         self._models: dict[tuple[PlannedStage, ...], tuple[Any, CompressionReport]] = {}
+
+    @property
+    def calibration(self) -> np.ndarray:
+        """Preprocessed images of the calibration split, no more than an export takes."""
+        return self._supplies.calibration
 
     def report(self, stages: tuple[PlannedStage, ...]) -> CompressionReport:
         """What the last of `stages` did, after `compressed` was asked for them."""
@@ -147,7 +145,7 @@ class StageTrainer:
         for text, plan in zip(self._config.recipes, self._config.plans, strict=True):
             if plan.stages:
                 start = self._student(plan.stages[:1], model)
-                trainee, supplied = self._placed(start), self._supplied(model)
+                trainee, supplied = self._placed(start), self._supplies.of(model)
                 with placement.scope(self._config.training.strategy):
                     compose.require_treatable(plan.stages, trainee, supplied=supplied)
                 student = "" if start is model else start.name
@@ -161,7 +159,7 @@ class StageTrainer:
         if (self._folder.stage(self._stage_name(BASELINE)) / _DONE).exists():
             return
         for name in self._config.export.formats:
-            export.convert(model, name, calibration=self.calibration[:1])
+            export.convert(model, name, calibration=self._supplies.calibration[:1])
 
     def _train_head(self, model: Any, config: TrainingConfig, *, name: str) -> None:
         """Trains the head on images that are encoded once."""
@@ -202,43 +200,6 @@ class StageTrainer:
                 self._models[begun] = self._train_stage(begun, start)
             model, _ = self._models[begun]
         return model
-
-    @cached_property
-    def calibration(self) -> np.ndarray:
-        """Preprocessed images of the calibration split, no more than an export takes."""
-        images = self._dataset.calibration.images[: self._config.export.calibration_size]
-        return self._preprocessing.apply(images)
-
-    def _supplied(self, teacher: Any) -> dict[str, Any]:
-        """What the techniques' configs may ask of a run."""
-        return {
-            "teacher": teacher,
-            "calibration": self.calibration,
-            "examples": self._examples,
-            "latency": self._latency_ms,
-        }
-
-    @cached_property
-    def _examples(self) -> tuple[np.ndarray, np.ndarray]:
-        """Preprocessed images of the training split, and their classes."""
-        found = self._dataset.train.take(np.arange(min(_EXAMPLES, len(self._dataset.train))))
-        return self._preprocessing.apply(found.images), found.labels
-
-    def _latency_ms(self, model: Any) -> float:
-        """Of a model's int8 file, measured once, so that a resumed run decides as before."""
-
-        def measured() -> _KeptLatency:
-            artifact = export.convert(model, "int8", calibration=self.calibration)
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "candidate.tflite"
-                artifact.save(path)
-                timing = dataclasses.replace(self._config.latency, batch=1, threads=1)
-                samples = benchmark.measure_latency({"candidate": path}, timing)["candidate"]
-            return _KeptLatency(benchmark.summarize(samples).p50)
-
-        key = checkpoint.weights_sha256(model)
-        path = self._folder.root / CANDIDATES / f"{key[:16]}.json"
-        return self._folder.kept(path, key, _KeptLatency, measured).p50
 
     def _student(self, stages: Sequence[PlannedStage], model: Any) -> Any:
         """The model that a stage starts from: a new student where a distillation names one."""
@@ -282,7 +243,7 @@ class StageTrainer:
             return compose.wrap(
                 stages,
                 start,
-                supplied=self._supplied(self.baseline),
+                supplied=self._supplies.of(self.baseline),
                 steps_per_epoch=batches.steps_per_epoch,
                 epochs=config.epochs,
             )
@@ -305,7 +266,7 @@ class StageTrainer:
         self, stages: tuple[PlannedStage, ...], model: Any
     ) -> tuple[Any, CompressionReport]:
         """A stage that needs images and no training."""
-        current, supplied = stages[-1], self._supplied(self.baseline)
+        current, supplied = stages[-1], self._supplies.of(self.baseline)
         self._reporter.stage(current.technique, f"{_settings(current.config)}; nothing is trained")
         config = compose.supplied_config(current, supplied)
         wrapped = current.module.wrap(model, config, steps_per_epoch=1, epochs=1)

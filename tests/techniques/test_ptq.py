@@ -130,7 +130,7 @@ def test_channels_that_reach_the_limit_of_a_relu6_stay():
 @pytest.mark.parametrize("kind", ["minmax", "percentile", "mse"])
 def test_ranges_follow_the_data(kind):
     from tfcompress._keras import keras
-    from tfcompress.techniques._quantizers import Quantize
+    from tfcompress.techniques._quantized_layers import Quantize
 
     inputs = keras.Input([8, 8, 1])
     model = keras.Model(inputs, keras.layers.Conv2D(1, 1, use_bias=False, name="copy")(inputs))
@@ -150,7 +150,7 @@ def test_ranges_follow_the_data(kind):
 
 def test_adaptive_rounding_moves_no_weight_by_more_than_a_step_and_keeps_zeros(model):
     from tfcompress._keras import keras
-    from tfcompress.techniques._fake_quantized import QuantizedKernel
+    from tfcompress.techniques._quantized_layers import QuantizedKernel
 
     pruned = keras.models.clone_model(model)
     weights = model.get_weights()

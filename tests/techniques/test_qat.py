@@ -243,11 +243,13 @@ def test_a_near_dead_channel_with_a_large_bias_does_not_saturate(dead, scale, no
 
 def test_without_room_for_the_bias_it_does():
     """What the room is there for; if this fails, the converter has learned to make it."""
-    from tfcompress.techniques import _quantizers
+    from tfcompress.techniques import _quantized_layers
 
     images = np.random.default_rng(0).uniform(0, 1, (64, 8, 8, 1)).astype(np.float32)
     model = wrapped(planted([2], 1e-9, normalized=False), QATConfig(calibration=images))
-    kernel = next(layer for layer in model.layers if isinstance(layer, _quantizers.QuantizedKernel))
+    kernel = next(
+        layer for layer in model.layers if isinstance(layer, _quantized_layers.QuantizedKernel)
+    )
     ((weights, _, variables),) = kernel._weight_vars
     variables["extent"].assign(np.maximum(np.abs(weights.numpy()).max((0, 1, 2)), 1e-12))
     artifact = convert(model, "int8", metadata={})

@@ -1,11 +1,11 @@
 """A small network of depthwise-separable convolutions, to be the student of a larger one.
 
 `ds_cnn` has a 3x3 convolution of stride 2, three depthwise-separable blocks, the second of stride
-2, and the mean over what is left: 5,002 trained parameters at width 1 on 28x28x1 with a 10-class head.
-Every layer has the same number of channels, so that an int8 file of it repeats itself and a minimal
-one is small. Knows the architecture only; there are no published weights.
+2, and the mean over what is left: 5,002 trained parameters at width 1 on 28x28x1 with a 10-class
+head. Every layer has the same number of channels, so that an int8 file of it repeats itself and a
+minimal one is small. Knows the architecture only; there are no published weights.
 
-Reference: Zhang et al. 2017, "Hello Edge: keyword spotting on microcontrollers" (DS-CNN, for audio);
+Reference: Zhang et al. 2017, "Hello Edge: keyword spotting on microcontrollers" (DS-CNN, on audio);
 Howard et al. 2017, "MobileNets".
 """
 

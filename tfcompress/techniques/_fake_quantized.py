@@ -17,18 +17,20 @@ from tfcompress._keras import keras, tf
 from tfcompress.graph import connections
 from tfcompress.graph.rebuild import Use, rebuild
 from tfcompress.techniques._integer_form import KERNEL_LAYERS, PASSES_ON, IntegerForm
+from tfcompress.techniques._quantized_layers import (
+    InFloat,
+    KernelConfig,
+    Quantize,
+    QuantizedKernel,
+    SteppedRsqrt,
+)
 from tfcompress.techniques._quantizers import (
     ActivationRange,
     Calibration,
     FixedRange,
     Folding,
-    InFloat,
-    KernelConfig,
     KernelRange,
     Observe,
-    Quantize,
-    QuantizedKernel,
-    SteppedRsqrt,
 )
 
 _INTEGER_OPERATORS = (

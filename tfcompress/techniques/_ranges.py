@@ -14,7 +14,8 @@ import numpy as np
 
 from tfcompress._keras import tf
 from tfcompress.techniques._fake_quantized import calibrate
-from tfcompress.techniques._quantizers import ActivationRange, Calibration, Quantize
+from tfcompress.techniques._quantized_layers import Quantize
+from tfcompress.techniques._quantizers import ActivationRange, Calibration
 
 # Of the extremes; below a quarter the clipped values outweigh the finer steps in any tensor seen.
 _FRACTIONS = np.linspace(0.25, 1.0, 31)

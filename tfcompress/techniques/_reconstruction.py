@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress._keras import keras, tf
-from tfcompress.techniques._quantizers import QuantizedKernel
+from tfcompress.techniques._quantized_layers import QuantizedKernel
 
 _BATCH = 32
 # Of one layer's inputs or outputs; fewer images are taken where they would need more.
