@@ -32,6 +32,7 @@ from tfcompress.config import BASELINE, KEPT, RunConfig, plain
 from tfcompress.data import encoding
 from tfcompress.layer_coverage import Coverage
 from tfcompress.progress import Reporter, Stopwatch, listener
+from tfcompress.recipe import text_of
 from tfcompress.results import CompressionReport, StageResult
 from tfcompress.run_folder import ENCODED, RunFolder
 from tfcompress.supplies import Supplies
@@ -235,7 +236,8 @@ class StageTrainer:
         batches = training.image_batches(self._dataset, self._preprocessing, config)
         self._reporter.stage(
             current.technique,
-            f"{_settings(current.config)}; every layer trained, {config.epochs} epochs, "
+            f"{_settings(current.config)}; every layer trained, {config.epochs} "
+            f"{'epoch' if config.epochs == 1 else 'epochs'}, "
             f"{config.optimizer} at {config.learning_rate:g}",
         )
 
@@ -435,7 +437,7 @@ def _finished(state_dir: Path) -> StageResult:
 
 def _settings(config: Any) -> str:
     return ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {text_of(value)}"
         for name, value in compose.settings(config).items()
         if value
     )
