@@ -203,7 +203,10 @@ def test_predict_refuses_a_model_that_gives_nan(quadrants):
     from tfcompress.export import convert
 
     broken = keras.models.clone_model(quadrants.model)
-    broken.set_weights([np.full_like(weight, np.nan) for weight in broken.get_weights()])
+    broken.set_weights(quadrants.model.get_weights())
+    kernel, bias = broken.get_layer("logits").get_weights()
+    # Finite weights, whose sums are not.
+    broken.get_layer("logits").set_weights([np.full_like(kernel, 3e38), bias])
     artifact = convert(broken, "float32", metadata=quadrants.metadata)
     with pytest.raises(ValueError, match="NaN or infinite, so it names no class"):
         artifact.predict(quadrants.images[0])

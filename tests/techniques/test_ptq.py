@@ -197,7 +197,7 @@ def test_a_dense_layer_has_a_range_for_each_output(rank):
     [
         (None, "ptq needs calibration images"),
         (np.zeros([4, 8, 8, 1], np.float32), r"PTQConfig.calibration must hold .*\(8, 8, 3\)"),
-        (np.full([4, 8, 8, 3], np.nan, np.float32), "finite float32"),
+        (np.full([4, 8, 8, 3], np.nan, np.float32), "must be finite"),
         (np.zeros([0, 8, 8, 3], np.float32), "at least one example"),
     ],
 )
