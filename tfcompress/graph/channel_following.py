@@ -41,6 +41,7 @@ def channel_graph(model: Any, *, keep: str = "") -> ChannelGraph:
       keep: layer names or patterns, separated by `/`, whose channels all stay.
 
     Example:
+      >>> from tfcompress._keras import keras
       >>> inputs = keras.Input([8, 8, 3])
       >>> x = keras.layers.Conv2D(4, 3, padding="same", name="first")(inputs)
       >>> x = keras.layers.Add()([x, keras.layers.Conv2D(4, 3, padding="same", name="second")(x)])
