@@ -62,7 +62,10 @@ class Refused:
 REFUSED = (
     Refused(("--recipe=prune(80)",), ("For 80% sparsity pass 0.8",)),
     Refused(("--recipe=qat+prune",), ("out of order", "write prune+qat")),
-    Refused(("--recipe=shrink",), ("Known: cluster, distill, factorize, prune, prune_channels, ptq, qat",)),
+    Refused(
+        ("--recipe=shrink",),
+        ("Known: cluster, distill, factorize, prune, prune_channels, ptq, qat",),
+    ),
     Refused(("--recipe=prune(0.5", "--epochs=1"), ("character 6",)),
     Refused(("--recipe=qat+float16",), ("after qat only int8",)),
     Refused(("--config=smok",), ("Unknown config: 'smok'", "smoke")),

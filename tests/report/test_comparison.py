@@ -68,6 +68,15 @@ def test_a_baseline_at_chance_and_unequal_training_are_pointed_out(example):
     assert "transferred by linear_probe" in remarks[-1]
 
 
+def test_a_gain_over_a_baseline_that_trained_less_is_pointed_out(example):
+    gain = {"difference": 0.02, "difference_interval": Interval(0.01, 0.03), "p_value": 0.001}
+    remarks = comparison.verdict(_edit(example, "prune+qat-int8", **gain)).remarks
+    assert "prune+qat-int8 went on training" in remarks[-1]
+    loss = {"difference": -0.02, "difference_interval": Interval(-0.03, -0.01), "p_value": 0.001}
+    remarks = comparison.verdict(_edit(example, "prune+qat-int8", **loss)).remarks
+    assert "Caution" not in " ".join(remarks)
+
+
 def test_verdict_remarks_on_a_smaller_file_that_loses(example):
     made = _edit(example, "baseline-int8", gzip_size_bytes=20_480)
     answer = comparison.verdict(made)

@@ -155,6 +155,12 @@ def _cautions(results: Results) -> list[str]:
             f"Caution: the baseline {by}, while the stages of a recipe train every layer; part of "
             "a difference is that training's."
         )
+    gained = [e for e in results.artifacts if e.stages and differs(e) and (e.difference or 0) > 0]
+    if mode == "full" and gained:
+        found.append(
+            f"Caution: {', '.join(entry.name for entry in gained)} went on training where the "
+            "baseline's training ended; a gain is that training's, not the compression's."
+        )
     return found
 
 
