@@ -27,6 +27,11 @@ def test_a_plan_holds_configs_and_formats():
     assert first.module.CONFIG is PruningConfig
 
 
+def test_a_stage_may_take_its_statistics_anew():
+    plain, anew = planned("prune+qat(reestimate=true)").stages
+    assert (plain.reestimate, anew.reestimate) == (False, True)
+
+
 def test_the_empty_recipe_is_the_empty_plan():
     assert planned("none") == compose.Plan(())
 
@@ -107,6 +112,8 @@ REFUSED = (
     Refused("prune(epochs=true)", ("epochs must be", "true")),
     Refused("prune(learning_rate=0)", ("learning_rate must be above 0",)),
     Refused("prune(learning_rate=inf)", ("learning_rate must be", "inf")),
+    Refused("prune(reestimate=2)", ("reestimate must be true or false", "2")),
+    Refused("ptq(reestimate=true)", ("ptq trains nothing", "reestimate")),
     Refused("prune(learning_rate=fast)", ("learning_rate must be", "fast")),
     Refused("prune(0.5)+prune(0.8)", ("each technique may stand once",)),
     Refused(

@@ -47,12 +47,14 @@ class PlannedStage:
       config: an instance of the technique's `CONFIG`.
       epochs: of this stage; None for the run's default.
       learning_rate: of this stage; None for the run's default.
+      reestimate: take the statistics of batch normalization anew after the training.
     """
 
     technique: str
     config: Any
     epochs: int | None = None
     learning_rate: float | None = None
+    reestimate: bool = False
 
     @property
     def module(self) -> ModuleType:
@@ -125,7 +127,7 @@ def _planned(recipe: Recipe, term: Stage) -> PlannedStage:
     kind = registry.load("techniques", term.technique).CONFIG
     options = dict(term.options)
     training: dict[str, Any] = {
-        name: options.pop(name, None) for name in ("epochs", "learning_rate")
+        name: options.pop(name, None) for name in ("epochs", "learning_rate", "reestimate")
     }
     types = {f.name: str(f.type) for f in dataclasses.fields(kind) if SUPPLIED not in f.metadata}
     fields = list(types)
@@ -157,6 +159,7 @@ def _planned(recipe: Recipe, term: Stage) -> PlannedStage:
         hint = f" Another setting needs its name, such as {named[0]}={value}." if first else ""
         arguments[name] = _typed(recipe, what, value, types[name], hint=hint)
     try:
+        training["reestimate"] = bool(training["reestimate"])
         return PlannedStage(term.technique, kind(**arguments), **training)
     except (ValueError, TypeError) as error:
         raise RecipeError(f"Recipe {recipe}: {error}") from error
@@ -180,6 +183,8 @@ def _check_training(recipe: Recipe, technique: str, training: dict[str, Any]) ->
         raise RecipeError(
             f"Recipe {recipe}: {technique} epochs must be at least 1. Received: {epochs}."
         )
+    if training["reestimate"] is not None:
+        _typed(recipe, f"{technique} reestimate", training["reestimate"], "bool")
     name = f"{technique} learning_rate"
     if rate is not None and not 0 < _typed(recipe, name, rate, "float") < math.inf:
         raise RecipeError(f"Recipe {recipe}: {name} must be above 0 and finite. Received: {rate}.")

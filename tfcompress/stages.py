@@ -30,6 +30,7 @@ from tfcompress import (
 from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, KEPT, RunConfig, plain
 from tfcompress.data import encoding
+from tfcompress.graph import batch_norm
 from tfcompress.layer_coverage import Coverage
 from tfcompress.progress import Reporter, Stopwatch, listener
 from tfcompress.recipe import text_of
@@ -262,6 +263,9 @@ class StageTrainer:
             stages=stages,
             trainee=lambda: wrap(self._placed(model)),
         )
+        if current.reestimate:
+            count = batch_norm.reestimate(wrapped, self.calibration)
+            self._reporter.note(f"statistics of {count} batch normalizations taken anew")
         return self._finish(stages, compose.strip(stages, wrapped), model)
 
     def _adjust_stage(

@@ -124,7 +124,7 @@ def test_a_name_that_fits_no_layer_is_refused(digits):
 def test_a_float_file_is_found_out(trained, digits, calibrated):
     report = qat.report(digits.model, trained, calibrated)
     artifact = convert(digits.model, "float32", metadata=digits.metadata)
-    with pytest.raises(VerificationError, match=r"0 weight tensors .* are int8, expected 4"):
+    with pytest.raises(VerificationError, match=r"qat: 4,272 weights .* are not int8"):
         qat.verify_artifact(artifact, report, calibrated)
 
 
@@ -415,3 +415,25 @@ def test_variances_that_round_to_zero_are_trained_and_exported():
     assert artifact.integer_operators == len(artifact.operators)
     difference = np.abs(artifact.run(given) - inference(found)(given))
     assert difference.max() <= 1.01 * artifact.session().output_details.scale
+
+
+def test_equal_kernels_that_the_file_stores_once_are_no_floats():
+    from tfcompress._keras import keras
+    from tfcompress.graph._layers import ChannelScale
+
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input([8, 8, 3])
+    x = layers.Conv2D(4, 3, padding="same")(inputs)
+    for number in range(3):
+        y = ChannelScale(0.5, name=f"scale{number}")(layers.Conv2D(4, 1)(x))
+        x = layers.Add()([x, y])
+    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    found = quantized(model)
+    artifact = convert(found, "int8")
+    assert len(artifact.weights()) < 8
+    qat.verify_artifact(artifact, qat.report(model, found, QATConfig()), QATConfig())
+    with pytest.raises(VerificationError, match=r"qat: \d+ weights .* layers .* float have 0"):
+        qat.verify_artifact(
+            convert(model, "float32"), qat.report(model, found, QATConfig()), QATConfig()
+        )

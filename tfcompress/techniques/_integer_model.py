@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from tfcompress.artifact import Artifact
 from tfcompress.graph.kernels import (
     layer_reports,
@@ -113,16 +115,18 @@ def is_quantized(layer: Any) -> bool:
 
 
 def require_integers(artifact: Artifact, report: CompressionReport) -> None:
-    """Counts the weight tensors that the file stores as integers.
+    """Counts the weights that the file stores as floats.
 
     Raises:
-      VerificationError: a quantized layer's weights are stored as floats.
+      VerificationError: there are more of them than in the layers that were left in float.
     """
-    expected = sum(1 for layer in report.layers if layer.treated and layer.kernel_parameters)
-    kinds = [str(weight.values.dtype) for weight in artifact.weights().values()]
-    found = sum(kind == "int8" for kind in kinds)
-    if found < expected:
+    stored = artifact.weights().values()
+    floats = [weight for weight in stored if weight.values.dtype != np.int8]
+    found = sum(weight.values.size for weight in floats)
+    allowed = sum(layer.kernel_parameters or 0 for layer in report.layers if not layer.treated)
+    if found > allowed:
         raise VerificationError(
-            f"{report.technique}: {found} weight tensors of the exported file are int8, expected "
-            f"{expected}. Found: {', '.join(sorted(set(kinds)))}. Export the model as int8."
+            f"{report.technique}: {found:,} weights of the exported file are not int8, the layers "
+            f"that stay in float have {allowed:,}. Not int8: "
+            f"{', '.join(weight.used_by for weight in floats[:5])}. Export the model as int8."
         )

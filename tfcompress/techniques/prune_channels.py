@@ -8,7 +8,6 @@ it is then; `rounds` cuts and trains several times. Does not know other techniqu
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -270,13 +269,12 @@ def verify_artifact(
       VerificationError: there is none.
     """
     del config
-    found = Counter(weight.values.size for weight in artifact.weights().values())
+    found = {weight.values.size for weight in artifact.weights().values()}
     for layer in report.layers:
         # The two kernels of a separable convolution are counted together.
         if not layer.treated or not layer.kernel_parameters or "Separable" in layer.kind:
             continue
-        found[layer.kernel_parameters] -= 1
-        if found[layer.kernel_parameters] < 0:
+        if layer.kernel_parameters not in found:
             raise VerificationError(
                 f"prune_channels: the exported file has no kernel of {layer.kernel_parameters:,} "
                 f"weights for the layer {layer.name}. Export what strip returned."

@@ -136,10 +136,10 @@ def verify(model: Any, config: QATConfig, *, before: Any = None) -> None:
 
 
 def verify_artifact(artifact: Artifact, report: CompressionReport, config: QATConfig) -> None:
-    """Counts the weight tensors that the file stores as integers.
+    """Counts the weights that the file stores as floats.
 
     Raises:
-      VerificationError: a quantized layer's weights are stored as floats.
+      VerificationError: a quantized layer's weights are among them.
     """
     del config
     _integer_model.require_integers(artifact, report)
