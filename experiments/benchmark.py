@@ -132,6 +132,8 @@ def _print(rows: Sequence[Row]) -> None:
                 *(f"{ms or 0:.1f}" for ms in (latency.first_call, latency.load)),
                 "-" if peak is None else f"{peak / 2**20:.0f}",
             )
+        if config.batch > 1:
+            table.caption = "peak memory is measured at batch 1"
         Console().print(table)
 
 

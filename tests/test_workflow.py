@@ -251,3 +251,25 @@ def test_minimal_files_are_what_is_judged(tmp_path, finished):
     assert plain["prune-float32"].minimal_steps is None
     assert rows["baseline-float32"].accuracy == plain["baseline-float32"].accuracy
     assert rows["baseline-float32"].size_bytes < plain["baseline-float32"].size_bytes
+
+
+def test_statistics_are_taken_anew_where_a_recipe_says_so(tmp_path):
+    from tfcompress._keras import keras
+
+    config = dataclasses.replace(
+        CONFIG,
+        backbone=BackboneConfig(name="ds_cnn", width=0.25),
+        training=TrainingConfig(epochs=1, batch_size=64),
+        recipes=("prune(0.5, schedule=constant, reestimate=true)",),
+        stage_training=StageTrainingConfig(epochs=1),
+    )
+    workflow.run(config, tmp_path)
+    model = keras.models.load_model(tmp_path / "models" / "prune.keras", compile=False)
+    with np.load(tmp_path / "stages" / "01-prune" / "best.npz") as stored:
+        trained = [stored[name] for name in sorted(stored)]
+    changed = {
+        weight.name.rpartition("/")[2]
+        for weight, before in zip(model.weights, trained, strict=True)
+        if not np.array_equal(weight.numpy(), before)
+    }
+    assert changed == {"moving_mean:0", "moving_variance:0"}
