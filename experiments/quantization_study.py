@@ -1,4 +1,4 @@
-"""Judges quantization-aware training of a finished run's baseline, beside plain TF-MOT's.
+"""Judges ways of quantization on a finished run's baseline, side by side.
 
     python -m experiments.quantization_study --run_dir=runs/x --output_dir=runs/x_quantized
 
@@ -20,7 +20,11 @@ def define_flags() -> None:
     flags.DEFINE_string("output_dir", None, "Folder of the study.", required=True)
     flags.DEFINE_integer("steps", 100, "After how many steps the models are judged, too.")
     flags.DEFINE_float("learning_rate", 1e-4, "Highest learning rate of the epoch.")
-    flags.DEFINE_list("method", "tf-mot,tfcompress", "tf-mot, tfcompress.")
+    flags.DEFINE_list(
+        "method",
+        "tf-mot,tfcompress",
+        "With training: tf-mot, tfcompress (qat). Without: tflite (its converter), ptq.",
+    )
 
 
 def main(argv: list[str]) -> None:

@@ -1,9 +1,9 @@
-"""Holds quantization-aware training against its int8 file, on a model that was trained.
+"""Holds ways of quantization side by side, on a model that was trained.
 
-Takes the float baseline of a finished run, quantizes it with plain TF-MOT and with this package,
-trains both on the run's data, and judges the fake-quantized Keras model and the int8 file on the
-whole test split: before any training, after some steps, after an epoch. Knows which figures belong
-side by side. What each part does stands with the part.
+Takes the float baseline of a finished run and quantizes it without training (TFLite's converter,
+`ptq`) and with it (plain TF-MOT, `qat`), and judges the Keras model and the int8 file on the whole
+test split; those that are trained before any training, after some steps, after an epoch. Knows
+which figures belong side by side. What each part does stands with the part.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tfcompress import (
     training,
 )
 from tfcompress._keras import keras, tfmot
+from tfcompress.artifact import Artifact
 from tfcompress.checkpoint import weights_sha256
 from tfcompress.config import BASELINE
 from tfcompress.evaluate import Predictions
@@ -35,10 +36,16 @@ from tfcompress.progress import Reporter
 from tfcompress.registry import require
 from tfcompress.results import Interval
 from tfcompress.run_folder import RunFolder
-from tfcompress.techniques import qat
+from tfcompress.techniques import ptq, qat
 from tfcompress.training import TrainingConfig
 
-METHODS = ("tf-mot", "tfcompress")
+TRAINED = ("tf-mot", "tfcompress")
+"""Quantization-aware training, with plain TF-MOT and with this package."""
+
+UNTRAINED = ("tflite", "ptq")
+"""From calibration images alone: TFLite's converter, and this package."""
+
+METHODS = (*UNTRAINED, *TRAINED)
 RESULT = "quantization_study.json"
 
 
@@ -58,7 +65,7 @@ class StudyConfig:
 
     steps: int = 100
     learning_rate: float = 1e-4
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[str, ...] = TRAINED
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -78,7 +85,8 @@ class Judged:
     Attributes:
       method: of `METHODS`.
       steps: of training so far.
-      keras_accuracy: of the fake-quantized Keras model.
+      keras_accuracy: of the Keras model that the file was made from: fake-quantized, or for
+        `"tflite"` in float.
       file_accuracy: of the int8 file.
       file_interval: 95%, of the file's accuracy.
       difference: file minus float model, paired.
@@ -201,9 +209,21 @@ class _Study:
         record = self._folder.root / f"{method}.json"
 
         def make() -> _Kept:
-            return _Kept(tuple(self._trained(method, baseline, reference)))
+            judge = self._untrained if method in UNTRAINED else self._trained
+            return _Kept(tuple(judge(method, baseline, reference)))
 
         return list(self._folder.kept(record, weights_sha256(baseline), _Kept, make).judged)
+
+    def _untrained(self, method: str, baseline: Any, reference: Predictions) -> list[Judged]:
+        self._reporter.stage(method, "quantize from calibration images, judge")
+        if method == "tflite":
+            model, calibration = baseline, self._calibration
+        else:
+            model = ptq.quantize(baseline, ptq.PTQConfig(calibration=self._calibration))
+            calibration = None
+        metadata = {"preprocessing": self._preprocessing}
+        artifact = export.convert(model, "int8", calibration=calibration, metadata=metadata)
+        return [self._judge_file(method, 0, model, artifact, reference)]
 
     def _trained(self, method: str, baseline: Any, reference: Predictions) -> list[Judged]:
         self._reporter.stage(method, "quantize, train an epoch, judge three times")
@@ -244,6 +264,11 @@ class _Study:
     def _judge(self, method: str, steps: int, model: Any, reference: Predictions) -> Judged:
         model = qat.strip(model)
         artifact = export.convert(model, "int8", metadata={"preprocessing": self._preprocessing})
+        return self._judge_file(method, steps, model, artifact, reference)
+
+    def _judge_file(
+        self, method: str, steps: int, model: Any, artifact: Artifact, reference: Predictions
+    ) -> Judged:
         ours = self._of_model(model)
         file = evaluate.predict_artifact(artifact, self._dataset)
         versus = statistics.compare(file.outputs, reference.outputs, file.labels)
@@ -323,7 +348,7 @@ def table_lines(found: Study) -> list[str]:
         f"{found.backbone}, float: {found.float_accuracy:.2%} ({low:.2%} to {high:.2%}) on "
         f"{found.examples:,} test images.",
         "",
-        "| method | steps | fake-quantized Keras, % | int8 file, % | file minus float, points | "
+        "| method | steps | Keras model, % | int8 file, % | file minus float, points | "
         "same class, % | difference in output steps, mean / max | integer operators |",
         "|:--|--:|--:|--:|--:|--:|--:|--:|",
     ]

@@ -1,0 +1,69 @@
+"""Ways of quantization side by side, on the baseline of a small run."""
+
+import pytest
+
+from tfcompress import quantization_study, workflow
+from tfcompress.backbones import BackboneConfig
+from tfcompress.benchmark import LatencyConfig
+from tfcompress.config import RunConfig
+from tfcompress.data import DataConfig
+from tfcompress.export import ExportConfig
+from tfcompress.quantization_study import StudyConfig
+from tfcompress.training import TrainingConfig
+
+METHODS = ("tflite", "ptq", "tf-mot", "tfcompress")
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    config = RunConfig(
+        data=DataConfig(name="mnist_sample", max_train=512, calibration_size=64),
+        backbone=BackboneConfig(name="ds_cnn", width=0.25),
+        training=TrainingConfig(epochs=2, batch_size=32, learning_rate=0.01),
+        export=ExportConfig(formats=("float32",)),
+        latency=LatencyConfig(rounds=1, min_seconds=0.01, min_runs=5),
+    )
+    workflow.run(config, folder)
+    return folder
+
+
+def test_each_method_is_judged_and_kept(run_dir, tmp_path):
+    config = StudyConfig(steps=2, methods=METHODS)
+    found = quantization_study.study(run_dir, config, tmp_path)
+    points = [(row.method, row.steps) for row in found.judged]
+    assert points[:2] == [("tflite", 0), ("ptq", 0)]
+    # Before, after two steps, after an epoch.
+    assert [method for method, _ in points[2:]] == 3 * ["tf-mot"] + 3 * ["tfcompress"]
+    steps = [steps for _, steps in points[2:]]
+    assert steps[:2] == [0, 2]
+    assert steps[3:] == steps[:3]
+    for row in found.judged:
+        assert row.integer_operators == row.operators
+        assert row.difference == pytest.approx(row.file_accuracy - found.float_accuracy)
+    rows = {(row.method, row.steps): row for row in found.judged}
+    assert rows["tflite", 0].keras_accuracy == found.float_accuracy
+    assert rows["ptq", 0].agreement > 0.99
+    # What is finished is not done again.
+    assert quantization_study.study(run_dir, config, tmp_path).judged == found.judged
+    lines = quantization_study.table_lines(found)
+    assert len(lines) == 4 + len(points)
+    assert lines[4].startswith("| tflite | 0 |")
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"methods": ("gptq",)}, "Unknown method: 'gptq'. Known: tflite, ptq, tf-mot, tfcompress"),
+        ({"steps": 0}, "at least 1 step"),
+        ({"learning_rate": 0}, "learning rate above 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, says):
+    with pytest.raises(ValueError, match=says):
+        StudyConfig(**settings)
+
+
+def test_a_run_without_a_baseline_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="must be the folder of a finished run"):
+        quantization_study.study(tmp_path / "none", StudyConfig(), tmp_path / "out")
