@@ -290,6 +290,18 @@ def test_data_awareness_keeps_what_the_images_show():
     assert (first.treated, first.detail) == (True, "rank 4 of 16")
 
 
+def test_a_report_without_the_images_names_what_the_model_kept_whole():
+    """By the weights alone another layer would have stayed whole."""
+    model = network()
+    images = random(16, 8, 8, 3).astype(np.float32)
+    images[..., 1:] = 0
+    config = FactorizationConfig(target=0.1, data_aware=True)
+    found = wrapped(model, dataclasses.replace(config, calibration=images))
+    layers = factorize.report(model, found, config).layers
+    assert {layer.name for layer in layers if layer.treated} == set(ranks(found))
+    assert all(layer.treated or layer.reason for layer in layers)
+
+
 def test_data_awareness_without_images_is_refused():
     with pytest.raises(ValueError, match="calibration is needed where data_aware is true"):
         wrapped(single(CASES[0], rank=2), FactorizationConfig(data_aware=True))

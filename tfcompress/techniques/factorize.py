@@ -37,6 +37,7 @@ from tfcompress.techniques._factor_pairs import Pair, Price
 from tfcompress.techniques._low_rank import Decomposition, Inputs, Ranks
 
 DEFAULT_ENERGY = 0.9
+_ELSEWHERE = "kept whole: the target costs less energy in other layers"
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _choose(model: Any, config: FactorizationConfig) -> _Choice:
     for name, rank in _wanted(model, tables, config).items():
         table = tables[name]
         if rank is None:
-            reasons[name] = "kept whole: the target costs less energy in other layers"
+            reasons[name] = _ELSEWHERE
         elif rank not in table.cheaper:
             reasons[name] = f"rank {rank} of {table.kept.size} would save no multiply-accumulates"
         else:
@@ -256,8 +257,9 @@ def report(before: Any, after: Any, config: FactorizationConfig) -> CompressionR
     known = weighted_layers(before)
     made = {p.name: p for p in _factor_pairs.pairs(after) if p.first.name not in known}
     # Without the calibration images the choice may have been another one: the model tells it.
+    unpaid = f"its rank for {config} would save no multiply-accumulates"
     reasons = {
-        kernel.name: f"its rank for {config} would save no multiply-accumulates"
+        kernel.name: _ELSEWHERE if config.target else unpaid
         for kernel in kernels(before)
         if kernel.name not in made
     } | {name: why for name, why in skipped(before, config).items() if name not in made}
