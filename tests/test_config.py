@@ -53,6 +53,15 @@ def test_recipes_are_written_in_one_form_and_once():
         (("prune(0.8)+int8", "prune(0.8)+dynamic"), ("prune", "prune")),
         (("prune(0.8)", "prune(0.9, end=0.7)"), ("prune-0.8", "prune-0.9-end-0.7")),
         (("prune(0.5, pattern=2:4)", "prune(0.8)"), ("prune-0.5-pattern-2_4", "prune-0.8")),
+        # What all have is left out.
+        (
+            ("prune(0.8, epochs=4)+qat(epochs=2)", "prune(0.9, epochs=4)+qat(epochs=2)"),
+            ("prune-0.8+qat", "prune-0.9+qat"),
+        ),
+        (
+            ("prune(0.8)+qat(epochs=2)", "prune(0.8)+qat(epochs=3)"),
+            ("prune+qat-epochs-2", "prune+qat-epochs-3"),
+        ),
     ],
 )
 def test_titles_tell_recipes_apart(recipes, titles):

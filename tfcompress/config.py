@@ -167,14 +167,16 @@ class RunConfig:
         plans = self.plans
         plain = ["+".join(compose.techniques(plan.stages)) or BASELINE for plan in plans]
         titles: dict[tuple[compose.PlannedStage, ...], str] = {}
-        for text, plan, short in zip(self.recipes, plans, plain, strict=True):
+        for plan, short in zip(plans, plain, strict=True):
             if plan.stages in titles:
                 continue
-            stages = recipe.parse(text).stages[: len(compose.techniques(plan.stages))]
             alike = {
-                other.stages for other, name in zip(plans, plain, strict=True) if name == short
+                other.stages: recipe.parse(own).stages[: len(compose.techniques(other.stages))]
+                for own, other, name in zip(self.recipes, plans, plain, strict=True)
+                if name == short
             }
-            title = short if len(alike) == 1 else "+".join(_title(stage) for stage in stages)
+            own_stages = _without_shared(alike[plan.stages], list(alike.values()))
+            title = short if len(alike) == 1 else "+".join(map(_title, own_stages))
             # Signs that no file name can hold may have been all that told two of them apart.
             title = shortened(title)
             same = sum(item.partition("~")[0] == title for item in titles.values())
@@ -197,6 +199,21 @@ def shortened(name: str, *, limit: int = 120) -> str:
     if len(name) <= limit:
         return name
     return f"{name[: limit - 9]}-{durable.sha256(name.encode())[:8]}"
+
+
+def _without_shared(
+    stages: tuple[recipe.Stage, ...], alike: list[tuple[recipe.Stage, ...]]
+) -> list[recipe.Stage]:
+    """The stages without the arguments that all alike ones have."""
+    found = []
+    for index, stage in enumerate(stages):
+        same = [other[index] for other in alike]
+        options = [o for o in stage.options if not all(o in other.options for other in same)]
+        positional = stage.positional
+        if all(other.positional == positional for other in same):
+            positional = ()
+        found.append(recipe.Stage(stage.technique, positional, tuple(options)))
+    return found
 
 
 def _title(stage: recipe.Stage) -> str:
