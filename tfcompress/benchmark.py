@@ -340,9 +340,14 @@ def _samples(config: LatencyConfig, replies: list[Mapping[str, Any]]) -> Latency
     )
 
 
-def _main() -> None:
+def serve(answering: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+    """Answers the request on standard input, as `run_in_process` expects it.
+
+    Args:
+      answering: gives the reply to a request, JSON-ready.
+    """
     try:
-        reply = answer(json.load(sys.stdin))
+        reply = answering(json.load(sys.stdin))
     except (ValueError, OSError, RuntimeError) as error:
         # What is wrong with the model or the setting; the caller shows it without a traceback.
         reply = {"error": str(error)}
@@ -350,4 +355,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    serve(answer)

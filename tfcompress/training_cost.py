@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -273,13 +271,5 @@ def _wrapped_by_tfmot(method: str, model: Any) -> tuple[Any, list[Any]]:
     return pruned, [pruning.UpdatePruningStep()]
 
 
-def _main() -> None:
-    try:
-        reply = answer(json.load(sys.stdin))
-    except (ValueError, OSError, RuntimeError) as error:
-        reply = {"error": str(error)}
-    print(json.dumps(reply))
-
-
 if __name__ == "__main__":
-    _main()
+    benchmark.serve(answer)
