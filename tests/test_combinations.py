@@ -28,6 +28,14 @@ def carried_out(digits, text):
         wrapped = compose.wrap(
             begun, model, supplied=supplied(digits), steps_per_epoch=24, epochs=EPOCHS
         )
+        if not compose.is_trained(begun[-1]):
+            config = compose.supplied_config(begun[-1], supplied(digits))
+            begun[-1].module.adjust(wrapped, model, config)
+            stripped = begun[-1].module.strip(wrapped)
+            reports.append(begun[-1].module.report(model, stripped, begun[-1].config))
+            compose.verify(begun, stripped, before=model)
+            model = stripped
+            continue
         wrapped.compile(
             keras.optimizers.Adam(1e-3),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -96,6 +104,24 @@ def test_each_keeps_what_the_others_made(digits, text):
     assert np.mean(theirs.argmax(1) == digits.labels) > 0.75
     for old, new in zip(before, digits.model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "prune_channels(0.3)+prune(0.6)+ptq(steps=20)",
+        "prune(0.6)+cluster(8)+ptq(equalize=false, rounding=nearest)",
+    ],
+)
+def test_quantization_without_training_keeps_what_was_made(digits, text):
+    """`carried_out` counts the effects in the model; here they are counted in the file."""
+    stages, model, reports = carried_out(digits, text)
+    artifact = convert(model, "int8", metadata=digits.metadata)
+    assert artifact.integer_operators == len(artifact.operators)
+    for stage, report in zip(stages, reports, strict=True):
+        stage.module.verify_artifact(artifact, report, stage.config)
+    ours, theirs = model.predict(digits.inputs, verbose=0), artifact.run(digits.inputs)
+    assert np.mean(ours.argmax(1) == theirs.argmax(1)) >= 0.98
 
 
 def test_low_rank_survives_what_follows(digits):

@@ -129,6 +129,8 @@ REFUSED = (
     Refused("qat+float32+int8", ("after qat only int8",)),
     Refused("prune(2:4)", ("a number", "Received: 2:4", "needs its name, such as pattern=2:4")),
     Refused("ptq+float32", ("after ptq only int8",)),
+    Refused("cluster+ptq", ("would undo the clusters", "equalize=false, rounding=nearest")),
+    Refused("cluster+ptq(equalize=false)", ("would undo the clusters",)),
     Refused("ptq+qat", ("ptq and qat both quantize",)),
     Refused("ptq(epochs=2)", ("ptq trains nothing", "epochs")),
     Refused("ptq(steps=0)", ("steps must be at least 1", "rounding=nearest")),

@@ -43,14 +43,15 @@ def test_methods_are_measured_beside_plain_training():
 
 
 def test_a_failing_method_is_named():
+    """TF-MOT's wrapper knows no hard swish; plain training, which comes first, does."""
     config = TrainingCostConfig(
-        methods=("tf-mot qat",),
-        data=DataConfig(name="mnist_sample", max_train=64),
-        backbone=BackboneConfig(name="RegNetX002", weights="none", image_size=32),
+        methods=("tf-mot prune",),
+        data=DataConfig(name="cifar10_sample", max_train=64),
+        backbone=BackboneConfig(name="MobileNetV3Small", weights="none", width=0.25, image_size=32),
         epochs=2,
         rounds=1,
     )
-    with pytest.raises(MeasurementError, match=r"Training with (plain|tf-mot qat) failed"):
+    with pytest.raises(MeasurementError, match=r"Training with tf-mot prune failed: .*supported"):
         training_cost.measure(config)
 
 

@@ -92,6 +92,7 @@ def plan(recipe: Recipe) -> Plan:
         formats.insert(0, term.technique)
     planned = [_planned(recipe, term) for term in terms]
     _check_order(recipe, [stage.technique for stage in planned])
+    _check_clusters(recipe, planned)
     stages = tuple(part for stage in planned for part in _rounds(stage))
     if formats and quantizes(stages) and set(formats) != {"int8"}:
         raise RecipeError(
@@ -205,6 +206,17 @@ def _check_order(recipe: Recipe, techniques: Sequence[str]) -> None:
         )
     if set(QUANTIZING) <= set(techniques):
         raise RecipeError(f"Recipe {recipe}: {' and '.join(QUANTIZING)} both quantize. Take one.")
+
+
+def _check_clusters(recipe: Recipe, stages: Sequence[PlannedStage]) -> None:
+    """Scaled channels and weights that are rounded one by one are shared no longer."""
+    quantizing = next((stage.config for stage in stages if stage.technique == "ptq"), None)
+    clustered = any(stage.technique == "cluster" for stage in stages)
+    if clustered and quantizing and (quantizing.equalize or quantizing.rounding == "adaptive"):
+        raise RecipeError(
+            f"Recipe {recipe}: ptq would undo the clusters. Write "
+            "ptq(equalize=false, rounding=nearest), or use qat, which keeps them."
+        )
 
 
 def techniques(stages: Sequence[PlannedStage]) -> tuple[str, ...]:

@@ -165,7 +165,7 @@ class _Following:
         graph = coo_array((np.ones(len(first)), (first, second)), shape=shape)
         count, units = connected_components(graph, directed=False)
         # In the order of the labels, which is that of the layers.
-        reasons: dict[int, str] = {FIXED: "fixed"}
+        reasons: dict[int, str] = {FIXED: "what it takes must stay"}
         for label in sorted(self._reasons):
             reasons.setdefault(int(units[label]), self._reasons[label])
         slots = tuple(

@@ -43,7 +43,8 @@ class ChannelPruningConfig:
       target: fraction of what `of` counts that the model loses, in (0, 1).
       of: `"macs"`, `"parameters"`, or `"latency"`, which is measured.
       importance: `"l1"` or `"l2"`, the norm of the weights that make a channel, in units of its
-        layer's mean; `"bn_scale"`, the size of its batch normalizations' gamma, likewise;
+        layer's mean; `"bn_scale"`, the size of its batch normalizations' gamma, likewise, so that
+        channels without one stay;
         `"taylor"`, the squared first-order change of the loss, which needs examples.
       ranking: `"global"`, the least important channels of the model go; `"layer"`, the same
         fraction of each layer's.
@@ -214,16 +215,12 @@ def report(before: Any, after: Any, config: ChannelPruningConfig) -> Compression
     """Describes every layer with weights: made smaller, or left alone and why."""
     normal = _plain(before)
     graph = _followed(normal, config)
-    return CompressionReport(
-        "prune_channels",
-        layer_reports(
-            normal,
-            after,
-            reasons=_reasons(normal, graph),
-            without_kernel="",
-            details={name: _detail(slots, after) for name, slots in graph.by_layer.items()},
-        ),
-    )
+    reasons = _reasons(normal, graph)
+    details = {
+        name: _detail(slots, after) for name, slots in graph.by_layer.items() if name not in reasons
+    }
+    reports = layer_reports(normal, after, reasons=reasons, without_kernel="", details=details)
+    return CompressionReport("prune_channels", reports)
 
 
 def _detail(slots: Sequence[Slot], after: Any) -> str:
@@ -234,7 +231,7 @@ def _detail(slots: Sequence[Slot], after: Any) -> str:
         had, has = len(slot.units), int(layer.weights[slot.weight].shape[slot.axis])
         if has < had:
             return f"{'takes ' if slot.role == CONSUMES else ''}{has} of {had} channels"
-    return ""
+    return "all channels kept"
 
 
 def verify(model: Any, config: ChannelPruningConfig, *, before: Any = None) -> None:
