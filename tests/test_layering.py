@@ -24,6 +24,7 @@ TIERS = {
         "flatbuffer",
         "image_files",
         "layer_coverage",
+        "layer_sensitivity",
         "litert",
         "metadata",
         "minimal",
@@ -54,6 +55,8 @@ TIERS = {
     "steps": ("benchmark", "compose", "evaluate", "training"),
     "workflow": (
         "config",
+        "finished_run",
+        "probe",
         "quantization_study",
         "run_folder",
         "stages",
@@ -67,7 +70,7 @@ TIERS = {
 # Tiers whose rooms may import one another.
 OPEN_TIERS = ("foundation", "workflow")
 # Beside the tiers: rendered from results, on a machine with no TensorFlow.
-REPORT_SEES = ("durable", "layer_coverage", "results", "statistics")
+REPORT_SEES = ("durable", "layer_coverage", "layer_sensitivity", "results", "statistics")
 
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization", "keras")
 KERAS_NAMES = ("keras", "keras3", "tf", "tfmot")

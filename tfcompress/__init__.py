@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tfcompress.graph.loading import ModelError, load_model
     from tfcompress.minimal import MinimalError, Minimized, minimize
     from tfcompress.preprocessing import Preprocessing
+    from tfcompress.probe import sensitivity
     from tfcompress.survey import coverage
     from tfcompress.workflow import run
 
@@ -38,6 +39,7 @@ __all__ = [
     "load_model",
     "minimize",
     "run",
+    "sensitivity",
     "to_keras3",
 ]
 
@@ -55,6 +57,7 @@ _HOMES = {
     "load_model": "graph.loading",
     "minimize": "minimal",
     "run": "workflow",
+    "sensitivity": "probe",
     "to_keras3": "graph.keras3",
 }
 

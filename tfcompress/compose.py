@@ -37,6 +37,11 @@ SUPPLIED = "supplied"
 
 Such as distillation's teacher. The field cannot be named in a recipe and stands in no record."""
 
+OF_MODEL = "of_model"
+"""Beside `SUPPLIED`: the value depends on the model that a stage starts from, and on its config.
+
+It is found out once, by `prepared`, and kept: what it was found from is changed by the stage."""
+
 
 @dataclass(frozen=True)
 class PlannedStage:
@@ -269,9 +274,26 @@ def supplied_config(stage: PlannedStage, supplied: Mapping[str, Any]) -> Any:
     wanted = {
         field.name: supplied[field.name]
         for field in dataclasses.fields(stage.config)
-        if SUPPLIED in field.metadata and field.name in supplied
+        if SUPPLIED in field.metadata and OF_MODEL not in field.metadata and field.name in supplied
     }
     return dataclasses.replace(stage.config, **wanted)
+
+
+def prepared(stage: PlannedStage, model: Any, *, supplied: Mapping[str, Any]) -> PlannedStage:
+    """A stage with what a run finds out from the model that the stage starts from.
+
+    Args:
+      stage: with a technique's config.
+      model: what the stages before it left.
+      supplied: functions from a model and a config to a value, by the names of the fields that
+        `OF_MODEL` marks.
+    """
+    found = {
+        field.name: supplied[field.name](model, stage.config)
+        for field in dataclasses.fields(stage.config)
+        if OF_MODEL in field.metadata and field.name in supplied
+    }
+    return dataclasses.replace(stage, config=dataclasses.replace(stage.config, **found))
 
 
 def settings(config: Any) -> dict[str, Any]:

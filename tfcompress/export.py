@@ -131,7 +131,7 @@ def convert(
         format, quantization_aware=quantization_aware, sparse=sparse, calibration=calibration
     )
     if calibration is not None:
-        _check_images("calibration", calibration, shape)
+        require_images("calibration", calibration, model)
     record = _metadata_record(model, format, {} if metadata is None else metadata, shape)
     if quantization_aware:
         calibration = None
@@ -213,7 +213,7 @@ def parity(
       ValueError: no images or of another shape.
       ParityError: one of the two gives a NaN or infinite output.
     """
-    _check_images("images", images, _input_shape(model))
+    require_images("images", images, model)
     call = inference(model)
     batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
     expected = np.concatenate([call(batch) for batch in batches])
@@ -328,7 +328,18 @@ def _check_options(
         )
 
 
-def _check_images(name: str, images: np.ndarray, shape: tuple[int, ...]) -> None:
+def require_images(name: str, images: np.ndarray, model: keras.Model) -> None:
+    """Refuses images that a model does not take.
+
+    Args:
+      name: what the images are called in the message.
+      images: float32 [examples, height, width, channels], preprocessed.
+      model: of one image input of a fixed size.
+
+    Raises:
+      ValueError: another type or shape, no images, or numbers that are not finite.
+    """
+    shape = _input_shape(model)
     if not isinstance(images, np.ndarray):
         raise ValueError(
             f"{name} must be a numpy array, float32 [examples, {', '.join(map(str, shape))}]. "

@@ -17,27 +17,24 @@ from typing import Any
 import numpy as np
 
 from tfcompress import (
-    backbones,
-    data,
     durable,
     environment,
     evaluate,
     export,
-    results,
+    finished_run,
     statistics,
     training,
 )
 from tfcompress._keras import keras, tfmot
 from tfcompress.artifact import Artifact
 from tfcompress.checkpoint import weights_sha256
-from tfcompress.config import BASELINE
 from tfcompress.evaluate import Predictions
+from tfcompress.finished_run import FinishedRun
 from tfcompress.progress import Reporter
 from tfcompress.registry import require
 from tfcompress.results import Interval
 from tfcompress.run_folder import RunFolder
 from tfcompress.techniques import ptq, qat
-from tfcompress.training import TrainingConfig
 
 TRAINED = ("tf-mot", "tfcompress")
 """Quantization-aware training, with plain TF-MOT and with this package."""
@@ -155,37 +152,28 @@ def study(
       FileNotFoundError: the run has no baseline model.
       ValueError: the folder belongs to something else, or the data are not those of the run.
     """
-    source = RunFolder(run_dir)
-    model_path = source.model(BASELINE)
-    if not model_path.is_file():
-        raise FileNotFoundError(
-            f"{model_path} is missing: --run_dir must be the folder of a finished run of "
-            "experiments.compress."
-        )
+    source = finished_run.load(run_dir)
     folder = RunFolder(output_dir)
     settings = {
         "study": dataclasses.asdict(config) | {"methods": list(config.methods)},
-        "baseline_sha256": durable.sha256_of_file(model_path),
+        "baseline_sha256": source.baseline_sha256,
     }
     with folder.open_for(settings):
         job = _Study(source, folder, config, reporter or Reporter())
-        found = job.carry_out(keras.models.load_model(model_path, compile=False))
+        found = job.carry_out(source.baseline)
         durable.write_json(folder.root / RESULT, dataclasses.asdict(found))
     return found
 
 
 class _Study:
     def __init__(
-        self, source: RunFolder, folder: RunFolder, config: StudyConfig, reporter: Reporter
+        self, source: FinishedRun, folder: RunFolder, config: StudyConfig, reporter: Reporter
     ) -> None:
         self._folder = folder
         self._config = config
         self._reporter = reporter
-        run = results.load(source.root)
-        self._backbone, self._training, data_config = _settings_of(run.config)
-        self._dataset = data.load(data_config)
-        source.require_same_data(self._dataset.checksums())
-        self._preprocessing = backbones.preprocessing(self._backbone, self._dataset.image_shape)
+        self._name, self._training = source.name, source.training
+        self._dataset, self._preprocessing = source.dataset, source.preprocessing
         images = self._dataset.calibration.images
         self._calibration = self._preprocessing.apply(images)
 
@@ -196,7 +184,7 @@ class _Study:
         for method in self._config.methods:
             judged += self._judged(method, baseline, reference)
         return Study(
-            backbone=self._backbone.name,
+            backbone=self._name,
             float_accuracy=accuracy,
             float_interval=interval,
             examples=len(reference),
@@ -326,19 +314,6 @@ _QUANTIZED: Mapping[str, Callable[[Any, np.ndarray], Any]] = {
     "tf-mot": _by_tf_mot,
     "tfcompress": _by_this_package,
 }
-
-
-def _settings_of(record: Mapping[str, Any]) -> tuple[Any, TrainingConfig, Any]:
-    """Backbone, training and data of a run's `config`."""
-    training_record = dict(record["training"])
-    augmentation = data.pipeline.AugmentationConfig(**training_record.pop("augmentation"))
-    known = {field.name for field in dataclasses.fields(TrainingConfig)}
-    options = {name: value for name, value in training_record.items() if name in known}
-    return (
-        backbones.BackboneConfig(**record["backbone"]),
-        TrainingConfig(augmentation=augmentation, **options),
-        data.DataConfig(**record["data"]),
-    )
 
 
 def table_lines(found: Study) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,15 @@ _DONE = "stage.json"
 _START = "start.json"
 
 
+@dataclass(frozen=True)
+class _Done:
+    """Stages that were carried out, with what the run found out for them."""
+
+    stages: tuple[PlannedStage, ...]
+    model: Any
+    report: CompressionReport
+
+
 class StageTrainer:
     """Trains the stages of one run, each once.
 
@@ -75,8 +85,8 @@ class StageTrainer:
         self._reporter = reporter
         self._source = source
         self._preprocessing = source.preprocessing(dataset.image_shape)
-        self._supplies = Supplies(config, folder, dataset, self._preprocessing)
-        self._models: dict[tuple[PlannedStage, ...], tuple[Any, CompressionReport]] = {}
+        self._supplies = Supplies(config, folder, dataset, self._preprocessing, reporter)
+        self._done: dict[tuple[PlannedStage, ...], _Done] = {}
 
     @property
     def calibration(self) -> np.ndarray:
@@ -85,7 +95,7 @@ class StageTrainer:
 
     def report(self, stages: tuple[PlannedStage, ...]) -> CompressionReport:
         """What the last of `stages` did, after `compressed` was asked for them."""
-        return self._models[stages][1]
+        return self._done[stages].report
 
     @cached_property
     def baseline(self) -> Any:
@@ -197,11 +207,19 @@ class StageTrainer:
         model = self.baseline
         for count in range(1, len(stages) + 1):
             begun = stages[:count]
-            if begun not in self._models:
+            if begun not in self._done:
                 start = self._student(begun, model)
-                self._models[begun] = self._train_stage(begun, start)
-            model, _ = self._models[begun]
+                prepared = self._prepared(begun, start)
+                found = self._train_stage(prepared, start)
+                self._done[begun] = _Done(prepared, *found)
+            model = self._done[begun].model
         return model
+
+    def _prepared(self, stages: tuple[PlannedStage, ...], start: Any) -> tuple[PlannedStage, ...]:
+        """The stages as they were carried out, and the last one as it will be."""
+        earlier = self._done[stages[:-1]].stages if stages[:-1] else ()
+        supplied = self._supplies.of(self.baseline)
+        return (*earlier, compose.prepared(stages[-1], start, supplied=supplied))
 
     def _student(self, stages: Sequence[PlannedStage], model: Any) -> Any:
         """The model that a stage starts from: a new student where a distillation names one."""

@@ -14,13 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress import benchmark, checkpoint, export
+from tfcompress import benchmark, checkpoint, export, probe
 from tfcompress.config import RunConfig
 from tfcompress.data import Dataset
+from tfcompress.graph.kernels import kernels
+from tfcompress.layer_sensitivity import Sensitivity
 from tfcompress.preprocessing import Preprocessing
+from tfcompress.progress import Reporter
 from tfcompress.run_folder import CANDIDATES, RunFolder
+from tfcompress.techniques import prune
 
 _EXAMPLES = 512
+_PROBED = 1000
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,18 @@ class Supplies:
       folder: where measured latencies are kept.
       dataset: whose images are given.
       preprocessing: of the model that takes them.
+      reporter: told of the progress of what takes long.
     """
 
     def __init__(
-        self, config: RunConfig, folder: RunFolder, dataset: Dataset, preprocessing: Preprocessing
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        dataset: Dataset,
+        preprocessing: Preprocessing,
+        reporter: Reporter,
     ) -> None:
+        self._reporter = reporter
         self._config = config
         self._folder = folder
         self._dataset = dataset
@@ -57,6 +69,7 @@ class Supplies:
             "calibration": self.calibration,
             "examples": self.examples,
             "latency": self.latency_ms,
+            "sparsities": self.sparsities,
         }
 
     @cached_property
@@ -71,6 +84,30 @@ class Supplies:
         count = min(_EXAMPLES, len(self._dataset.train))
         found = self._dataset.train.take(np.arange(count))
         return self._preprocessing.apply(found.images), found.labels
+
+    def sparsities(self, model: Any, config: prune.PruningConfig) -> dict[str, float] | None:
+        """How the zeros are shared out among the kernels that `prune` treats.
+
+        From the sensitivity to each of them, on images of the validation split.
+        """
+        if config.allocation == "uniform":
+            return None
+        pruned = [k.label for k in kernels(model) if not prune.skip_reason(k, config)]
+        return self.sensitivity(model).sparsities(config.target_sparsity or 0.0, layers=pruned)
+
+    def sensitivity(self, model: Any) -> Sensitivity:
+        """To zeros in each kernel. Measured once for each model and kept in the folder."""
+        split = self._dataset.validation
+        split = split.take(np.arange(min(_PROBED, len(split))))
+
+        def measured() -> Sensitivity:
+            images = self._preprocessing.apply(split.images)
+            with self._reporter.bar("sensitivity") as step:
+                return probe.sensitivity(model, images, split.labels, progress=step)
+
+        key = checkpoint.weights_sha256(model)
+        path = self._folder.root / CANDIDATES / f"sensitivity-{key[:16]}.json"
+        return self._folder.kept(path, key, Sensitivity, measured)
 
     def latency_ms(self, model: Any) -> float:
         """Of a model's int8 file at batch 1 on one thread, the median.

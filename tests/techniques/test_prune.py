@@ -145,7 +145,7 @@ def test_updates_are_no_more_than_asked_for():
 def prune_schedule(config, *, steps):
     from tfcompress.techniques._pruning_masks import build_schedule
 
-    return build_schedule(config, steps=steps)
+    return build_schedule(config, config.target_sparsity, steps=steps)
 
 
 def test_zeros_stay_zero_while_the_rest_learns():
@@ -320,3 +320,61 @@ def test_kernels_of_half_precision_are_pruned_as_those_of_single(config, dtype):
     found = pruned(model, config)
     np.testing.assert_array_equal(kernel(found).astype(np.float32), expected)
     prune.verify(found, config)
+
+
+def test_each_kernel_has_the_sparsity_that_it_was_given():
+    from tfcompress._keras import keras
+
+    inputs = keras.Input([4])
+    outputs = inputs
+    for name in ("first", "second", "third"):
+        outputs = keras.layers.Dense(4, use_bias=False, name=name)(outputs)
+    model = keras.Model(inputs, outputs)
+    shares = {"first": 0.5, "second": 0.75, "third": 0.0}
+    config = PruningConfig(0.5, allocation="sensitivity", sparsities=shares)
+    found = pruned(model, config, steps=4, epochs=2)
+    zeros = {layer.name: np.mean(layer.get_weights()[0] == 0) for layer in found.layers[1:]}
+    assert zeros == shares
+    prune.verify(found, config)
+    layers = {layer.name: layer for layer in prune.report(model, found, config).layers}
+    assert layers["second"].detail == "75.0% by sensitivity"
+    assert not layers["third"].treated
+    assert "too sensitive" in layers["third"].reason
+    more = PruningConfig(0.5, allocation="sensitivity", sparsities={**shares, "third": 0.25})
+    with pytest.raises(VerificationError, match="third has 0 zeros of 16 weights"):
+        prune.verify(found, more)
+
+
+def test_the_two_kernels_of_a_layer_have_names_of_their_own():
+    from tfcompress._keras import keras
+    from tfcompress.graph.kernels import kernels
+
+    inputs = keras.Input([4, 4, 2])
+    model = keras.Model(inputs, keras.layers.SeparableConv2D(8, 3, name="both")(inputs))
+    labels = [each.label for each in kernels(model)]
+    assert labels == ["both/depthwise_kernel", "both/pointwise_kernel"]
+    config = PruningConfig(0.5, allocation="sensitivity", sparsities={labels[1]: 0.5})
+    found = pruned(model, config)
+    assert [np.mean(weights == 0) for weights in found.get_weights()[:2]] == [0.0, 0.5]
+
+
+def test_an_allocation_without_shares_is_refused_before_the_training():
+    config = PruningConfig(0.5, allocation="sensitivity")
+    with pytest.raises(ValueError, match="needs the sparsity of each layer"):
+        prune.callbacks(config)
+    with pytest.raises(VerificationError, match="nothing says how many zeros"):
+        prune.verify(dense_model([[1, 2]]), config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"allocation": "fair"}, "Unknown allocation of prune: 'fair'"),
+        ({"allocation": "sensitivity", "pattern": "2:4"}, "every kernel the same sparsity"),
+        ({"sparsities": {"a": 0.5}}, "go with allocation='sensitivity'"),
+        ({"allocation": "sensitivity", "sparsities": {"a": 80}}, "Received: 80 for a"),
+    ],
+)
+def test_allocations_that_make_no_sense(settings, says):
+    with pytest.raises(ValueError, match=says):
+        PruningConfig(**settings)

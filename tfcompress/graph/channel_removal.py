@@ -6,7 +6,7 @@ Knows which settings of a layer hold its number of channels. Which channels go t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from tfcompress.graph import agreement, cost
 from tfcompress.graph.channels import PRODUCES, ChannelGraph, Slot
 from tfcompress.graph.kernels import Kernel, is_kernel
 from tfcompress.graph.rebuild import Use, copied, rebuild
+
+if TYPE_CHECKING:
+    import tensorflow
 
 
 class ChannelRemovalError(RuntimeError):
@@ -61,14 +64,33 @@ def without(model: Any, graph: ChannelGraph, removed: np.ndarray, *, check: bool
 def zeroed(model: Any, graph: ChannelGraph, removed: np.ndarray) -> Any:
     """Returns a copy of a model in which the channels of some units are zero, shifts included."""
     copy = copied(model)
-    for name, slots in graph.by_layer.items():
-        layer = copy.get_layer(name)
-        weights = layer.get_weights()
-        for slot in slots:
-            if slot.zeroes:
-                np.moveaxis(weights[slot.weight], slot.axis, 0)[removed[slot.units]] = 0.0
-        layer.set_weights(weights)
+    for variable, values in zeros(copy, graph, removed):
+        variable.assign(values)
     return copy
+
+
+def zeros(
+    model: Any, graph: ChannelGraph, removed: np.ndarray
+) -> list[tuple[tensorflow.Variable, np.ndarray]]:
+    """The weights of a model that change where the channels of some units become zero.
+
+    Args:
+      model: the one of the graph, or a copy of it.
+      graph: its channels.
+      removed: bool [units], True for those that become zero.
+
+    Returns:
+      each variable with its new values.
+    """
+    found: dict[int, tuple[Any, np.ndarray]] = {}
+    for name, slots in graph.by_layer.items():
+        layer = model.get_layer(name)
+        for slot in slots:
+            if slot.zeroes and removed[slot.units].any():
+                variable = layer.weights[slot.weight]
+                _, values = found.setdefault(id(variable), (variable, variable.numpy().copy()))
+                np.moveaxis(values, slot.axis, 0)[removed[slot.units]] = 0.0
+    return list(found.values())
 
 
 class Remaining:

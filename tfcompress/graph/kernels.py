@@ -55,6 +55,12 @@ class Kernel:
         return path.rpartition(own)[2] if own in path else _last(path)
 
     @property
+    def label(self) -> str:
+        """The layer's name; of a layer with several kernels, `layer/part`."""
+        alone = sum(map(is_kernel, self.layer.weights)) <= 1
+        return self.name if alone else f"{self.name}/{self.part}"
+
+    @property
     def input_axis(self) -> int | None:
         """The axis along which one output sums its inputs; None where there is no single one."""
         if any(kind.__name__ in _SUMS_MANY for kind in type(self.layer).__mro__):

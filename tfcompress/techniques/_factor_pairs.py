@@ -58,6 +58,15 @@ def matrix(kernel: Kernel) -> np.ndarray:
     return values.transpose(0, 2, 1, 3).reshape(height * inputs, width * outputs)
 
 
+def whole(kernel: Kernel, product: np.ndarray) -> np.ndarray:
+    """What `matrix` made, as a kernel again."""
+    shape = kernel.variable.shape
+    if len(shape) == 2:
+        return product
+    height, width, inputs, outputs = shape
+    return product.reshape(height, inputs, width, outputs).transpose(0, 2, 1, 3)
+
+
 @dataclass(frozen=True)
 class Price:
     """Multiply-accumulates of one image; where an input's size is open, of one position.

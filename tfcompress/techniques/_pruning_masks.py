@@ -10,7 +10,7 @@ from typing import Any
 
 from tfcompress._keras import keras, tf, tfmot
 from tfcompress.graph.kernels import Kernel, kernels
-from tfcompress.techniques.prune import PruningConfig, skip_reason
+from tfcompress.techniques.prune import PruningConfig, skip_reason, target_of
 
 
 class PruningMasks(keras.callbacks.Callback):
@@ -37,17 +37,23 @@ class PruningMasks(keras.callbacks.Callback):
             raise ValueError(
                 "prune cannot tell how many steps an epoch has. Pass steps_per_epoch to fit."
             )
-        schedule = build_schedule(self._config, steps=steps * epochs)
         pruned = [kernel for kernel in kernels(self.model) if not skip_reason(kernel, self._config)]
+        targets = [target_of(kernel, self._config) for kernel in pruned]
+        schedules = {
+            target: build_schedule(self._config, target, steps=steps * epochs) for target in targets
+        }
         masks = [tf.Variable(_nonzero(kernel.variable), trainable=False) for kernel in pruned]
 
         @tf.function(input_signature=[tf.TensorSpec([], tf.int64)])
         def apply(step: Any) -> None:
-            update, sparsity = schedule(step)
+            due = {target: schedule(step) for target, schedule in schedules.items()}
+            # All targets are approached in the same steps.
+            update, _ = due[targets[0]]
             if update:
-                for kernel, mask in zip(pruned, masks, strict=True):
+                for kernel, mask, target in zip(pruned, masks, targets, strict=True):
                     # A pruned weight, moved by this one step, would compete on equal terms.
                     kept = tf.where(mask, kernel.variable, tf.zeros_like(kernel.variable))
+                    _, sparsity = due[target]
                     mask.assign(_mask(kernel, kept, sparsity, self._config) & mask)
             for kernel, mask in zip(pruned, masks, strict=True):
                 kept = tf.where(mask, kernel.variable, tf.zeros_like(kernel.variable))
@@ -67,8 +73,8 @@ class PruningMasks(keras.callbacks.Callback):
         self._step += 1
 
 
-def build_schedule(config: PruningConfig, *, steps: int) -> Any:
-    """The TF-MOT schedule of a config over `steps` steps.
+def build_schedule(config: PruningConfig, target: float, *, steps: int) -> Any:
+    """The TF-MOT schedule of a config over `steps` steps, for a kernel that ends at `target`.
 
     The last update falls on a step of the training, whatever its length: the interval between
     updates is rounded up and the end moved back to a multiple of it (TF-MOT's default of one update
@@ -83,14 +89,14 @@ def build_schedule(config: PruningConfig, *, steps: int) -> Any:
     end -= (end - begin) % frequency
     if at_once or end == begin:
         return tfmot.sparsity.keras.ConstantSparsity(
-            config.target_sparsity,
+            target,
             begin_step=begin,
             end_step=max(end, begin + 1),
             frequency=frequency,
         )
     return tfmot.sparsity.keras.PolynomialDecay(
-        initial_sparsity=config.initial_sparsity,
-        final_sparsity=config.target_sparsity,
+        initial_sparsity=min(config.initial_sparsity, target),
+        final_sparsity=target,
         begin_step=begin,
         end_step=end,
         power=3,

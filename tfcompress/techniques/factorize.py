@@ -118,12 +118,8 @@ def _advice(value: float) -> str:
 CONFIG = FactorizationConfig
 
 
-def skip_reason(kernel: Kernel, config: FactorizationConfig) -> str:
-    """Why a kernel is left whole whatever its ranks cost; empty where they decide."""
-    if named(kernel.name, config.skip):
-        return f"named in skip={config.skip}"
-    if kernel.frozen:
-        return FROZEN
+def unsupported(kernel: Kernel) -> str:
+    """Why a kernel cannot be split at any rank; empty where it can."""
     reason = _factor_pairs.unsupported(kernel)
     if reason:
         return reason
@@ -131,6 +127,30 @@ def skip_reason(kernel: Kernel, config: FactorizationConfig) -> str:
     if not np.isfinite(values).all():
         return "has weights that are NaN or infinite"
     return "" if values.any() else "all its weights are zero"
+
+
+def at_rank(kernel: Kernel, fraction: float) -> np.ndarray:
+    """A kernel as the product of the two that would stand for it.
+
+    Args:
+      kernel: one for which `unsupported` knows no reason.
+      fraction: of its full rank, rounded down to at least 1, in (0, 1].
+
+    Returns:
+      float32 of the kernel's shape.
+    """
+    found = _low_rank.decompose(_factor_pairs.matrix(kernel))
+    first, second = found.factors(max(int(fraction * found.full_rank), 1))
+    return _factor_pairs.whole(kernel, first @ second)
+
+
+def skip_reason(kernel: Kernel, config: FactorizationConfig) -> str:
+    """Why a kernel is left whole whatever its ranks cost; empty where they decide."""
+    if named(kernel.name, config.skip):
+        return f"named in skip={config.skip}"
+    if kernel.frozen:
+        return FROZEN
+    return unsupported(kernel)
 
 
 def skipped(model: Any, config: FactorizationConfig) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from tfcompress.settings import require_types
 from tfcompress.techniques import VerificationError
 
 SCHEDULES = ("constant", "polynomial")
+ALLOCATIONS = ("uniform", "sensitivity")
 _N_OF_M = re.compile(r"(\d+):(\d+)")
 _BLOCK = re.compile(r"(\d+)x(\d+)")
 
@@ -54,6 +55,11 @@ class PruningConfig:
         recovers.
       updates: how often the masks are chosen anew between begin and end, at least 1.
       skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay dense.
+      allocation: `"uniform"`, the same sparsity for every kernel, or `"sensitivity"`, the target
+        for all pruned kernels together, of which those that mind it least take the most.
+      sparsities: for `allocation="sensitivity"`, the sparsity of each layer by its name, in [0, 1),
+        such as `tfcompress.sensitivity(model, images, labels).sparsities(0.8)`; others stay dense.
+        In a recipe, what is measured on the validation split before the stage.
 
     Raises:
       ValueError: a value outside its range.
@@ -74,10 +80,15 @@ class PruningConfig:
     end: float = 0.5
     updates: int = 50
     skip: str = ""
+    allocation: str = "uniform"
+    sparsities: Any = field(
+        default=None, metadata={"supplied": True, "of_model": True}, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         require_types(self)
         registry.require(self.schedule, SCHEDULES, what="pruning schedule")
+        registry.require(self.allocation, ALLOCATIONS, what="allocation of prune")
         self._check_pattern()
         target = self.target_sparsity
         if not isinstance(target, (int, float)) or not 0 <= target < 1:
@@ -101,6 +112,30 @@ class PruningConfig:
             )
         if self.updates < 1:
             raise ValueError(f"PruningConfig.updates must be at least 1. Received: {self.updates}.")
+        self._check_allocation()
+
+    def _check_allocation(self) -> None:
+        if self.allocation == "sensitivity" and self.n_of_m:
+            raise ValueError(
+                f"PruningConfig.pattern {self.pattern!r} gives every kernel the same sparsity. "
+                "Received allocation: 'sensitivity'. Leave one of them out."
+            )
+        if self.sparsities is None:
+            return
+        if self.allocation == "uniform":
+            raise ValueError(
+                "PruningConfig.sparsities go with allocation='sensitivity'. Received: 'uniform'."
+            )
+        for name, value in self.sparsities.items():
+            if not 0 <= value < 1:
+                raise ValueError(
+                    f"PruningConfig.sparsities must be in [0, 1). Received: {value} for {name}."
+                )
+
+    @property
+    def prepared(self) -> bool:
+        """Whether it is known how much of each kernel goes."""
+        return self.allocation == "uniform" or self.sparsities is not None
 
     def _check_pattern(self) -> None:
         if self.pattern == "unstructured":
@@ -160,6 +195,8 @@ def skip_reason(kernel: Kernel, config: PruningConfig) -> str:
         return FROZEN
     if kernel.depthwise:
         return "depthwise: few weights, each with a large share of its channel"
+    if config.sparsities is not None and not target_of(kernel, config):
+        return "too sensitive: its share of the zeros is none"
     if config.n_of_m and kernel.input_axis is None:
         return f"shape {tuple(shape)}: no single axis holds the inputs that {config.pattern} groups"
     if config.n_of_m and shape[kernel.input_axis] % config.n_of_m[1]:
@@ -169,6 +206,13 @@ def skip_reason(kernel: Kernel, config: PruningConfig) -> str:
     if config.block and (shape[0] % config.block[0] or shape[1] % config.block[1]):
         return f"shape {tuple(shape)} is no multiple of the block {config.pattern}"
     return ""
+
+
+def target_of(kernel: Kernel, config: PruningConfig) -> float:
+    """The fraction of a kernel's weights that end as zero."""
+    if config.sparsities is None:
+        return config.target_sparsity or 0.0
+    return float(config.sparsities.get(kernel.label, 0.0))
 
 
 def skipped(model: Any, config: PruningConfig) -> Mapping[str, str]:
@@ -200,8 +244,19 @@ def wrap(model: Any, config: PruningConfig, *, steps_per_epoch: int, epochs: int
 
 
 def callbacks(config: PruningConfig) -> Sequence[Any]:
-    """The callback that owns the masks."""
+    """The callback that owns the masks.
+
+    Raises:
+      ValueError: it is not known how a sparsity is shared out among the layers.
+    """
     from tfcompress.techniques._pruning_masks import PruningMasks
+
+    if not config.prepared:
+        raise ValueError(
+            "prune(allocation=sensitivity) needs the sparsity of each layer. Received: none. Pass "
+            "PruningConfig(sparsities=tfcompress.sensitivity(model, images, labels)"
+            f".sparsities({config.target_sparsity})), measured on validation images."
+        )
 
     return [PruningMasks(config)]
 
@@ -214,7 +269,12 @@ def strip(model: Any) -> Any:
 def report(before: Any, after: Any, config: PruningConfig) -> CompressionReport:
     """Describes every layer with weights: pruned, or skipped and why."""
     reasons = skipped(before, config)
-    return CompressionReport("prune", layer_reports(before, after, reasons=reasons))
+    details: dict[str, str] = {}
+    if config.sparsities is not None:
+        found = {k.name: target_of(k, config) for k in kernels(before) if not k.depthwise}
+        details = {name: f"{target:.1%} by sensitivity" for name, target in found.items() if target}
+    reports = layer_reports(before, after, reasons=reasons, details=details)
+    return CompressionReport("prune", reports)
 
 
 def verify(model: Any, config: PruningConfig, *, before: Any = None) -> None:
@@ -224,15 +284,21 @@ def verify(model: Any, config: PruningConfig, *, before: Any = None) -> None:
       VerificationError: a kernel has fewer zeros than the target asks for.
     """
     del before
+    if not config.prepared:
+        raise VerificationError(
+            "prune: without PruningConfig.sparsities nothing says how many zeros a layer should "
+            "have. Pass the config that the model was trained under."
+        )
     for kernel in kernels(model):
         if skip_reason(kernel, config):
             continue
         values = kernel.numpy()
-        zeros, wanted = int((values == 0).sum()), expected_zeros(values.size, config)
+        target = target_of(kernel, config)
+        zeros, wanted = int((values == 0).sum()), expected_zeros(values.size, target, config)
         if zeros < wanted:
             raise VerificationError(
                 f"prune: layer {kernel.name} has {zeros} zeros of {values.size} weights, "
-                f"expected at least {wanted} (target_sparsity {config.target_sparsity}). "
+                f"expected at least {wanted} (target_sparsity {target:.4g}). "
                 "Was what techniques.prune.callbacks gives passed to fit, and did the training "
                 f"reach {config.settles_at:.0%} of its steps?"
             )
@@ -241,10 +307,10 @@ def verify(model: Any, config: PruningConfig, *, before: Any = None) -> None:
             _verify_n_of_m(kernel.name, nonzero, *config.n_of_m)
 
 
-def expected_zeros(size: int, config: PruningConfig) -> int:
+def expected_zeros(size: int, target: float, config: PruningConfig) -> int:
     """Zeros that a kernel of `size` weights must have at the end, in whole blocks."""
     block = config.block[0] * config.block[1] if config.block else 1
-    return int(size // block * (config.target_sparsity or 0.0) + 1e-6) * block
+    return int(size // block * target + 1e-6) * block
 
 
 def _verify_n_of_m(name: str, nonzero: np.ndarray, kept: int, group: int) -> None:

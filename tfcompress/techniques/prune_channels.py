@@ -278,6 +278,21 @@ def verify_artifact(
             )
 
 
+def rated(model: Any, graph: ChannelGraph) -> np.ndarray:
+    """How much each unit of channels matters by the norm of its weights.
+
+    Args:
+      model: flat functional model.
+      graph: its channels.
+
+    Returns:
+      float64 [units]; NaN where no weight makes the unit.
+    """
+    from tfcompress.techniques._channel_importance import importance
+
+    return importance(model, graph, ChannelPruningConfig.importance, examples=None)
+
+
 def _followed(model: Any, config: ChannelPruningConfig) -> ChannelGraph:
     from tfcompress.graph.channel_following import channel_graph
 

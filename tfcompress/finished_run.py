@@ -1,0 +1,82 @@
+"""What a finished run left for others to go on with: its baseline, its data, its settings.
+
+Knows where a run keeps them. Does not know what they are wanted for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfcompress import data, durable, results
+from tfcompress._keras import keras
+from tfcompress.config import BASELINE
+from tfcompress.data import DataConfig, Dataset
+from tfcompress.metadata import preprocessing_of
+from tfcompress.preprocessing import Preprocessing
+from tfcompress.run_folder import RunFolder
+from tfcompress.training import TrainingConfig
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """A finished run of `experiments.compress`.
+
+    Attributes:
+      name: of its backbone or model.
+      baseline: the trained float model, a tf_keras model.
+      baseline_sha256: of the file that it was read from.
+      dataset: the run's data set, the same images as then.
+      preprocessing: of the model.
+      training: how the baseline was trained.
+    """
+
+    name: str
+    baseline: Any
+    baseline_sha256: str
+    dataset: Dataset
+    preprocessing: Preprocessing
+    training: TrainingConfig
+
+
+def load(run_dir: str | os.PathLike[str]) -> FinishedRun:
+    """Reads what a finished run left.
+
+    Args:
+      run_dir: its folder.
+
+    Raises:
+      FileNotFoundError: it has no baseline, or no results.
+      ValueError: its data cannot be had any more, or have changed.
+    """
+    folder = RunFolder(run_dir)
+    path = folder.model(BASELINE)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: --run_dir must be the folder of a finished run of "
+            "experiments.compress."
+        )
+    found = results.load(folder.root)
+    dataset = data.load(DataConfig(**found.config["data"]))
+    folder.require_same_data(dataset.checksums())
+    record = next(s.config["preprocessing"] for s in found.stages if "preprocessing" in s.config)
+    backbone = found.config["backbone"]
+    return FinishedRun(
+        name=str(backbone.get("name") or Path(backbone["path"]).stem),
+        baseline=keras.models.load_model(path, compile=False),
+        baseline_sha256=durable.sha256_of_file(path),
+        dataset=dataset,
+        preprocessing=preprocessing_of(record, name=f"the preprocessing of {folder.root}"),
+        training=_training(found.config["training"]),
+    )
+
+
+def _training(record: dict[str, Any]) -> TrainingConfig:
+    """The settings that are still known; an earlier version may have had others."""
+    fields = {field.name for field in dataclasses.fields(TrainingConfig)}
+    options = {name: value for name, value in record.items() if name in fields}
+    augmentation = data.pipeline.AugmentationConfig(**options.pop("augmentation"))
+    return TrainingConfig(augmentation=augmentation, **options)
