@@ -273,3 +273,21 @@ def test_statistics_are_taken_anew_where_a_recipe_says_so(tmp_path):
         if not np.array_equal(weight.numpy(), before)
     }
     assert changed == {"moving_mean:0", "moving_variance:0"}
+
+
+def test_a_student_of_its_own_size_learns_from_outputs_that_are_kept(tmp_path):
+    recipe = "distill(student=ds_cnn, student_width=0.25, student_image_size=14, views=2, epochs=3)"
+    config = dataclasses.replace(CONFIG, recipes=(f"{recipe}+qat(epochs=1)",))
+    found = workflow.run(config, tmp_path)
+    files = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "encoded").iterdir()}
+    assert len(files) == 2
+    row = next(row for row in found.artifacts if "qat" in row.stages)
+    artifact = Artifact.load(tmp_path / row.path)
+    assert artifact.preprocessing.image_shape == (14, 14, 1)
+    assert row.parity.top1_agreement > 0.95
+    # The teacher's answers are the only thing that was learnt from in nine steps of ten.
+    assert found.stages[1].history[-1]["loss"] < found.stages[1].history[0]["loss"]
+    # A later run with another learning rate finds them there.
+    again = workflow.run(config, tmp_path)
+    assert again.stages == found.stages
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "encoded").iterdir()} == files

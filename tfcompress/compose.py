@@ -339,6 +339,11 @@ def first_eligible_epoch(stages: Sequence[PlannedStage], *, epochs: int) -> int:
     return max(math.ceil(settles_at * epochs) - 1, 0)
 
 
+def views(stages: Sequence[PlannedStage]) -> int:
+    """After how many epochs the images repeat, their teacher's outputs known; 0 for never."""
+    return next((stage.config.views for stage in stages if stage.technique == "distill"), 0)
+
+
 def callbacks(stages: Sequence[PlannedStage]) -> list[Any]:
     """Fresh callbacks for training the last of `stages` and keeping what the others made."""
     current, earlier = stages[-1], {stage.technique: stage for stage in stages[:-1]}

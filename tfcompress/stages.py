@@ -33,6 +33,7 @@ from tfcompress.config import BASELINE, KEPT, RunConfig, plain
 from tfcompress.data import encoding
 from tfcompress.graph import batch_norm
 from tfcompress.layer_coverage import Coverage
+from tfcompress.preprocessing import Preprocessing
 from tfcompress.progress import Reporter, Stopwatch, listener
 from tfcompress.recipe import text_of
 from tfcompress.results import CompressionReport, StageResult
@@ -84,14 +85,26 @@ class StageTrainer:
         self._dataset = dataset
         self._reporter = reporter
         self._source = source
-        self._preprocessing = source.preprocessing(dataset.image_shape)
-        self._supplies = Supplies(config, folder, dataset, self._preprocessing, reporter)
+        self._supplies: dict[Preprocessing, Supplies] = {}
         self._done: dict[tuple[PlannedStage, ...], _Done] = {}
 
-    @property
-    def calibration(self) -> np.ndarray:
-        """Preprocessed images of the calibration split, no more than an export takes."""
-        return self._supplies.calibration
+    def supplies(self, stages: Sequence[PlannedStage] = ()) -> Supplies:
+        """What the run gives to a model; a student may take images of its own size.
+
+        Args:
+          stages: that the model went through; none for the baseline.
+        """
+        student = self._student_config(stages[:1])
+        shape = self._dataset.image_shape
+        if student is None or not stages[0].config.student_image_size:
+            preprocessing = self._source.preprocessing(shape)
+        else:
+            preprocessing = backbones.preprocessing(student, shape)
+        if preprocessing not in self._supplies:
+            self._supplies[preprocessing] = Supplies(
+                self._config, self._folder, self._dataset, preprocessing, self._reporter
+            )
+        return self._supplies[preprocessing]
 
     def report(self, stages: tuple[PlannedStage, ...]) -> CompressionReport:
         """What the last of `stages` did, after `compressed` was asked for them."""
@@ -137,7 +150,9 @@ class StageTrainer:
             self._train_head(model, config.training, name=self._stage_name(BASELINE))
             return
         backbones.set_transfer_mode(model, transfer.mode, last_layers=transfer.last_layers)
-        batches = training.image_batches(self._dataset, self._preprocessing, config.training)
+        batches = training.image_batches(
+            self._dataset, self.supplies().preprocessing, config.training
+        )
         self._train(
             model,
             batches,
@@ -149,7 +164,7 @@ class StageTrainer:
     def _origin(self) -> dict[str, Any]:
         """What the records of the transfer say about the classifier."""
         record = self._source.record(keep_head=self._config.transfer.mode == KEPT)
-        return {"preprocessing": self._preprocessing.to_dict(), **record}
+        return {"preprocessing": self.supplies().preprocessing.to_dict(), **record}
 
     def _survey(self, model: Any) -> None:
         """Refuses recipes that the model does not allow; finds out what each does to its layers."""
@@ -157,7 +172,7 @@ class StageTrainer:
         for text, plan in zip(self._config.recipes, self._config.plans, strict=True):
             if plan.stages:
                 start = self._student(plan.stages[:1], model)
-                trainee, supplied = self._placed(start), self._supplies.of(model)
+                trainee, supplied = self._placed(start), self.supplies(plan.stages).of(model)
                 with placement.scope(self._config.training.strategy):
                     compose.require_treatable(plan.stages, trainee, supplied=supplied)
                 student = "" if start is model else start.name
@@ -171,7 +186,7 @@ class StageTrainer:
         if (self._folder.stage(self._stage_name(BASELINE)) / _DONE).exists():
             return
         for name in self._config.export.formats:
-            export.convert(model, name, calibration=self._supplies.calibration[:1])
+            export.convert(model, name, calibration=self.supplies().calibration[:1])
 
     def _train_head(self, model: Any, config: TrainingConfig, *, name: str) -> None:
         """Trains the head on images that are encoded once."""
@@ -186,7 +201,7 @@ class StageTrainer:
             found = encoding.encoded(
                 split,
                 encode,
-                self._preprocessing,
+                self.supplies().preprocessing,
                 fingerprint=fingerprint,
                 cache_dir=self._folder.root / ENCODED,
                 batch_size=128,
@@ -218,25 +233,33 @@ class StageTrainer:
     def _prepared(self, stages: tuple[PlannedStage, ...], start: Any) -> tuple[PlannedStage, ...]:
         """The stages as they were carried out, and the last one as it will be."""
         earlier = self._done[stages[:-1]].stages if stages[:-1] else ()
-        supplied = self._supplies.of(self.baseline)
+        supplied = self.supplies(stages).of(self.baseline)
         return (*earlier, compose.prepared(stages[-1], start, supplied=supplied))
 
     def _student(self, stages: Sequence[PlannedStage], model: Any) -> Any:
         """The model that a stage starts from: a new student where a distillation names one."""
-        if not stages or stages[-1].technique != "distill" or not stages[-1].config.student:
+        config = self._student_config(stages[-1:])
+        if config is None:
             return model
-        config = backbones.BackboneConfig(
-            name=stages[-1].config.student,
-            weights="none",
-            width=stages[-1].config.student_width,
-            image_size=self._preprocessing.image_shape[0],
-            batch_norm_momentum=self._config.backbone.batch_norm_momentum,
-        )
-        shape = self._preprocessing.image_shape
-        if backbones.preprocessing(config, shape) == self._preprocessing:
+        preprocessing = self.supplies(stages).preprocessing
+        shape = preprocessing.image_shape
+        if backbones.preprocessing(config, shape) == preprocessing:
             config = dataclasses.replace(config, weights="default")
         return backbones.build_classifier(
             config, classes=len(self._dataset.classes), image_shape=shape, seed=self._config.seed
+        )
+
+    def _student_config(self, stage: Sequence[PlannedStage]) -> backbones.BackboneConfig | None:
+        """The network that a stage brings along, if it is a distillation that names one."""
+        if not stage or stage[0].technique != "distill" or not stage[0].config.student:
+            return None
+        config, shape = stage[0].config, self._source.preprocessing(self._dataset.image_shape)
+        return backbones.BackboneConfig(
+            name=config.student,
+            weights="none",
+            width=config.student_width,
+            image_size=config.student_image_size or shape.image_shape[0],
+            batch_norm_momentum=self._config.backbone.batch_norm_momentum,
         )
 
     def _train_stage(
@@ -252,7 +275,16 @@ class StageTrainer:
             learning_rate=current.learning_rate or rate,
             early_stopping_patience=0,
         )
-        batches = training.image_batches(self._dataset, self._preprocessing, config)
+        supplies, views = self.supplies(stages), compose.views(stages)
+        batches = training.image_batches(
+            self._dataset,
+            supplies.preprocessing,
+            config,
+            views=views,
+            answers=(
+                (lambda: self.supplies().answers(self.baseline, views, config)) if views else None
+            ),
+        )
         self._reporter.stage(
             current.technique,
             f"{_settings(current.config)}; every layer trained, {config.epochs} "
@@ -264,7 +296,7 @@ class StageTrainer:
             return compose.wrap(
                 stages,
                 start,
-                supplied=self._supplies.of(self.baseline),
+                supplied=supplies.of(self.baseline),
                 steps_per_epoch=batches.steps_per_epoch,
                 epochs=config.epochs,
             )
@@ -282,7 +314,7 @@ class StageTrainer:
             trainee=lambda: wrap(self._placed(model)),
         )
         if current.reestimate:
-            count = batch_norm.reestimate(wrapped, self.calibration)
+            count = batch_norm.reestimate(wrapped, supplies.calibration)
             self._reporter.note(f"statistics of {count} batch normalizations taken anew")
         return self._finish(stages, compose.strip(stages, wrapped), model)
 
@@ -290,7 +322,7 @@ class StageTrainer:
         self, stages: tuple[PlannedStage, ...], model: Any
     ) -> tuple[Any, CompressionReport]:
         """A stage that needs images and no training."""
-        current, supplied = stages[-1], self._supplies.of(self.baseline)
+        current, supplied = stages[-1], self.supplies(stages).of(self.baseline)
         self._reporter.stage(current.technique, f"{_settings(current.config)}; nothing is trained")
         config = compose.supplied_config(current, supplied)
         wrapped = current.module.wrap(model, config, steps_per_epoch=1, epochs=1)

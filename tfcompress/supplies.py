@@ -16,16 +16,18 @@ import numpy as np
 
 from tfcompress import benchmark, checkpoint, export, probe
 from tfcompress.config import RunConfig
-from tfcompress.data import Dataset
+from tfcompress.data import Dataset, encoding, pipeline
 from tfcompress.graph.kernels import kernels
 from tfcompress.layer_sensitivity import Sensitivity
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.progress import Reporter
-from tfcompress.run_folder import CANDIDATES, RunFolder
+from tfcompress.run_folder import CANDIDATES, ENCODED, RunFolder
 from tfcompress.techniques import prune
+from tfcompress.training import TrainingConfig
 
 _EXAMPLES = 512
 _PROBED = 1000
+_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,17 @@ class _KeptLatency:
 
 
 class Supplies:
-    """What one run can give.
+    """What one run can give to models that take images of one kind.
 
     Args:
       config: all settings of the run.
-      folder: where measured latencies are kept.
+      folder: where what was measured is kept.
       dataset: whose images are given.
-      preprocessing: of the model that takes them.
+      preprocessing: of the models that take them.
       reporter: told of the progress of what takes long.
+
+    Attributes:
+      preprocessing: as given.
     """
 
     def __init__(
@@ -56,7 +61,7 @@ class Supplies:
         self._config = config
         self._folder = folder
         self._dataset = dataset
-        self._preprocessing = preprocessing
+        self.preprocessing = preprocessing
 
     def of(self, teacher: Any) -> dict[str, Any]:
         """All of it, by the names of the fields that ask for it.
@@ -76,14 +81,42 @@ class Supplies:
     def calibration(self) -> np.ndarray:
         """Preprocessed images of the calibration split, no more than an export takes."""
         images = self._dataset.calibration.images[: self._config.export.calibration_size]
-        return self._preprocessing.apply(images)
+        return self.preprocessing.apply(images)
 
     @cached_property
     def examples(self) -> tuple[np.ndarray, np.ndarray]:
         """Preprocessed images of the training split, and their classes."""
         count = min(_EXAMPLES, len(self._dataset.train))
         found = self._dataset.train.take(np.arange(count))
-        return self._preprocessing.apply(found.images), found.labels
+        return self.preprocessing.apply(found.images), found.labels
+
+    def answers(self, teacher: Any, views: int, config: TrainingConfig) -> np.ndarray:
+        """A teacher's outputs for every view of every training image, kept in the folder.
+
+        Args:
+          teacher: a model that takes these images.
+          views: how many.
+          config: seed and augmentation of the training.
+
+        Returns:
+          float32 [views, images, classes].
+        """
+        answer, fingerprint = export.inference(teacher), checkpoint.weights_sha256(teacher)
+        found = []
+        with self._reporter.bar("teacher's outputs") as step:
+            for number in range(views):
+                outputs = encoding.encoded(
+                    self._dataset.train,
+                    answer,
+                    self.preprocessing,
+                    fingerprint=fingerprint,
+                    cache_dir=self._folder.root / ENCODED,
+                    batch_size=_AT_ONCE,
+                    view=pipeline.View(number, config.seed, config.augmentation),
+                )
+                found.append(outputs)
+                step(number + 1, views)
+        return np.stack(found)
 
     def sparsities(self, model: Any, config: prune.PruningConfig) -> dict[str, float] | None:
         """How the zeros are shared out among the kernels that `prune` treats.
@@ -101,7 +134,7 @@ class Supplies:
         split = split.take(np.arange(min(_PROBED, len(split))))
 
         def measured() -> Sensitivity:
-            images = self._preprocessing.apply(split.images)
+            images = self.preprocessing.apply(split.images)
             with self._reporter.bar("sensitivity") as step:
                 return probe.sensitivity(model, images, split.labels, progress=step)
 

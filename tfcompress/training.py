@@ -208,7 +208,8 @@ class Batches:
 
     Attributes:
       train: from the 0-based epoch to start with, endless batches of (inputs, int64 labels) whose
-        order depends on seed and epoch alone.
+        order depends on seed and epoch alone; with the teacher's outputs as a third where a
+        distillation has them at hand.
       validation: finite batches of (inputs, int64 labels).
       steps_per_epoch: training batches in one epoch.
       classes: number of classes.
@@ -221,9 +222,22 @@ class Batches:
 
 
 def image_batches(
-    dataset: Dataset, preprocessing: Preprocessing, config: TrainingConfig
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    config: TrainingConfig,
+    *,
+    views: int = 0,
+    answers: Callable[[], np.ndarray] | None = None,
 ) -> Batches:
-    """Batches of augmented images from the train split, plain ones from validation."""
+    """Batches of augmented images from the train split, plain ones from validation.
+
+    Args:
+      dataset: whose splits are used.
+      preprocessing: brings images to what the model takes.
+      config: batch size, seed and augmentation.
+      views: see `pipeline.train_batches`.
+      answers: gives what `pipeline.train_batches` takes; asked when a training begins.
+    """
 
     def train(first_epoch: int) -> Any:
         return pipeline.train_batches(
@@ -233,6 +247,8 @@ def image_batches(
             seed=config.seed,
             first_epoch=first_epoch,
             augmentation=config.augmentation,
+            views=views,
+            answers=answers and answers(),
         )
 
     return Batches(
@@ -373,7 +389,9 @@ def fit(
 
 
 def _one_hot(batches: Any, classes: int) -> Any:
-    return batches.map(lambda images, labels: (images, tf.one_hot(labels, classes)))
+    return batches.map(
+        lambda images, labels, *answers: (images, tf.one_hot(labels, classes), *answers)
+    )
 
 
 def _require_finite(epoch: int, metrics: Mapping[str, float], config: TrainingConfig) -> None:

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tfcompress import (
     backbones,
     benchmark,
@@ -37,6 +35,7 @@ from tfcompress.progress import Reporter, Stopwatch
 from tfcompress.results import ArtifactResult, Results
 from tfcompress.run_folder import ENVIRONMENT, RunFolder
 from tfcompress.stages import StageTrainer
+from tfcompress.supplies import Supplies
 
 _PARITY_EXAMPLES = 1000
 
@@ -70,6 +69,7 @@ class _Candidate:
     model: Any
     format: str
     stages: tuple[PlannedStage, ...]
+    inputs: Supplies
 
 
 def run(
@@ -114,7 +114,6 @@ class _Run:
         self._dataset = data.load(config.data)
         sizes = ", ".join(f"{n} {size:,}" for n, size in self._dataset.split_sizes().items())
         reporter.note(f"{self._dataset.source}: {sizes}")
-        self._preprocessing = source.preprocessing(self._dataset.image_shape)
         folder.require_same_data(self._dataset.checksums())
         self._trainer = StageTrainer(
             config, folder, source=source, dataset=self._dataset, reporter=reporter
@@ -149,7 +148,8 @@ class _Run:
     def _candidates(self, baseline: Any) -> list[_Candidate]:
         """Every file: the baseline and each finished recipe, in every format it is asked for."""
         formats = self._config.export.formats
-        found = [_Candidate(f"{BASELINE}-{name}", baseline, name, ()) for name in formats]
+        inputs = self._trainer.supplies()
+        found = [_Candidate(f"{BASELINE}-{name}", baseline, name, (), inputs) for name in formats]
         self._save(BASELINE, baseline)
         for title, plan in zip(self._config.titles, self._config.plans, strict=True):
             model = self._trainer.compressed(plan.stages)
@@ -160,7 +160,9 @@ class _Run:
                 own = ("int8",)
             names = {item.name for item in found}
             found += [
-                _Candidate(f"{title}-{name}", model, name, plan.stages)
+                _Candidate(
+                    f"{title}-{name}", model, name, plan.stages, self._trainer.supplies(plan.stages)
+                )
                 for name in own
                 if f"{title}-{name}" not in names
             ]
@@ -191,17 +193,15 @@ class _Run:
         self, candidates: Sequence[_Candidate]
     ) -> list[tuple[_Candidate, ArtifactResult]]:
         self._reporter.stage("export", ", ".join(item.name for item in candidates))
-        sample = self._dataset.validation.images[:_PARITY_EXAMPLES]
-        validation = self._preprocessing.apply(sample)
-        return [(item, self._export_one(item, validation)) for item in candidates]
+        return [(item, self._export_one(item)) for item in candidates]
 
-    def _export_one(self, item: _Candidate, validation: np.ndarray) -> ArtifactResult:
+    def _export_one(self, item: _Candidate) -> ArtifactResult:
         path = self._folder.artifact(item.name)
         record = path.with_suffix(".json")
         made_from = checkpoint.weights_sha256(item.model)
 
         def make() -> ArtifactResult:
-            return self._export_anew(item, validation)
+            return self._export_anew(item)
 
         found = self._folder.kept(record, made_from, ArtifactResult, make)
         if not path.exists() or durable.sha256_of_file(path) != found.sha256:
@@ -209,21 +209,22 @@ class _Run:
             found = self._folder.kept(record, made_from, ArtifactResult, make)
         return found
 
-    def _export_anew(self, item: _Candidate, validation: np.ndarray) -> ArtifactResult:
+    def _export_anew(self, item: _Candidate) -> ArtifactResult:
         path, config = self._folder.artifact(item.name), self._config.export
         artifact = export.convert(
             item.model,
             item.format,
-            calibration=self._trainer.calibration,
+            calibration=item.inputs.calibration,
             metadata={
-                "preprocessing": self._preprocessing,
+                "preprocessing": item.inputs.preprocessing,
                 "labels": list(self._dataset.classes),
                 "stages": list(compose.techniques(item.stages)),
             },
             sparse=config.sparse and item.format == "float32",
             dense_per_channel=config.dense_per_channel,
         )
-        parity = export.parity(artifact, item.model, validation)
+        sample = self._dataset.validation.images[:_PARITY_EXAMPLES]
+        parity = export.parity(artifact, item.model, item.inputs.preprocessing.apply(sample))
         export.require_parity(parity, item.format, name=item.name)
         self._verify_file(item, artifact)
         # After the effects were counted, which goes by the names of tensors.
@@ -278,7 +279,7 @@ class _Run:
             BASELINE,
             checkpoint.weights_sha256(baseline),
             lambda step: evaluate.predict_model(
-                baseline, self._dataset, self._preprocessing, progress=step
+                baseline, self._dataset, self._trainer.supplies().preprocessing, progress=step
             ),
         )
         first = ArtifactResult(name=BASELINE, format="keras", **_cost(baseline))

@@ -7,6 +7,7 @@ import pytest
 from tfcompress.data.dataset import Split
 from tfcompress.data.pipeline import (
     AugmentationConfig,
+    View,
     augmented,
     ordered_batches,
     steps_per_epoch,
@@ -15,6 +16,7 @@ from tfcompress.data.pipeline import (
 from tfcompress.preprocessing import Preprocessing
 
 UNIT = {"scale": (1 / 255,)}
+CHANGES = AugmentationConfig(True, 2, 3, 0.1, 0.2)
 
 
 def taken(batches, count):
@@ -95,13 +97,80 @@ def test_augmentation_of_an_epoch_depends_on_seed_and_epoch_alone(make_split):
     settings = {
         "batch_size": 5,
         "seed": 1,
-        "augmentation": AugmentationConfig(True, 2, 3, 0.1, 0.2),
+        "augmentation": CHANGES,
     }
     split, preprocessing = make_split(20), Preprocessing((8, 6, 3))
     whole = taken(train_batches(split, preprocessing, **settings), 8)
     later = taken(train_batches(split, preprocessing, first_epoch=1, **settings), 4)
     for (expected, _), (received, _) in zip(whole[4:], later, strict=True):
         np.testing.assert_array_equal(received, expected)
+
+
+def by_label(batches):
+    """Images by their labels, which are all different here."""
+    return {
+        int(label): image
+        for images, labels, *_ in batches
+        for image, label in zip(images, labels, strict=True)
+    }
+
+
+def distinct(make_split, count):
+    split = make_split(count)
+    return Split(split.images, np.arange(count), split.ids)
+
+
+def test_how_an_image_changes_does_not_depend_on_its_batch(make_split):
+    split, preprocessing = distinct(make_split, 20), Preprocessing((8, 6, 3))
+    small, large = (
+        by_label(
+            taken(
+                train_batches(split, preprocessing, batch_size=size, seed=1, augmentation=CHANGES),
+                20 // size,
+            )
+        )
+        for size in (4, 10)
+    )
+    for label, image in small.items():
+        np.testing.assert_allclose(image, large[label], rtol=1e-5)
+    assert np.abs(small[0] - split.images[0]).max() > 0
+
+
+def test_views_repeat_in_another_order_and_can_be_had_one_by_one(make_split):
+    split, preprocessing = distinct(make_split, 20), Preprocessing((8, 6, 3))
+    batches = train_batches(
+        split, preprocessing, batch_size=10, seed=1, augmentation=CHANGES, views=2
+    )
+    found = taken(batches, 6)
+    first, second, third = (by_label(found[start : start + 2]) for start in (0, 2, 4))
+    assert found[0][1].tolist() != found[4][1].tolist()
+    for label in range(20):
+        np.testing.assert_array_equal(first[label], third[label])
+    assert any((first[label] != second[label]).any() for label in range(20))
+    for number, expected in enumerate((first, second)):
+        view = View(number, 1, CHANGES)
+        alone = by_label(ordered_batches(split, preprocessing, batch_size=7, view=view))
+        for label in range(20):
+            # The mean of an image may be summed in another order in another batch.
+            np.testing.assert_allclose(alone[label], expected[label], rtol=1e-5)
+
+
+def test_each_image_has_the_answer_to_its_view():
+    answers = np.array([[[100 * view + row] for row in range(8)] for view in range(2)], np.float32)
+    batches = train_batches(numbered(8), PIXEL, batch_size=4, seed=0, views=2, answers=answers)
+    found = list(itertools.islice(batches.as_numpy_iterator(), 6))
+    for step, (_, labels, given) in enumerate(found):
+        view = step // 2 % 2
+        assert given[:, 0].tolist() == (100 * view + labels).tolist()
+
+
+@pytest.mark.parametrize(
+    ("views", "shape"), [(0, [2, 8, 1]), (2, [1, 8, 1]), (2, [2, 7, 1]), (-1, None)]
+)
+def test_answers_that_are_not_those_of_the_views_are_refused(views, shape):
+    answers = None if shape is None else np.zeros(shape, np.float32)
+    with pytest.raises(ValueError, match="views"):
+        train_batches(numbered(8), PIXEL, batch_size=4, seed=0, views=views, answers=answers)
 
 
 def test_images_beyond_the_last_whole_batch_sit_out():

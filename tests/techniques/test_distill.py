@@ -300,3 +300,32 @@ def test_networks_without_feature_maps_in_common_are_refused(loss):
     config = DistillationConfig(teacher=network(5, seed=2), **{loss: 1.0})
     with pytest.raises(ValueError, match="no feature maps of the same height and width"):
         distill.wrap(student, config, steps_per_epoch=1, epochs=1)
+
+
+def test_outputs_that_are_at_hand_teach_what_the_teacher_teaches():
+    from tfcompress._keras import tf
+
+    student, teacher = network(3, seed=1), network(4, seed=2)
+    asked = loss_of_one_step(wrapped(student, DistillationConfig(teacher=teacher)))
+    # The teacher may see other images: only its outputs are used.
+    elsewhere = network(4, seed=2, size=12)
+    model = wrapped(student, DistillationConfig(teacher=elsewhere, views=1))
+    batch = IMAGES, LABELS, teacher(IMAGES).numpy()
+    found = model.fit(tf.data.Dataset.from_tensors(batch), verbose=0).history["loss"][0]
+    assert found == pytest.approx(asked, rel=1e-6)
+    assert len(model.weights) == len(student.weights)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"views": -1}, "must be 0 or more"),
+        ({"views": 2, "features": 1.0}, "keeps the teacher's outputs and nothing else"),
+        ({"views": 2, "alpha": 0.0, "attention": 1.0}, "nothing else"),
+        ({"student_image_size": 32, "student": "resnet8"}, "takes a student, and views"),
+        ({"student_image_size": 32, "views": 2}, "takes a student, and views"),
+    ],
+)
+def test_views_that_make_no_sense_are_refused(settings, says):
+    with pytest.raises(ValueError, match=says):
+        DistillationConfig(**settings)

@@ -7,6 +7,7 @@ network: it comes as a function, and a fingerprint that tells one network from a
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ import numpy as np
 
 from tfcompress import durable
 from tfcompress.data.dataset import Split
-from tfcompress.data.pipeline import ordered_batches
+from tfcompress.data.pipeline import View, ordered_batches
 from tfcompress.preprocessing import Preprocessing
 
 
@@ -29,6 +30,7 @@ def encoded(
     fingerprint: str,
     cache_dir: str | os.PathLike[str],
     batch_size: int,
+    view: View | None = None,
 ) -> np.ndarray:
     """The encoding of each image of a split, from the cache where it lies there.
 
@@ -39,6 +41,7 @@ def encoded(
       fingerprint: of the network and its weights; another one is another entry of the cache.
       cache_dir: folder of the cache; made when needed.
       batch_size: images in one call of `encode`.
+      view: how the images are changed before; None for not at all.
 
     Returns:
       float32 [n, ...], in the split's order.
@@ -47,20 +50,25 @@ def encoded(
       ValueError: an empty split, or `encode` returns another number of rows than it was given.
       OSError: the cache cannot be written, or the disk is full.
     """
-    path = Path(cache_dir) / f"{cache_key(split, preprocessing, fingerprint=fingerprint)}.npy"
+    key = cache_key(split, preprocessing, fingerprint=fingerprint, view=view)
+    path = Path(cache_dir) / f"{key}.npy"
     cached = _read(path, rows=len(split))
     if cached is not None:
         return cached
-    encodings = _computed(split, encode, preprocessing, batch_size=batch_size)
+    encodings = _computed(split, encode, preprocessing, batch_size=batch_size, view=view)
     with durable.whole_file(path) as temporary:
         np.save(temporary, encodings)
     return encodings
 
 
-def cache_key(split: Split, preprocessing: Preprocessing, *, fingerprint: str) -> str:
-    """SHA-256 of what an entry depends on: images and order, preprocessing, and network."""
+def cache_key(
+    split: Split, preprocessing: Preprocessing, *, fingerprint: str, view: View | None = None
+) -> str:
+    """SHA-256 of what an entry depends on: images, order, view, preprocessing, and network."""
     digest = hashlib.sha256()
-    record = [fingerprint, preprocessing.to_dict(), list(split.images.shape)]
+    record: list[object] = [fingerprint, preprocessing.to_dict(), list(split.images.shape)]
+    if view is not None:
+        record.append(dataclasses.asdict(view))
     digest.update(json.dumps(record, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(split.ids).data)
     digest.update(np.ascontiguousarray(split.images).data)
@@ -73,10 +81,11 @@ def _computed(
     preprocessing: Preprocessing,
     *,
     batch_size: int,
+    view: View | None,
 ) -> np.ndarray:
     parts = []
     for images, _ in ordered_batches(
-        split, preprocessing, batch_size=batch_size
+        split, preprocessing, batch_size=batch_size, view=view
     ).as_numpy_iterator():
         rows = np.asarray(encode(images), np.float32)
         if len(rows) != len(images):

@@ -25,7 +25,7 @@ _GREY = 127.5
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Random changes to training images, drawn anew for each image and epoch.
+    """Random changes to training images, drawn anew for each image and view.
 
     Attributes:
       flip: mirror left to right with probability 1/2.
@@ -79,13 +79,15 @@ def train_batches(
     seed: int,
     first_epoch: int = 0,
     augmentation: AugmentationConfig | None = None,
+    views: int = 0,
+    answers: np.ndarray | None = None,
 ) -> tensorflow.data.Dataset:
     """Endless shuffled batches, `steps_per_epoch` to an epoch.
 
-    The order and augmentation of epoch e depend on `seed` and e alone: a run that goes on from
-    epoch e with `first_epoch=e` sees the batches that an uninterrupted run sees. Images that fill
-    no whole batch sit out that epoch; a split smaller than a batch gives one batch of all its
-    images.
+    The order of epoch e depends on `seed` and e alone, and so does how an image is changed: a run
+    that goes on from epoch e with `first_epoch=e` sees the batches that an uninterrupted run sees.
+    Images that fill no whole batch sit out that epoch; a split smaller than a batch gives one batch
+    of all its images.
 
     Args:
       split: training images.
@@ -94,41 +96,60 @@ def train_batches(
       seed: 0 or more.
       first_epoch: 0-based epoch to start with.
       augmentation: None for none.
+      views: after how many epochs the changes to an image repeat; 0 for never.
+      answers: what goes with each view of each image, such as a teacher's outputs: an array
+        [views, n, ...]; None for nothing.
 
     Returns:
-      tf.data.Dataset of (float32 [batch, *preprocessing.image_shape], int64 [batch]).
+      tf.data.Dataset of (float32 [batch, *preprocessing.image_shape], int64 [batch]), and where
+      there are answers, those of the batch.
 
     Raises:
-      ValueError: a batch size below 1, an empty split, or a shift as large as the image.
+      ValueError: a batch size below 1, an empty split, a shift as large as the image, or answers
+        that are not those of the views.
     """
     augmentation = augmentation or AugmentationConfig()
     _require_room(augmentation, split)
     size = min(_checked(batch_size), len(split))
     images, labels = _in_memory(split, preprocessing)
+    _require_answers(answers, views, split)
+    with tf.device("CPU"):
+        kept = () if answers is None else (tf.constant(answers),)
 
     def epoch_of_batches(epoch: Any) -> Any:
         order = tf.random.experimental.stateless_shuffle(
             tf.range(len(split)), seed=tf.stack([tf.constant(seed, tf.int64), epoch])
         )
         batches = tf.data.Dataset.from_tensor_slices(order).batch(size, drop_remainder=True)
-        return batches.enumerate().map(lambda step, rows: (epoch, step, rows))
+        return batches.map(lambda rows: (epoch % views if views else epoch, rows))
 
-    def finished(epoch: Any, step: Any, rows: Any) -> Any:
-        batch = tf.gather(images, rows)
-        # A third number keeps the draws of a batch apart from those that shuffle the epoch.
-        draws = tf.random.experimental.stateless_fold_in(
-            tf.stack([tf.constant(seed, tf.int64), epoch]), step + 1
-        )
-        batch = augmented(batch, augmentation, seed=draws)
-        return _prepared(batch, preprocessing), tf.gather(labels, rows)
+    def finished(view: Any, rows: Any) -> Any:
+        batch = _viewed(images, rows, augmentation, seed=seed, view=view)
+        own = (tf.gather(given[view], rows) for given in kept)
+        return _prepared(batch, preprocessing), tf.gather(labels, rows), *own
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
     batches = epochs.flat_map(epoch_of_batches)
     return batches.map(finished, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
+@dataclass(frozen=True)
+class View:
+    """One way of changing every image of a split, as a training does in one of its epochs.
+
+    Attributes:
+      number: 0-based; of a training with `views`, epoch e has the view e modulo that.
+      seed: of the training.
+      augmentation: likewise.
+    """
+
+    number: int
+    seed: int
+    augmentation: AugmentationConfig
+
+
 def ordered_batches(
-    split: Split, preprocessing: Preprocessing, *, batch_size: int
+    split: Split, preprocessing: Preprocessing, *, batch_size: int, view: View | None = None
 ) -> tensorflow.data.Dataset:
     """One pass in order, the last batch as short as it comes.
 
@@ -136,69 +157,110 @@ def ordered_batches(
       split: images to evaluate on.
       preprocessing: brings them to what the model takes.
       batch_size: images in a batch, 1 or more.
+      view: how the images are changed; None for not at all.
 
     Returns:
       tf.data.Dataset of (float32 [batch, *preprocessing.image_shape], int64 [batch]).
 
     Raises:
-      ValueError: a batch size below 1.
+      ValueError: a batch size below 1, or a shift as large as the image.
     """
     images, labels = _in_memory(split, preprocessing)
     rows = tf.data.Dataset.range(len(split)).batch(_checked(batch_size))
-    batches = rows.map(
-        lambda batch: (
-            _prepared(tf.cast(tf.gather(images, batch), tf.float32), preprocessing),
-            tf.gather(labels, batch),
-        ),
-        num_parallel_calls=tf.data.AUTOTUNE,
+    settings = view or View(0, 0, AugmentationConfig())
+    _require_room(settings.augmentation, split)
+
+    def finished(batch: Any) -> Any:
+        seen = _viewed(
+            images, batch, settings.augmentation, seed=settings.seed, view=settings.number
+        )
+        return _prepared(seen, preprocessing), tf.gather(labels, batch)
+
+    return rows.map(finished, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _viewed(
+    images: Any, rows: Any, augmentation: AugmentationConfig, *, seed: int, view: Any
+) -> Any:
+    """Some images of a split as they are in one view, float32 in [0, 255]."""
+    # A third number keeps these draws apart from those that shuffle an epoch.
+    draws = tf.random.experimental.stateless_fold_in(
+        tf.stack([tf.constant(seed, tf.int64), tf.cast(view, tf.int64)]), 1
     )
-    return batches.prefetch(tf.data.AUTOTUNE)
+    return augmented(
+        tf.gather(images, rows), augmentation, seed=draws, rows=rows, of=images.shape[0]
+    )
 
 
-def augmented(images: Any, config: AugmentationConfig, *, seed: Any) -> Any:
+def augmented(
+    images: Any,
+    config: AugmentationConfig,
+    *,
+    seed: Any,
+    rows: Any = None,
+    of: int | None = None,
+) -> Any:
     """A batch with random changes, the same for the same seed.
 
     Args:
       images: uint8 or float32 tensor [batch, height, width, channels] in [0, 255].
       config: which changes.
       seed: two integers.
+      rows: the place of each image among all, int [batch], on which its changes depend, whatever
+        else is in the batch; None for 0, 1, ...
+      of: how many images there are; None for those of the batch.
 
     Returns:
       float32 tensor of the same shape, in [0, 255].
     """
-    seeds = tf.unstack(tf.random.split(seed, num=6), num=6)
-    if config.flip or config.crop_padding:
-        images = _moved(images, config, seeds=seeds[:3])
-    images = tf.cast(images, tf.float32)
     count = tf.shape(images)[0]
+    draws = _Draws(seed, tf.range(count) if rows is None else rows, count if of is None else of)
+    if config.flip or config.crop_padding:
+        images = _moved(images, config, draws)
+    images = tf.cast(images, tf.float32)
     if config.contrast:
-        low, high = 1 - config.contrast, 1 + config.contrast
-        factor = tf.random.stateless_uniform([count, 1, 1, 1], seeds[3], low, high)
+        factor = draws.uniform(3, 1 - config.contrast, 1 + config.contrast)[..., None, None]
         mean = tf.reduce_mean(images, axis=(1, 2), keepdims=True)
         images = mean + (images - mean) * factor
     if config.brightness:
         reach = 255 * config.brightness
-        images += tf.random.stateless_uniform([count, 1, 1, 1], seeds[4], -reach, reach)
+        images += draws.uniform(4, -reach, reach)[..., None, None]
     if config.contrast or config.brightness:
         images = tf.clip_by_value(images, 0, 255)
     if config.cutout:
-        images = _with_hole(images, config.cutout, seed=seeds[5])
+        images = _with_hole(images, config.cutout, draws)
     return images
 
 
-def _moved(images: Any, config: AugmentationConfig, *, seeds: list[Any]) -> Any:
+class _Draws:
+    """Random numbers for each image of a batch, which depend on its place among all."""
+
+    def __init__(self, seed: Any, rows: Any, of: Any) -> None:
+        self._seeds = tf.unstack(tf.random.split(seed, num=6), num=6)
+        self._rows, self._of = rows, of
+
+    def uniform(
+        self, number: int, low: Any = 0.0, high: Any = 1.0, *, each: int = 1, kind: Any = None
+    ) -> Any:
+        """Numbers from [low, high), [batch, each]; `number` tells one use from another."""
+        shape, seed = [self._of, each], self._seeds[number]
+        every = tf.random.stateless_uniform(shape, seed, low, high, kind or tf.float32)
+        return tf.gather(every, self._rows)
+
+
+def _moved(images: Any, config: AugmentationConfig, draws: _Draws) -> Any:
     """Shift and mirror, as one choice of a source row and column for each pixel."""
     count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
     rows = tf.tile(tf.range(height)[None], [count, 1])
     columns = tf.tile(tf.range(width)[None], [count, 1])
     if config.crop_padding:
         reach = config.crop_padding
-        rows += tf.random.stateless_uniform([count, 1], seeds[0], -reach, reach + 1, tf.int32)
-        columns += tf.random.stateless_uniform([count, 1], seeds[1], -reach, reach + 1, tf.int32)
+        rows += draws.uniform(0, -reach, reach + 1, kind=tf.int32)
+        columns += draws.uniform(1, -reach, reach + 1, kind=tf.int32)
         rows, columns = _mirrored_inside(rows, height), _mirrored_inside(columns, width)
         images = tf.gather(images, rows, axis=1, batch_dims=1)
     if config.flip:
-        mirror = tf.random.stateless_uniform([count, 1], seeds[2]) < 0.5
+        mirror = draws.uniform(2) < 0.5
         columns = tf.where(mirror, columns[:, ::-1], columns)
     return tf.gather(images, columns, axis=2, batch_dims=1)
 
@@ -208,9 +270,9 @@ def _mirrored_inside(positions: Any, size: int) -> Any:
     return (size - 1) - tf.abs((size - 1) - tf.abs(positions))
 
 
-def _with_hole(images: Any, side: int, *, seed: Any) -> Any:
-    count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
-    centre = tf.random.stateless_uniform([count, 2], seed)
+def _with_hole(images: Any, side: int, draws: _Draws) -> Any:
+    height, width = images.shape[1], images.shape[2]
+    centre = draws.uniform(5, each=2)
     top = tf.cast(centre[:, :1] * height, tf.int32) - side // 2
     left = tf.cast(centre[:, 1:] * width, tf.int32) - side // 2
     rows, columns = tf.range(height)[None], tf.range(width)[None]
@@ -241,6 +303,16 @@ def _in_memory(split: Split, preprocessing: Preprocessing) -> tuple[Any, Any]:
         images = match_channels(images, 1)
     with tf.device("CPU"):
         return tf.constant(images), tf.constant(split.labels)
+
+
+def _require_answers(answers: np.ndarray | None, views: int, split: Split) -> None:
+    if views < 0:
+        raise ValueError(f"views must be 0 or more. Received: {views}.")
+    if answers is not None and (views < 1 or answers.shape[:2] != (views, len(split))):
+        raise ValueError(
+            f"There must be an answer to each of the {views} views of {len(split)} images. "
+            f"Received: an array {list(answers.shape)}."
+        )
 
 
 def _require_room(augmentation: AugmentationConfig, split: Split) -> None:

@@ -60,8 +60,11 @@ class Distiller(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on labels and teacher."""
-        inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        taught = _called(self._teacher.value, inputs, training=False)
+        if self._config.views:
+            (inputs, labels, *taught), weights = data, None
+        else:
+            inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+            taught = _called(self._teacher.value, inputs, training=False)
         with tf.GradientTape() as tape:
             learned = _called(self._student_outputs, inputs, training=True)
             on_labels = self.compute_loss(inputs, labels, learned[0], weights)

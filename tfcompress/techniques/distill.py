@@ -38,6 +38,12 @@ class DistillationConfig:
         convolution that is trained beside the student brings its features to the teacher's.
       attention: weight of the attention maps (sum of squares over channels, normalized), at least
         0.
+      views: 0 to ask the teacher anew in each step. Any other number says after how many epochs the
+        changes to an image repeat, and that the teacher was asked beforehand: the batches hold its
+        outputs, [batch, classes], as a third beside inputs and labels. A recipe sees to that; it
+        makes long trainings faster, by as much as the teacher is slower than the student.
+      student_image_size: side of the student's images in pixels, other than the teacher's; 0 for
+        the teacher's. It takes `views`, and the student's own preprocessing.
       teacher: a functional Keras model that returns logits, or probabilities from a softmax; in a
         recipe, the baseline.
 
@@ -56,6 +62,8 @@ class DistillationConfig:
     alpha: float = 0.9
     features: float = 0.0
     attention: float = 0.0
+    views: int = 0
+    student_image_size: int = 0
     teacher: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +84,23 @@ class DistillationConfig:
             raise ValueError(
                 "DistillationConfig.features and attention must be at least 0 and finite. "
                 f"Received: {self.features} and {self.attention}."
+            )
+        if self.views < 0 or self.student_image_size < 0:
+            raise ValueError(
+                "DistillationConfig.views and student_image_size must be 0 or more. "
+                f"Received: {self.views} and {self.student_image_size}."
+            )
+        if self.views and (self.features or self.attention or not self.alpha):
+            raise ValueError(
+                "DistillationConfig.views keeps the teacher's outputs and nothing else of it. "
+                f"Received: alpha {self.alpha}, features {self.features}, attention "
+                f"{self.attention}. Give alpha alone, or leave views at 0."
+            )
+        if self.student_image_size and not (self.views and self.student):
+            raise ValueError(
+                "DistillationConfig.student_image_size takes a student, and views, since each step "
+                "shows the teacher the student's images. "
+                f"Received: student {self.student!r}, views {self.views}."
             )
         if not (self.alpha or self.features or self.attention):
             raise ValueError(
@@ -158,7 +183,7 @@ def under(model: Any, config: DistillationConfig) -> Any:
             "DistillationConfig.teacher is missing. Pass a Keras model that returns logits."
         )
     require_functional(teacher)
-    _require_alike(model, teacher)
+    _require_alike(model, teacher, ("output",) if config.views else ("input", "output"))
     if config.alpha:
         _require_classes(model, "student")
         _require_classes(teacher, "teacher")
@@ -170,8 +195,8 @@ def under(model: Any, config: DistillationConfig) -> Any:
     return Distiller(model, config)
 
 
-def _require_alike(student: Any, teacher: Any) -> None:
-    for side in ("input", "output"):
+def _require_alike(student: Any, teacher: Any, sides: Sequence[str]) -> None:
+    for side in sides:
         ours, theirs = (getattr(model, f"{side}s") for model in (student, teacher))
         alike = len(ours) == len(theirs) and all(
             own.shape.is_compatible_with(other.shape)
