@@ -152,7 +152,7 @@ def test_views_repeat_in_another_order_and_can_be_had_one_by_one(make_split):
         alone = by_label(ordered_batches(split, preprocessing, batch_size=7, view=view))
         for label in range(20):
             # The mean of an image may be summed in another order in another batch.
-            np.testing.assert_allclose(alone[label], expected[label], rtol=1e-5)
+            np.testing.assert_allclose(alone[label], expected[label], atol=1e-3)
 
 
 def test_each_image_has_the_answer_to_its_view():
