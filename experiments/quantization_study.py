@@ -9,6 +9,7 @@ an interrupted study.
 
 from __future__ import annotations
 
+import re
 import sys
 
 from absl import app, flags, logging
@@ -20,10 +21,11 @@ def define_flags() -> None:
     flags.DEFINE_string("output_dir", None, "Folder of the study.", required=True)
     flags.DEFINE_integer("steps", 100, "After how many steps the models are judged, too.")
     flags.DEFINE_float("learning_rate", 1e-4, "Highest learning rate of the epoch.")
-    flags.DEFINE_list(
+    flags.DEFINE_string(
         "method",
         "tf-mot,tfcompress",
-        "With training: tf-mot, tfcompress (qat). Without: tflite (its converter), ptq.",
+        "With training: tf-mot, tfcompress (qat). Without: tflite (its converter), "
+        "ai-edge-quantizer, ptq or a recipe of it, such as ptq(growth=0.1). Separated by commas.",
     )
 
 
@@ -42,7 +44,8 @@ def main(argv: list[str]) -> None:
         config = quantization_study.StudyConfig(
             steps=values.steps,
             learning_rate=values.learning_rate,
-            methods=tuple(values.method),
+            # Commas within the brackets of a recipe are its own.
+            methods=tuple(re.split(r",(?![^(]*\))", values.method)),
         )
         found = quantization_study.study(
             values.run_dir, config, values.output_dir, reporter=Reporter(Console())

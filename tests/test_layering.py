@@ -54,6 +54,7 @@ TIERS = {
     ),
     "steps": ("benchmark", "compose", "evaluate", "training"),
     "workflow": (
+        "ai_edge",
         "config",
         "finished_run",
         "probe",

@@ -11,7 +11,7 @@ from tfcompress.export import ExportConfig
 from tfcompress.quantization_study import StudyConfig
 from tfcompress.training import TrainingConfig
 
-METHODS = ("tflite", "ptq", "tf-mot", "tfcompress")
+METHODS = ("tflite", "ptq(rounding=nearest, growth=0.2)", "tf-mot", "tfcompress")
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +32,19 @@ def test_each_method_is_judged_and_kept(run_dir, tmp_path):
     config = StudyConfig(steps=2, methods=METHODS)
     found = quantization_study.study(run_dir, config, tmp_path)
     points = [(row.method, row.steps) for row in found.judged]
-    assert points[:2] == [("tflite", 0), ("ptq", 0)]
+    assert points[:2] == [(METHODS[0], 0), (METHODS[1], 0)]
     # Before, after two steps, after an epoch.
     assert [method for method, _ in points[2:]] == 3 * ["tf-mot"] + 3 * ["tfcompress"]
     steps = [steps for _, steps in points[2:]]
     assert steps[:2] == [0, 2]
     assert steps[3:] == steps[:3]
     for row in found.judged:
-        assert row.integer_operators == row.operators
+        assert row.method == METHODS[1] or row.integer_operators == row.operators
+        assert 0 < row.size_bytes < 40_000
         assert row.difference == pytest.approx(row.file_accuracy - found.float_accuracy)
     rows = {(row.method, row.steps): row for row in found.judged}
     assert rows["tflite", 0].keras_accuracy == found.float_accuracy
-    assert rows["ptq", 0].agreement > 0.99
+    assert rows[METHODS[1], 0].agreement > 0.99
     # What is finished is not done again.
     assert quantization_study.study(run_dir, config, tmp_path).judged == found.judged
     lines = quantization_study.table_lines(found)
@@ -54,7 +55,8 @@ def test_each_method_is_judged_and_kept(run_dir, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"methods": ("gptq",)}, "Unknown method: 'gptq'. Known: tflite, ptq, tf-mot, tfcompress"),
+        ({"methods": ("gptq",)}, "Unknown method: 'gptq'. Known: tflite, ai-edge-quantizer, ptq"),
+        ({"methods": ("ptq(colour=1)",)}, "ptq has no argument 'colour'"),
         ({"steps": 0}, "at least 1 step"),
         ({"learning_rate": 0}, "learning rate above 0"),
     ],
@@ -67,3 +69,17 @@ def test_settings_that_make_no_sense_are_refused(settings, says):
 def test_a_run_without_a_baseline_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="must be the folder of a finished run"):
         quantization_study.study(tmp_path / "none", StudyConfig(), tmp_path / "out")
+
+
+def test_googles_package_is_held_beside(run_dir, tmp_path):
+    pytest.importorskip("ai_edge_quantizer", reason="the optional package is not installed")
+    config = StudyConfig(methods=("ai-edge-quantizer",))
+    (row,) = quantization_study.study(run_dir, config, tmp_path).judged
+    assert row.integer_operators == row.operators
+    assert row.agreement > 0.8
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="pip install 'tfcompress\\[compare\\]'"):
+        StudyConfig(methods=("ai-edge-quantizer",))

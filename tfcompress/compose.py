@@ -40,7 +40,8 @@ Such as distillation's teacher. The field cannot be named in a recipe and stands
 OF_MODEL = "of_model"
 """Beside `SUPPLIED`: the value depends on the model that a stage starts from, and on its config.
 
-It is found out once, by `prepared`, and kept: what it was found from is changed by the stage."""
+It is found out once, by `prepared`, and kept: what it was found from is changed by the stage. The
+metadata hold what stands for it where the model is not trained yet."""
 
 
 @dataclass(frozen=True)
@@ -323,9 +324,16 @@ def require_treatable(
       ValueError: a technique can treat no layer of it, or does not know one, or the student takes
         other images than the teacher.
     """
+    stages = [_unprepared(stage) for stage in stages]
     for count in range(1, len(stages) + 1):
         with contextlib.suppress(NothingToGain):
             wrap(stages[:count], model, supplied=supplied, steps_per_epoch=1, epochs=1)
+
+
+def _unprepared(stage: PlannedStage) -> PlannedStage:
+    fields = dataclasses.fields(stage.config)
+    stand_ins = {f.name: f.metadata[OF_MODEL] for f in fields if OF_MODEL in f.metadata}
+    return dataclasses.replace(stage, config=dataclasses.replace(stage.config, **stand_ins))
 
 
 def first_eligible_epoch(stages: Sequence[PlannedStage], *, epochs: int) -> int:

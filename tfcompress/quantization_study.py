@@ -1,9 +1,9 @@
 """Holds ways of quantization side by side, on a model that was trained.
 
 Takes the float baseline of a finished run and quantizes it without training (TFLite's converter,
-`ptq`) and with it (plain TF-MOT, `qat`), and judges the Keras model and the int8 file on the whole
-test split; those that are trained before any training, after some steps, after an epoch. Knows
-which figures belong side by side. What each part does stands with the part.
+ai-edge-quantizer, `ptq`) and with it (plain TF-MOT, `qat`), and judges the Keras model and the int8
+file on the whole test split; those that are trained before any training, after some steps, after an
+epoch. Knows which figures belong side by side. What each part does stands with the part.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ from typing import Any
 import numpy as np
 
 from tfcompress import (
+    ai_edge,
+    compose,
     durable,
     environment,
     evaluate,
     export,
     finished_run,
+    recipe,
     statistics,
     training,
 )
 from tfcompress._keras import keras, tfmot
 from tfcompress.artifact import Artifact
 from tfcompress.checkpoint import weights_sha256
+from tfcompress.config import shortened
 from tfcompress.evaluate import Predictions
 from tfcompress.finished_run import FinishedRun
 from tfcompress.progress import Reporter
@@ -39,8 +43,10 @@ from tfcompress.techniques import ptq, qat
 TRAINED = ("tf-mot", "tfcompress")
 """Quantization-aware training, with plain TF-MOT and with this package."""
 
-UNTRAINED = ("tflite", "ptq")
-"""From calibration images alone: TFLite's converter, and this package."""
+UNTRAINED = ("tflite", "ai-edge-quantizer", "ptq")
+"""From calibration images alone: TFLite's converter, Google's package, and this one.
+
+In the place of `"ptq"` may stand any recipe of it, such as `"ptq(growth=0.1)"`."""
 
 METHODS = (*UNTRAINED, *TRAINED)
 RESULT = "quantization_study.json"
@@ -53,7 +59,7 @@ class StudyConfig:
     Attributes:
       steps: after how many steps they are judged, beside 0 and one epoch.
       learning_rate: highest one; it follows a cosine over the epoch.
-      methods: of `METHODS`.
+      methods: of `METHODS`, or recipes of `ptq`.
       seed: of order and augmentation.
 
     Raises:
@@ -67,7 +73,10 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         for name in self.methods:
-            require(name, METHODS, what="method")
+            if _ptq_config(name) is None:
+                require(name, METHODS, what="method")
+        if "ai-edge-quantizer" in self.methods:
+            ai_edge.require_installed()
         if self.steps < 1 or self.learning_rate <= 0:
             raise ValueError(
                 "StudyConfig takes at least 1 step and a learning rate above 0. "
@@ -80,15 +89,16 @@ class Judged:
     """One model at one point of its training, on the test split.
 
     Attributes:
-      method: of `METHODS`.
+      method: as in the study's config.
       steps: of training so far.
-      keras_accuracy: of the Keras model that the file was made from: fake-quantized, or for
-        `"tflite"` in float.
+      keras_accuracy: of the Keras model that the file was made from: fake-quantized, or of
+        `"tflite"` and `"ai-edge-quantizer"` in float.
       file_accuracy: of the int8 file.
       file_interval: 95%, of the file's accuracy.
       difference: file minus float model, paired.
       difference_interval: 95%.
       agreement: fraction of images to which file and Keras model give the same class.
+      size_bytes: of the file.
       max_steps: greatest difference of an output, in steps of the file's output scale.
       mean_steps: mean difference of an output, likewise.
       integer_operators: of the file.
@@ -103,6 +113,7 @@ class Judged:
     difference: float
     difference_interval: Interval
     agreement: float
+    size_bytes: int
     max_steps: float
     mean_steps: float
     integer_operators: int
@@ -194,23 +205,25 @@ class _Study:
         )
 
     def _judged(self, method: str, baseline: Any, reference: Predictions) -> list[Judged]:
-        record = self._folder.root / f"{method}.json"
+        record = self._folder.root / f"{shortened(_file_name(method))}.json"
 
         def make() -> _Kept:
-            judge = self._untrained if method in UNTRAINED else self._trained
+            judge = self._trained if method in TRAINED else self._untrained
             return _Kept(tuple(judge(method, baseline, reference)))
 
         return list(self._folder.kept(record, weights_sha256(baseline), _Kept, make).judged)
 
     def _untrained(self, method: str, baseline: Any, reference: Predictions) -> list[Judged]:
         self._reporter.stage(method, "quantize from calibration images, judge")
-        if method == "tflite":
-            model, calibration = baseline, self._calibration
+        images, metadata = self._calibration, {"preprocessing": self._preprocessing}
+        model, config = baseline, _ptq_config(method)
+        if config is not None:
+            model = ptq.quantize(baseline, dataclasses.replace(config, calibration=images))
+            artifact = export.convert(model, "int8", metadata=metadata)
+        elif method == "tflite":
+            artifact = export.convert(model, "int8", calibration=images, metadata=metadata)
         else:
-            model = ptq.quantize(baseline, ptq.PTQConfig(calibration=self._calibration))
-            calibration = None
-        metadata = {"preprocessing": self._preprocessing}
-        artifact = export.convert(model, "int8", calibration=calibration, metadata=metadata)
+            artifact = ai_edge.quantize(export.convert(model, "float32", metadata=metadata), images)
         return [self._judge_file(method, 0, model, artifact, reference)]
 
     def _trained(self, method: str, baseline: Any, reference: Predictions) -> list[Judged]:
@@ -260,7 +273,8 @@ class _Study:
         ours = self._of_model(model)
         file = evaluate.predict_artifact(artifact, self._dataset)
         versus = statistics.compare(file.outputs, reference.outputs, file.labels)
-        step = artifact.session().output_details.scale
+        # Of a file that gives floats: the differences themselves.
+        step = artifact.session().output_details.scale or 1.0
         distance = np.abs(file.outputs - ours.outputs) / step
         same = file.outputs.argmax(axis=1) == ours.outputs.argmax(axis=1)
         found = Judged(
@@ -272,6 +286,7 @@ class _Study:
             difference=versus.difference,
             difference_interval=versus.difference_interval,
             agreement=float(np.mean(same)),
+            size_bytes=artifact.size_bytes,
             max_steps=float(distance.max()),
             mean_steps=float(distance.mean()),
             integer_operators=artifact.integer_operators,
@@ -300,6 +315,19 @@ class _Kept:
     judged: tuple[Judged, ...]
 
 
+def _ptq_config(method: str) -> ptq.PTQConfig | None:
+    """The config of a recipe of `ptq`; None for another method."""
+    if method.partition("(")[0] != "ptq":
+        return None
+    (stage,) = compose.plan(recipe.parse(method)).stages
+    config: ptq.PTQConfig = stage.config
+    return config
+
+
+def _file_name(method: str) -> str:
+    return "".join(c if c.isalnum() or c in "-._" else "_" for c in method)
+
+
 def _by_tf_mot(model: Any, calibration: np.ndarray) -> Any:
     del calibration
     return tfmot.quantization.keras.quantize_model(model)
@@ -324,8 +352,8 @@ def table_lines(found: Study) -> list[str]:
         f"{found.examples:,} test images.",
         "",
         "| method | steps | Keras model, % | int8 file, % | file minus float, points | "
-        "same class, % | difference in output steps, mean / max | integer operators |",
-        "|:--|--:|--:|--:|--:|--:|--:|--:|",
+        "same class, % | difference in output steps, mean / max | integer operators | bytes |",
+        "|:--|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in found.judged:
         bounds = row.difference_interval
@@ -334,6 +362,6 @@ def table_lines(found: Study) -> list[str]:
             f"{100 * row.file_accuracy:.2f} | {100 * row.difference:+.2f} "
             f"({100 * bounds.low:+.2f} to {100 * bounds.high:+.2f}) | "
             f"{100 * row.agreement:.2f} | {row.mean_steps:.2f} / {row.max_steps:.0f} | "
-            f"{row.integer_operators} of {row.operators} |"
+            f"{row.integer_operators} of {row.operators} | {row.size_bytes:,} |"
         )
     return lines

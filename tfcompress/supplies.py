@@ -6,6 +6,8 @@ Knows where each comes from. Which technique asks for which is said by the field
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import importlib
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +30,11 @@ from tfcompress.training import TrainingConfig
 _EXAMPLES = 512
 _PROBED = 1000
 _AT_ONCE = 128
+
+
+@dataclass(frozen=True)
+class _KeptNames:
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,7 @@ class Supplies:
             "examples": self.examples,
             "latency": self.latency_ms,
             "sparsities": self.sparsities,
+            "in_float": self.layers_in_float,
         }
 
     @cached_property
@@ -127,6 +135,22 @@ class Supplies:
             return None
         pruned = [k.label for k in kernels(model) if not prune.skip_reason(k, config)]
         return self.sensitivity(model).sparsities(config.target_sparsity or 0.0, layers=pruned)
+
+    def layers_in_float(self, model: Any, config: Any) -> tuple[str, ...]:
+        """The layers that `ptq` or `qat` keeps in float. Chosen once and kept in the folder."""
+        if not config.growth:
+            return ()
+        config = dataclasses.replace(config, calibration=self.calibration)
+        module = importlib.import_module(type(config).__module__)
+
+        def chosen() -> _KeptNames:
+            self._reporter.note("choosing the layers that stay in float")
+            return _KeptNames(module.layers_in_float(model, config))
+
+        key = f"{checkpoint.weights_sha256(model)} {config}"
+        name = hashlib.sha256(key.encode()).hexdigest()[:16]
+        path = self._folder.root / CANDIDATES / f"in-float-{name}.json"
+        return self._folder.kept(path, key, _KeptNames, chosen).names
 
     def sensitivity(self, model: Any) -> Sensitivity:
         """To zeros in each kernel. Measured once for each model and kept in the folder."""

@@ -16,9 +16,12 @@ from tfcompress.benchmark import LatencyConfig
 from tfcompress.config import RunConfig
 from tfcompress.data import DataConfig
 from tfcompress.export import ExportConfig
+from tfcompress.techniques import ptq
+from tfcompress.techniques._integer_form import CHOSEN
 from tfcompress.training import TrainingConfig
 
 RECIPE = "prune(0.6, allocation=sensitivity, epochs=1)+qat(epochs=1)"
+MIXED = "ptq(growth=0.5, rounding=nearest, equalize=false)"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def config():
         data=DataConfig(name="mnist_sample", max_train=512, calibration_size=64),
         backbone=BackboneConfig(name="ds_cnn", width=0.25),
         training=TrainingConfig(epochs=2, batch_size=32, learning_rate=0.01),
-        recipes=(RECIPE,),
+        recipes=(RECIPE, MIXED),
         export=ExportConfig(formats=("float32",)),
         latency=LatencyConfig(rounds=1, min_seconds=0.01, min_runs=5),
     )
@@ -65,9 +68,22 @@ def test_the_zeros_are_shared_out_and_their_sum_is_what_was_asked_for(finished):
     assert stored >= zeros
 
 
+def test_layers_stay_in_float_for_as_many_bytes_as_were_given(finished):
+    _folder, found = finished
+    stage = next(stage for stage in found.stages if stage.technique == "ptq")
+    layers = [layer for layer in stage.report.layers if layer.kernel_parameters]
+    kept = [layer for layer in layers if layer.reason == CHOSEN]
+    assert kept
+    whole = sum(layer.kernel_parameters for layer in layers)
+    assert 3 * sum(layer.kernel_parameters for layer in kept) <= 0.5 * whole
+    row = next(row for row in found.artifacts if "ptq" in row.stages)
+    assert 0 < row.integer_operators < row.operators
+
+
 def test_a_resumed_run_does_not_measure_again(finished, config, monkeypatch):
     folder, found = finished
     monkeypatch.setattr(probe, "sensitivity", None)
+    monkeypatch.setattr(ptq, "layers_in_float", None)
     again = workflow.run(config, folder)
     assert dataclasses.replace(again, seconds=found.seconds) == found
 
@@ -79,7 +95,8 @@ def test_the_program_shows_each_layer(finished, tmp_path):
     assert "98% zeros" in shown.stdout
     assert "4 bits" in shown.stdout
     rows = list(csv.DictReader((tmp_path / "sensitivity.csv").read_text().splitlines()))
-    kernels = {layer.name for layer in found.stages[-1].report.layers if layer.kernel_parameters}
+    stage = next(stage for stage in found.stages if stage.technique == "prune")
+    kernels = {layer.name for layer in stage.report.layers if layer.kernel_parameters}
     assert {row["layer"] for row in rows} == kernels
     for kind in ("sparsity", "bits"):
         texts = "".join(ElementTree.parse(tmp_path / f"{kind}.svg").getroot().itertext())

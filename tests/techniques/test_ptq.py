@@ -96,7 +96,7 @@ def test_equalization_changes_no_output(model):
     from tfcompress.techniques._equalization import equalize
 
     normal = _integer_model.plain(model, technique="ptq", skip="")
-    form = _integer_model.form_of(normal, technique="ptq", skip="", dense_per_channel=False)
+    form = _integer_model.form_of(normal, ptq.PTQConfig(dense_per_channel=False), technique="ptq")
     unseen = images(seed=1)
     expected = inference(form.model)(unseen)
     # After first_bn, spatial and second; the mean after third is no kernel.

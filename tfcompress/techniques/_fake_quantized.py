@@ -87,11 +87,8 @@ def fake_quantized(form: IntegerForm, settings: Settings, *, images: Any = None)
       images: what the model takes, float32 [examples, ...] for each input: activation ranges are
         read from it. Without it ranges start with the first batch of the training.
     """
-    placing = _Placing(form, settings)
-    model = rebuild(form.model, placing.replace)
-    placing.bound_biases()
-    _keep_channels_on(model)
-    measure_kernels(model)
+    placing = Placing(form, settings)
+    model = placing.build()
     if images is not None:
         calibrate(model, images, placing.calibration)
     return model
@@ -155,12 +152,20 @@ def _is_learned(quantizer: Any) -> bool:
 
 
 @dataclass
-class _Placing:
-    """What is known while quantizers are put into one model."""
+class Placing:
+    """What is known while quantizers are put into one model.
+
+    Attributes:
+      form: the model in integer form.
+      settings: how tensors are quantized.
+      calibration: shared by the quantizers.
+      points: after `build`, the layer that quantizes a tensor of the form, by the tensor's `id`.
+    """
 
     form: IntegerForm
     settings: Settings
     calibration: Calibration = field(default_factory=Calibration)
+    points: dict[int, Quantize] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         model = self.form.model
@@ -173,6 +178,56 @@ class _Placing:
         self._floats: dict[str, Any] = {}
         # Of a kernel's layer: the layer itself, its quantizer, what it reads, what follows.
         self._bounds: dict[int, dict[str, Any]] = {}
+
+    def build(self) -> Any:
+        """The model with its quantizers, their ranges empty."""
+        model = rebuild(self.form.model, self.replace)
+        self.bound_biases()
+        _keep_channels_on(model)
+        measure_kernels(model)
+        return model
+
+    @property
+    def quantized(self) -> frozenset[int]:
+        """The tensors of the form that are quantized, by `id`."""
+        return frozenset(self._quantizers)
+
+    def kernels(self) -> dict[str, QuantizedKernel]:
+        """The wrappers of the integer kernels by the name of their layer, after `build`."""
+        return {wrapper.layer.name: wrapper for wrapper in self._wrappers.values()}
+
+    def neighbours(self, tensor: int) -> list[str]:
+        """The layers of the form that would have to be in float, for a tensor to be so.
+
+        Those of the operator that gives it and of those that take it, through what passes it on.
+
+        Args:
+          tensor: `id` of one of `quantized`.
+        """
+        node = next(n for n in self._nodes for t in tf.nest.flatten(n.outputs) if id(t) == tensor)
+        own = next(t for t in tf.nest.flatten(node.outputs) if id(t) == tensor)
+        return [*self._operator(node), *self._takers(own)]
+
+    def _operator(self, node: Any) -> list[str]:
+        """The layers that the file computes in one operator with the given one, or before it."""
+        names = [node.layer.name]
+        for given in node.keras_inputs:
+            before = connections.producer(given)
+            fused = id(given) not in self._quantizers and self._integer.get(id(before), False)
+            if (_passes_on(before) and not _is_input(before)) or fused:
+                names += self._operator(before._inbound_nodes[given._keras_history.node_index])
+        return names
+
+    def _takers(self, tensor: Any) -> list[str]:
+        names = []
+        for taker in self._consumers.get(id(tensor), []):
+            if taker is None:
+                continue
+            names.append(taker.layer.name)
+            if _passes_on(taker.layer):
+                for output in tf.nest.flatten(taker.outputs):
+                    names += self._takers(output)
+        return names
 
     # Which tensors.
 
@@ -316,9 +371,8 @@ class _Placing:
         if id(tensor) not in self._inputs:
             own = next(t for t in self.form.model.inputs if t.name == tensor.name)
             quantizer = self._quantizers.get(id(own))
-            name = f"{tensor.name}_range"
             self._inputs[id(tensor)] = (
-                Quantize(quantizer, name=name, dtype="float32")(tensor) if quantizer else tensor
+                self._point(own, quantizer, f"{tensor.name}_range", tensor) if quantizer else tensor
             )
         return self._inputs[id(tensor)]
 
@@ -341,7 +395,11 @@ class _Placing:
         number = "" if len(use.layer._inbound_nodes) == 1 else f"_{own._keras_history.node_index}"
         of_output = f"_output{output}" if output else ""
         name = f"{use.layer.name}_range{number}{of_output}"
-        return Quantize(quantizer, name=name, dtype="float32")(new)
+        return self._point(own, quantizer, name, new)
+
+    def _point(self, own: Any, quantizer: Any, name: str, new: Any) -> Any:
+        self.points[id(own)] = Quantize(quantizer, name=name, dtype="float32")
+        return self.points[id(own)](new)
 
 
 def _integer_layers(

@@ -12,7 +12,7 @@ Importing this module imports TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,16 +57,27 @@ def in_float32(model: Any) -> Any:
     return rebuild(model, replace)
 
 
-def integer_form(model: Any, *, skip: str = "", dense_per_channel: bool = False) -> IntegerForm:
+CHOSEN = "kept in float: in integers it costs more accuracy than others of its size"
+"""Why a layer stays in float that selective precision chose."""
+
+
+def integer_form(
+    model: Any,
+    *,
+    skip: str = "",
+    in_float: Collection[str] = (),
+    dense_per_channel: bool = False,
+) -> IntegerForm:
     """Rewrites a model for integer arithmetic.
 
     Args:
       model: a model in the normal form; it stays as it is.
       skip: layer names or patterns, separated by `/`, that are kept as they are.
+      in_float: names of further layers that are.
       dense_per_channel: make a Dense layer a 1x1 convolution. TFLite's converter takes a range for
         each output of the one and not of the other.
     """
-    job = _Rewriting(connections.consumers(model), skip, dense_per_channel)
+    job = _Rewriting(connections.consumers(model), skip, in_float, dense_per_channel)
     rewritten = rebuild(model, job.replace)
     for layer, weights in job.weights:
         layer.set_weights(weights)
@@ -128,6 +139,7 @@ class _Rewriting:
 
     consumers: Mapping[int, list[Any]]
     skip: str
+    in_float: Collection[str]
     dense_per_channel: bool
     origin: dict[str, str] = field(default_factory=dict)
     passed_over: dict[str, str] = field(default_factory=dict)
@@ -140,6 +152,9 @@ class _Rewriting:
         kind = type(use.layer).__name__
         if named(use.layer.name, self.skip):
             self.passed_over[use.layer.name] = f"named in skip={self.skip}"
+            return use.again()
+        if use.layer.name in self.in_float:
+            self.passed_over[use.layer.name] = CHOSEN
             return use.again()
         rule = _RULES.get(kind)
         if rule is None:

@@ -6,6 +6,7 @@ between, and counts afterwards what came of it. Does not know how ranges and wei
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from tfcompress.graph.normal_form import normalize
 from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
 from tfcompress.techniques import VerificationError
+from tfcompress.techniques._calibration import require_calibration
 
 
 def plain(model: Any, *, technique: str, skip: str) -> Any:
@@ -44,32 +46,62 @@ def plain(model: Any, *, technique: str, skip: str) -> Any:
     return normal
 
 
-def form_of(normal: Any, *, technique: str, skip: str, dense_per_channel: bool) -> Any:
+def form_of(normal: Any, config: Any, *, technique: str) -> Any:
     """The integer form of a plain model.
 
     Args:
       normal: what `plain` gave.
+      config: the technique's, with `skip`, `growth`, `in_float` and `dense_per_channel`.
       technique: who asks, for messages.
-      skip: patterns of layers that stay in float.
-      dense_per_channel: see `integer_form`.
 
     Raises:
-      ValueError: no layer of it with weights can be quantized.
+      ValueError: no layer of it with weights can be quantized, or it is not known which layers the
+        config's `growth` keeps in float.
     """
     from tfcompress.techniques._integer_form import integer_form
 
-    form = integer_form(normal, skip=skip, dense_per_channel=dense_per_channel)
+    if config.growth and config.in_float is None:
+        raise ValueError(
+            f"{technique}(growth={config.growth:g}) must know which layers stay in float. Received:"
+            f" none. Pass in_float={technique}.layers_in_float(model, config), with calibration "
+            "images in the config."
+        )
+    form = integer_form(
+        normal,
+        skip=config.skip,
+        in_float=config.in_float or (),
+        dense_per_channel=config.dense_per_channel,
+    )
     if set(weighted_layers(normal)) <= set(form.passed_over):
         raise ValueError(nothing_treated(technique, form.passed_over))
     return form
 
 
-def passed_over(model: Any, *, skip: str) -> Mapping[str, str]:
+def form_to_choose_from(normal: Any, config: Any, *, technique: str) -> Any:
+    """The integer form of a plain model, of which `growth` is to keep some layers in float.
+
+    Args:
+      normal: what `plain` gave.
+      config: the technique's, with calibration images.
+      technique: who asks, for messages.
+
+    Raises:
+      ValueError: there are no calibration images, or they do not fit.
+    """
+    what = f"{type(config).__name__}.calibration"
+    if config.calibration is None:
+        raise ValueError(f"growth needs calibration images. Received: none. Pass {what}.")
+    require_calibration(config.calibration, normal, what=what)
+    return form_of(normal, dataclasses.replace(config, in_float=()), technique=technique)
+
+
+def passed_over(model: Any, config: Any) -> Mapping[str, str]:
     """The layers that stay in float, and why, those without weights included."""
     from tfcompress.techniques._integer_form import in_float32, integer_form
 
     normal = in_float32(normalize(model, check=False))
-    return dict(integer_form(normal, skip=skip).passed_over)
+    form = integer_form(normal, skip=config.skip, in_float=config.in_float or ())
+    return dict(form.passed_over)
 
 
 def stripped(model: Any) -> Any:
@@ -80,9 +112,9 @@ def stripped(model: Any) -> Any:
     return model
 
 
-def report(technique: str, before: Any, after: Any, *, skip: str) -> CompressionReport:
+def report(technique: str, before: Any, after: Any, config: Any) -> CompressionReport:
     """Describes every layer with weights: quantized, or left in float and why."""
-    reasons = passed_over(before, skip=skip)
+    reasons = passed_over(before, config)
     return CompressionReport(
         technique, layer_reports(before, after, reasons=reasons, without_kernel="")
     )
@@ -107,6 +139,19 @@ def require_ranges(model: Any, *, technique: str) -> None:
                     f"{technique}: the activation range of layer {name} has seen no batch. "
                     "Train the wrapped model before it is exported, or give it calibration images."
                 )
+
+
+def require_growth(config: Any) -> None:
+    """Refuses a config whose `growth` is none.
+
+    Raises:
+      ValueError: it is below 0 or above 3, at which every weight would be a float.
+    """
+    if not 0 <= config.growth <= 3:
+        raise ValueError(
+            f"{type(config).__name__}.growth must be in [0, 3], 0.1 for a tenth. "
+            f"Received: {config.growth}."
+        )
 
 
 def is_quantized(layer: Any) -> bool:

@@ -53,7 +53,20 @@ class KernelConfig(tfmot.quantization.keras.QuantizeConfig):
 
 
 class QuantizedKernel(tfmot.quantization.keras.QuantizeWrapperV2):
-    """TF-MOT's wrapper, which also leaves the kernel of a frozen layer alone."""
+    """TF-MOT's wrapper, which also leaves the kernel of a frozen layer alone.
+
+    Attributes:
+      exact: compute with the kernel as it is. For looking at the model without this quantization:
+        not seen by what was traced before.
+    """
+
+    exact = False
+
+    def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
+        """What the layer gives, with a fake-quantized kernel."""
+        if self.exact:
+            return self.computed_with(inputs, tf.convert_to_tensor(self.kernel))
+        return super().call(inputs, training, **kwargs)
 
     @property
     def trainable_weights(self) -> list[Any]:
@@ -125,7 +138,12 @@ class Quantize(keras.layers.Layer):
 
     Args:
       quantizer: one of TF-MOT's kind.
+
+    Attributes:
+      exact: pass the tensor on as it is; see `QuantizedKernel.exact`.
     """
+
+    exact = False
 
     def __init__(self, quantizer: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -138,6 +156,8 @@ class Quantize(keras.layers.Layer):
 
     def call(self, inputs: Any, training: Any = None) -> Any:
         """The tensor in the steps of its integers, as float32."""
+        if self.exact:
+            return inputs
         if training is None:
             training = keras.backend.learning_phase()
         quantized = partial(self.quantizer, inputs, weights=self._quantizer_variables)

@@ -82,7 +82,7 @@ class PruningConfig:
     skip: str = ""
     allocation: str = "uniform"
     sparsities: Any = field(
-        default=None, metadata={"supplied": True, "of_model": True}, repr=False, compare=False
+        default=None, metadata={"supplied": True, "of_model": None}, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:

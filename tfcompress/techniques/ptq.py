@@ -8,6 +8,7 @@ left of the mean error goes into the biases. Nothing is trained. Does not know o
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +42,10 @@ class PTQConfig:
       bias_correction: move the mean error of each channel into its bias.
       dense_per_channel: one weight range for each output of a Dense layer.
       skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay in float.
+      growth: by how much of itself the weights may grow, so that layers stay in float that cost
+        more accuracy in integers than others of their size; in [0, 3].
+      in_float: names of the layers that `growth` keeps in float: what `layers_in_float` found. In a
+        recipe, found before the stage.
       calibration: float32 [examples, height, width, channels], preprocessed as for training; 512
         are plenty. In a recipe, the data set's calibration images.
 
@@ -60,10 +65,15 @@ class PTQConfig:
     bias_correction: bool = True
     dense_per_channel: bool = True
     skip: str = ""
+    growth: float = 0.0
+    in_float: Any = field(
+        default=None, metadata={"supplied": True, "of_model": ()}, repr=False, compare=False
+    )
     calibration: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         require_types(self)
+        _integer_model.require_growth(self)
         registry.require(self.ranges, RANGES, what="activation ranges of ptq")
         registry.require(self.rounding, ROUNDINGS, what="rounding of ptq")
         if not 50 < self.percentile <= 100:
@@ -95,14 +105,39 @@ def quantize(model: Any, config: PTQConfig) -> Any:
     Returns:
       a model that computes as its int8 file will; `tfcompress.convert(model, "int8")` makes it.
     """
+    if config.growth and config.in_float is None:
+        config = dataclasses.replace(config, in_float=layers_in_float(model, config))
     wrapped = wrap(model, config, steps_per_epoch=1, epochs=1)
     adjust(wrapped, model, config)
     return strip(wrapped)
 
 
+def layers_in_float(model: Any, config: PTQConfig) -> tuple[str, ...]:
+    """Chooses the layers that `growth` keeps in float, from the calibration images.
+
+    Args:
+      model: what `wrap` is given.
+      config: with calibration images.
+
+    Returns:
+      names for `in_float`.
+
+    Raises:
+      ValueError: there are no calibration images, or they do not fit.
+    """
+    from tfcompress.techniques import _selection
+    from tfcompress.techniques._equalization import equalize
+
+    normal = _integer_model.plain(model, technique="ptq", skip=config.skip)
+    form = _integer_model.form_to_choose_from(normal, config, technique="ptq")
+    if config.equalize:
+        equalize(form.model, config.calibration)
+    return _selection.layers_in_float(form, config, ranges=config.ranges)
+
+
 def skipped(model: Any, config: PTQConfig) -> Mapping[str, str]:
     """The layers that stay in float, and why, those without weights included."""
-    return _integer_model.passed_over(model, skip=config.skip)
+    return _integer_model.passed_over(model, config)
 
 
 def wrap(model: Any, config: PTQConfig, *, steps_per_epoch: int, epochs: int) -> Any:
@@ -178,7 +213,7 @@ def strip(model: Any) -> Any:
 
 def report(before: Any, after: Any, config: PTQConfig) -> CompressionReport:
     """Describes every layer with weights: quantized, or left in float and why."""
-    return _integer_model.report("ptq", before, after, skip=config.skip)
+    return _integer_model.report("ptq", before, after, config)
 
 
 def verify(model: Any, config: PTQConfig, *, before: Any = None) -> None:
@@ -203,9 +238,4 @@ def verify_artifact(artifact: Artifact, report: CompressionReport, config: PTQCo
 
 def _form(model: Any, config: PTQConfig) -> Any:
     normal = _integer_model.plain(model, technique="ptq", skip=config.skip)
-    return _integer_model.form_of(
-        normal,
-        technique="ptq",
-        skip=config.skip,
-        dense_per_channel=config.dense_per_channel,
-    )
+    return _integer_model.form_of(normal, config, technique="ptq")

@@ -31,6 +31,10 @@ class QATConfig:
         makes a smaller file, more so of a clustered layer; convolutions have one for each channel
         in any case.
       skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay in float.
+      growth: by how much of itself the weights may grow, so that layers stay in float that cost
+        more accuracy in integers than others of their size; in [0, 3].
+      in_float: names of the layers that `growth` keeps in float: what `layers_in_float` found. In a
+        recipe, found before the stage.
       calibration: float32 [examples, height, width, channels], preprocessed as for training, or one
         such array for each input of the model: the activation ranges that training starts from are
         read from them. In a recipe, the data set's calibration images. Without them the ranges
@@ -47,10 +51,15 @@ class QATConfig:
     range_decay: float = 0.99
     dense_per_channel: bool = False
     skip: str = ""
+    growth: float = 0.0
+    in_float: Any = field(
+        default=None, metadata={"supplied": True, "of_model": ()}, repr=False, compare=False
+    )
     calibration: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         require_types(self)
+        _integer_model.require_growth(self)
         if not 0 <= self.range_decay < 1:
             raise ValueError(
                 f"QATConfig.range_decay must be in [0, 1). Received: {self.range_decay}."
@@ -67,7 +76,27 @@ CONFIG = QATConfig
 
 def skipped(model: Any, config: QATConfig) -> Mapping[str, str]:
     """The layers that stay in float, and why, those without weights included."""
-    return _integer_model.passed_over(model, skip=config.skip)
+    return _integer_model.passed_over(model, config)
+
+
+def layers_in_float(model: Any, config: QATConfig) -> tuple[str, ...]:
+    """Chooses the layers that `growth` keeps in float, from the calibration images.
+
+    Args:
+      model: what `wrap` is given.
+      config: with calibration images.
+
+    Returns:
+      names for `in_float`.
+
+    Raises:
+      ValueError: there are no calibration images, or they do not fit.
+    """
+    from tfcompress.techniques import _selection
+
+    normal = _integer_model.plain(model, technique="qat", skip=config.skip)
+    form = _integer_model.form_to_choose_from(normal, config, technique="qat")
+    return _selection.layers_in_float(form, config, ranges="minmax")
 
 
 def wrap(model: Any, config: QATConfig, *, steps_per_epoch: int, epochs: int) -> Any:
@@ -91,12 +120,7 @@ def wrap(model: Any, config: QATConfig, *, steps_per_epoch: int, epochs: int) ->
 
     del steps_per_epoch, epochs
     normal = _integer_model.plain(model, technique="qat", skip=config.skip)
-    form = _integer_model.form_of(
-        normal,
-        technique="qat",
-        skip=config.skip,
-        dense_per_channel=config.dense_per_channel,
-    )
+    form = _integer_model.form_of(normal, config, technique="qat")
     if config.calibration is not None:
         require_calibration(config.calibration, normal, what="QATConfig.calibration")
     settings = Settings(config.range_decay)
@@ -121,7 +145,7 @@ def strip(model: Any) -> Any:
 
 def report(before: Any, after: Any, config: QATConfig) -> CompressionReport:
     """Describes every layer with weights: quantized, or left in float and why."""
-    return _integer_model.report("qat", before, after, skip=config.skip)
+    return _integer_model.report("qat", before, after, config)
 
 
 def verify(model: Any, config: QATConfig, *, before: Any = None) -> None:
