@@ -16,7 +16,10 @@ from tfcompress.report.tables import Cell, Column, Table
 if TYPE_CHECKING:
     from experiments.families import FamilyResult, FormResult, RecipeResult
 
-RECIPES = ("prune", "cluster", "qat", "PCQAT", "distill")
+RECIPES = (
+    *("prune", "cluster", "qat", "PCQAT", "distill"),
+    *("prune_channels", "factorize", "ptq"),
+)
 TFMOT = {"quantize": "quantize_model", "prune": "prune_low_magnitude", "cluster": "cluster_weights"}
 YES = "yes"
 
@@ -143,7 +146,10 @@ def _carried_out(found: Sequence[FamilyResult], reasons: _Reasons) -> Table:
         "Carried out",
         columns,
         tuple(rows),
-        note="PCQAT is `prune+cluster+qat`. A letter stands for a reason, below.",
+        note=(
+            "PCQAT is `prune+cluster+qat`; `prune_channels` removes 30% and `factorize` 15% of the "
+            "multiply-accumulates; `ptq` is not trained. A letter stands for a reason, below."
+        ),
     )
 
 
@@ -187,11 +193,11 @@ def _agreement(found: Sequence[FamilyResult], compared: int) -> Table:
         rows,
         note=(
             f"Over {compared} images: same top class in %, greatest difference of an output in "
-            "steps of the file's output scale, mean difference in steps. For `qat` and PCQAT the "
-            "Keras model emulates the file's arithmetic: what is left are roundings that fall on "
-            "the other side, and they grow through the layers. For the others the Keras model is "
-            "in float and the file is quantized after training: the figures hold the loss of "
-            "quantizing a network of random weights, which is far from that of a trained one. "
+            "steps of the file's output scale, mean difference in steps. For `qat`, PCQAT and "
+            "`ptq` the Keras model emulates the file's arithmetic: what is left are roundings that "
+            "fall on the other side, and they grow through the layers. For the others the Keras "
+            "model is in float and the file is quantized after training: the figures hold the loss "
+            "of quantizing a network of random weights, which is far from that of a trained one. "
             "Where two classes are nearly equal, which with random weights is often, a step "
             "decides the top class: the steps say more than the percentage."
         ),

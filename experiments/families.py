@@ -32,6 +32,9 @@ RECIPES = {
     "qat": "qat",
     "PCQAT": "prune(0.5, schedule=constant)+cluster(16)+qat",
     "distill": "distill",
+    "prune_channels": "prune_channels(0.3)",
+    "factorize": "factorize(target=0.15)",
+    "ptq": "ptq(rounding=nearest)",
 }
 
 TFMOT = ("quantize", "prune", "cluster")
@@ -250,7 +253,7 @@ def _recipe(name: str, form: str, trainer: _Trainer) -> RecipeResult:
 
 
 class _Trainer:
-    """Trains stages on one model, a step each; what two recipes begin with once."""
+    """Carries stages out on one model, a step each; what two recipes begin with once."""
 
     def __init__(self, model: Any, images: Images) -> None:
         self.images = images
@@ -270,6 +273,16 @@ class _Trainer:
         images = self.images
         supplied = {"teacher": self._model, "calibration": images.calibration}
         wrapped = compose.wrap(stages, model, supplied=supplied, steps_per_epoch=1, epochs=1)
+        if compose.is_trained(stages[-1]):
+            self._fit(wrapped, stages)
+        else:
+            compose.adjust(stages[-1], wrapped, model, supplied=supplied)
+        stripped = compose.strip(stages, wrapped)
+        compose.verify(stages, stripped, before=model)
+        return stripped, stages[-1].module.report(model, stripped, stages[-1].config)
+
+    def _fit(self, wrapped: Any, stages: tuple[PlannedStage, ...]) -> None:
+        images = self.images
         config = training.TrainingConfig(
             epochs=1,
             batch_size=len(images.train),
@@ -282,9 +295,6 @@ class _Trainer:
         callbacks = compose.callbacks(stages)
         with tempfile.TemporaryDirectory() as folder:
             training.fit(wrapped, batches, config=config, state_dir=folder, callbacks=callbacks)
-        stripped = compose.strip(stages, wrapped)
-        compose.verify(stages, stripped, before=model)
-        return stripped, stages[-1].module.report(model, stripped, stages[-1].config)
 
 
 def _compared(

@@ -29,9 +29,8 @@ def carried_out(digits, text):
             begun, model, supplied=supplied(digits), steps_per_epoch=24, epochs=EPOCHS
         )
         if not compose.is_trained(begun[-1]):
-            config = compose.supplied_config(begun[-1], supplied(digits))
-            begun[-1].module.adjust(wrapped, model, config)
-            stripped = begun[-1].module.strip(wrapped)
+            compose.adjust(begun[-1], wrapped, model, supplied=supplied(digits))
+            stripped = compose.strip(begun, wrapped)
             reports.append(begun[-1].module.report(model, stripped, begun[-1].config))
             compose.verify(begun, stripped, before=model)
             model = stripped
@@ -110,6 +109,7 @@ def test_each_keeps_what_the_others_made(digits, text):
     "text",
     [
         "prune_channels(0.3)+prune(0.6)+ptq(steps=20)",
+        "distill+ptq(rounding=nearest)",
         "prune(0.6)+cluster(8)+ptq(equalize=false, rounding=nearest)",
     ],
 )

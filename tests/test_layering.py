@@ -37,6 +37,7 @@ TIERS = {
         "results",
         "settings",
         "sparse_encoding",
+        "speed",
         "statistics",
     ),
     "keras": ("_keras",),
@@ -55,6 +56,7 @@ TIERS = {
     "steps": ("benchmark", "compose", "evaluate", "training"),
     "workflow": (
         "ai_edge",
+        "channel_speed",
         "config",
         "finished_run",
         "probe",
@@ -71,7 +73,7 @@ TIERS = {
 # Tiers whose rooms may import one another.
 OPEN_TIERS = ("foundation", "workflow")
 # Beside the tiers: rendered from results, on a machine with no TensorFlow.
-REPORT_SEES = ("durable", "layer_coverage", "layer_sensitivity", "results", "statistics")
+REPORT_SEES = ("durable", "layer_coverage", "layer_sensitivity", "results", "speed", "statistics")
 
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization", "keras")
 KERAS_NAMES = ("keras", "keras3", "tf", "tfmot")

@@ -26,7 +26,7 @@ def test_what_cannot_be_measured_is_refused(settings, says):
 
 def test_methods_are_measured_beside_plain_training():
     config = TrainingCostConfig(
-        methods=("prune(0.5)",),
+        methods=(training_cost.OWN, "prune(0.5)"),
         data=DataConfig(name="mnist_sample", max_train=128),
         backbone=BackboneConfig(name="lenet5"),
         epochs=2,
@@ -34,7 +34,7 @@ def test_methods_are_measured_beside_plain_training():
     )
     found = training_cost.measure(config)
     assert found.steps_per_epoch == 4
-    assert [method.method for method in found.methods] == ["plain", "prune(0.5)"]
+    assert [method.method for method in found.methods] == ["plain", training_cost.OWN, "prune(0.5)"]
     for method in found.methods:
         (first,), (step,) = method.first_epoch_seconds, method.step_ms
         # The first epoch holds the tracing, and four steps.
@@ -69,6 +69,6 @@ def test_the_table_by_hand():
         {},
     )
     assert training_cost.table_lines(found)[-2:] == [
-        "| plain | 11.0 | 1.00 | 110.0 (100.0 to 120.0) | 1.00 | 1,000 | 1.00 |",
-        "| qat | 22.0 | 2.00 | 121.0 (110.0 to 132.0) | 1.10 | 1,500 | 1.50 |",
+        "| plain | 0.0 | 11.0 | 1.00 | 110.0 (100.0 to 120.0) | 1.00 | 1,000 | 1.00 |",
+        "| qat | 0.0 | 22.0 | 2.00 | 121.0 (110.0 to 132.0) | 1.10 | 1,500 | 1.50 |",
     ]

@@ -245,7 +245,7 @@ def wrap(
     steps_per_epoch: int,
     epochs: int,
 ) -> Any:
-    """Wraps a model for the last of `stages`, under the loss of an earlier distillation.
+    """Wraps a model for the last of `stages`; to be trained under an earlier distillation's loss.
 
     Args:
       stages: the stage to train and those before it.
@@ -260,9 +260,30 @@ def wrap(
     config = supplied_config(current, supplied)
     model = current.module.wrap(model, config, steps_per_epoch=steps_per_epoch, epochs=epochs)
     for stage in stages[:-1]:
-        if stage.technique == "distill":
+        if stage.technique == "distill" and is_trained(current):
             model = stage.module.under(model, supplied_config(stage, supplied))
     return model
+
+
+def adjust(
+    stage: PlannedStage,
+    wrapped: Any,
+    before: Any,
+    *,
+    supplied: Mapping[str, Any],
+    progress: Any = None,
+) -> None:
+    """What a stage has in the place of a training.
+
+    Args:
+      stage: one for which `is_trained` is false.
+      wrapped: what `wrap` gave; changed in place.
+      before: what `wrap` was given.
+      supplied: as for `wrap`.
+      progress: told how far it is, and of how much.
+    """
+    config = supplied_config(stage, supplied)
+    stage.module.adjust(wrapped, before, config, progress=progress)
 
 
 def supplied_config(stage: PlannedStage, supplied: Mapping[str, Any]) -> Any:

@@ -324,20 +324,19 @@ class StageTrainer:
         """A stage that needs images and no training."""
         current, supplied = stages[-1], self.supplies(stages).of(self.baseline)
         self._reporter.stage(current.technique, f"{_settings(current.config)}; nothing is trained")
-        config = compose.supplied_config(current, supplied)
-        wrapped = current.module.wrap(model, config, steps_per_epoch=1, epochs=1)
+        wrapped = compose.wrap(stages, model, supplied=supplied, steps_per_epoch=1, epochs=1)
         name = self._stage_name(compose.title(stages))
         state_dir = self._folder.stage(name)
         self._begin(state_dir, checkpoint.weights_sha256(model))
         if not self._load_finished(wrapped, state_dir):
             watch = Stopwatch()
             with self._reporter.bar(name) as step:
-                current.module.adjust(wrapped, model, config, progress=step)
+                compose.adjust(current, wrapped, model, supplied=supplied, progress=step)
             checkpoint.save_weights(wrapped, state_dir / checkpoint.BEST)
             settings = {"technique": plain(compose.settings(current.config))}
             record = StageResult(name, current.technique, settings, seconds=watch.seconds)
             self._conclude(state_dir, record)
-        return self._finish(stages, current.module.strip(wrapped), model)
+        return self._finish(stages, compose.strip(stages, wrapped), model)
 
     def _finish(
         self, stages: tuple[PlannedStage, ...], stripped: Any, model: Any

@@ -153,6 +153,11 @@ def compile_model(model: Any, config: TrainingConfig, *, steps: int) -> None:
         # XLA would compile each wrapped model again and changes the order of additions.
         jit_compile=False,
     )
+    # A training step that makes variables is traced a second time, without them.
+    outputs = tf.zeros([1, 2])
+    model.compiled_loss.build(outputs)
+    model.compiled_metrics.build(outputs, outputs)
+    model.optimizer.build(model.trainable_variables)
 
 
 def build_optimizer(config: TrainingConfig, *, steps: int) -> Any:
@@ -386,6 +391,42 @@ def fit(
     state.load_best()
     seconds = state.seconds_before + time.perf_counter() - started
     return TrainingResult(tuple(state.history), state.best_epoch(), seconds)
+
+
+def fit_by_keras(
+    model: Any,
+    batches: Batches,
+    *,
+    config: TrainingConfig,
+    callbacks: Sequence[Any] = (),
+    on_step: StepListener | None = None,
+) -> None:
+    """Trains a model as Keras does by itself: to compare with. Nothing is kept or chosen.
+
+    Args:
+      model: a classifier that returns logits, wrapped or not. It is compiled here.
+      batches: what to learn from.
+      config: how to train.
+      callbacks: fresh Keras callbacks.
+      on_step: told of every step.
+    """
+    from tfcompress.callbacks import BatchProgress
+
+    steps = batches.steps_per_epoch
+    model.compile(
+        optimizer=build_optimizer(config, steps=steps * config.epochs),
+        loss=build_loss(config),
+        metrics=["accuracy"],
+    )
+    own = [BatchProgress(on_step, steps_per_epoch=steps, epochs=config.epochs)] if on_step else []
+    model.fit(
+        _one_hot(batches.train(0), batches.classes),
+        validation_data=_one_hot(batches.validation, batches.classes),
+        epochs=config.epochs,
+        steps_per_epoch=steps,
+        callbacks=[*callbacks, *own],
+        verbose=0,
+    )
 
 
 def _one_hot(batches: Any, classes: int) -> Any:

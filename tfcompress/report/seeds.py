@@ -20,7 +20,8 @@ def across_seeds(runs: Sequence[Results]) -> Table:
       runs: at least two, of the same settings but for the seed.
 
     Raises:
-      ValueError: fewer than two runs, settings that differ in more than seeds, or a seed twice.
+      ValueError: fewer than two runs, settings that differ in more than seeds, a seed twice, or
+        files of other names.
     """
     _check(runs)
     columns = (
@@ -55,6 +56,13 @@ def _check(runs: Sequence[Results]) -> None:
                 "The runs differ in more than their seeds; compare like with like. "
                 f"Different: {'; '.join(changed)}."
             )
+    names = [{entry.name for entry in run.artifacts} for run in runs]
+    if any(own != names[0] for own in names):
+        unshared = sorted({name for one in names for other in names for name in one - other})
+        raise ValueError(
+            f"The runs have files of different names, by different versions: {', '.join(unshared)}."
+            " Give each run's command again: it names the files anew and trains nothing."
+        )
     seeds = [run.config["seed"] for run in runs]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"A seed stands twice among the runs: {seeds}.")

@@ -123,7 +123,9 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
 
     def move(self, inputs: Any) -> None:
         """Moves the range towards the extremes of a batch."""
-        low, high = tf.reduce_min(inputs), tf.reduce_max(inputs)
+        # No gradient goes through a range.
+        inputs = tf.stop_gradient(inputs)
+        low, high = _extremes(inputs)
         if self.of_input:
             widening = _off_halves(inputs, tf.minimum(low, 0.0), tf.maximum(high, 0.0))
             low, high = widening * low, widening * high
@@ -131,12 +133,9 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
 
     def move_to(self, low: Any, high: Any) -> None:
         """Moves the range towards the one of a batch, widened to hold 0, as TFLite needs."""
-        variables = self._variables
-        seen = variables["batches"]
-        decay = tf.minimum(self._decay, seen / (seen + 1))
-        for part, end in (("min", tf.minimum(low, 0.0)), ("max", tf.maximum(high, 0.0))):
-            variables[part].assign(decay * variables[part] + (1 - decay) * end)
-        seen.assign(seen + 1.0)
+        parts = [self._variables[part] for part in ("min", "max", "batches")]
+        for variable, value in zip(parts, _moved(low, high, *parts, self._decay), strict=True):
+            variable.assign(value)
 
     def limits(self) -> tuple[Any, Any]:
         """Least and greatest value."""
@@ -189,6 +188,60 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
             "root": self.root,
             "of_input": self.of_input,
         }
+
+
+def _shared(*ranks: int | None) -> Any:
+    """A function of float32 tensors that is traced once for all quantizers of all models.
+
+    A model has a hundred quantizers, and a training is traced operator by operator: a third of its
+    first epoch, where each wrote down the same arithmetic again.
+
+    Args:
+      ranks: of the arguments; None for any.
+    """
+    shapes = [None if rank is None else [None] * rank for rank in ranks]
+    return tf.function(
+        input_signature=[tf.TensorSpec(shape, tf.float32) for shape in shapes], autograph=False
+    )
+
+
+@_shared(None)
+def _extremes(inputs: Any) -> Any:
+    return tf.reduce_min(inputs), tf.reduce_max(inputs)
+
+
+@_shared(0, 0, 0, 0, 0, 0)
+def _moved(low: Any, high: Any, least: Any, greatest: Any, seen: Any, decay: Any) -> Any:
+    """Both ends of a range, moved towards those of a batch and to 0, and the batches seen."""
+    decay = tf.minimum(decay, seen / (seen + 1.0))
+    return (
+        decay * least + (1 - decay) * tf.minimum(low, 0.0),
+        decay * greatest + (1 - decay) * tf.maximum(high, 0.0),
+        seen + 1.0,
+    )
+
+
+@_shared(2, 1)
+def _extents_by_channel(kernel: Any, least: Any) -> Any:
+    """How far the weights of each channel reach, widened to `least` and to `_NARROWEST_CHANNEL`."""
+    extent = tf.reduce_max(tf.abs(kernel), axis=0)
+    return tf.maximum(_not_narrow(extent), least)
+
+
+def _not_narrow(extent: Any) -> Any:
+    widest = tf.reduce_max(extent)
+    # Of a kernel of zeros any range is exact.
+    return tf.where(widest > 0, tf.maximum(extent, _NARROWEST_CHANNEL * widest), 1.0)
+
+
+@_shared(0, 1, 1, 1, 1, 1, 0)
+def _least_extents(
+    step: Any, bias: Any, mean: Any, variance: Any, gamma: Any, beta: Any, epsilon: Any
+) -> Any:
+    """How wide the range of each channel's weights must be for its bias to fit an int32."""
+    folded = bias + _folded(mean, variance, gamma, beta, epsilon)
+    extent = 127.0 * tf.abs(folded) / (_LARGEST_BIAS * tf.where(step > 0, step, 1.0))
+    return tf.where(step > 0, extent, tf.zeros_like(extent))
 
 
 def _off_halves(inputs: Any, low: Any, high: Any) -> Any:
@@ -290,15 +343,13 @@ class KernelRange(tfmot.quantization.keras.quantizers.Quantizer):
 
     def measure(self, kernel: Any, weights: dict[str, Any]) -> None:
         """Sets the ranges to what the kernel and its bias need."""
-        magnitude = tf.abs(tf.reshape(kernel, self._channels_last(kernel)))
-        kept = tf.rank(magnitude) - 1 if self._per_channel else tf.rank(magnitude)
-        extent = tf.reduce_max(magnitude, axis=tf.range(kept))
-        widest = tf.reduce_max(extent)
-        # Of a kernel of zeros any range is exact.
-        extent = tf.where(widest > 0, tf.maximum(extent, _NARROWEST_CHANNEL * widest), 1.0)
-        if self._per_channel and self.folding is not None:
-            extent = tf.maximum(extent, self.folding.least_extent())
-        weights["extent"].assign(extent)
+        kernel = tf.stop_gradient(kernel)
+        if not self._per_channel:
+            weights["extent"].assign(_not_narrow(tf.reduce_max(tf.abs(kernel))))
+            return
+        least = tf.zeros([1]) if self.folding is None else self.folding.least_extent()
+        flat = tf.reshape(kernel, [-1, self._channels_last(kernel)[-1]])
+        weights["extent"].assign(_extents_by_channel(flat, least))
 
     def along(self, extent: Any, kernel: Any) -> Any:
         """The ranges in a shape that is broadcast against the kernel."""
@@ -338,11 +389,10 @@ class Folding:
         """How wide the range of each channel's weights must be for its bias to fit an int32.
 
         Returns:
-          float32 [channels] or [], 0 where nothing is needed.
+          float32 [channels] or [1], 0 where nothing is needed.
         """
-        step = self.source.step()
-        extent = 127.0 * tf.abs(self._bias()) / (_LARGEST_BIAS * tf.where(step > 0, step, 1.0))
-        return tf.where(step > 0, extent, tf.zeros_like(extent))
+        bias = self.layer.bias if self.layer.use_bias else tf.zeros([1])
+        return _least_extents(self.source.step(), bias, *self._normalization())
 
     def round_bias(self, extent: Any) -> None:
         """Moves each channel's bias to what the int32 can store, by half of its step at most.
@@ -375,7 +425,20 @@ class Folding:
 
     def _bias(self) -> Any:
         bias = tf.convert_to_tensor(self.layer.bias) if self.layer.use_bias else tf.constant(0.0)
-        return bias if self.normalization is None else bias + _folded_bias(self.normalization)
+        return bias if self.normalization is None else bias + _folded(*self._normalization())
+
+    def _normalization(self) -> tuple[Any, Any, Any, Any, Any]:
+        """Mean, variance, gamma, beta, epsilon; those that change nothing where there is none."""
+        ones, zeros, found = tf.ones([1]), tf.zeros([1]), self.normalization
+        if found is None:
+            return zeros, ones, ones, zeros, tf.constant(0.0)
+        return (
+            found.moving_mean,
+            found.moving_variance,
+            found.gamma if found.scale else ones,
+            found.beta if found.center else zeros,
+            tf.constant(found.epsilon, tf.float32),
+        )
 
 
 def _scale(normalization: Any) -> Any:
@@ -383,11 +446,8 @@ def _scale(normalization: Any) -> Any:
     return (normalization.gamma if normalization.scale else 1.0) / sigma
 
 
-def _folded_bias(normalization: Any) -> Any:
-    mean = tf.convert_to_tensor(normalization.moving_mean)
-    sigma = tf.sqrt(normalization.moving_variance + normalization.epsilon)
-    beta = normalization.beta if normalization.center else 0.0
-    gamma = tf.convert_to_tensor(normalization.gamma) if normalization.scale else 1.0
+def _folded(mean: Any, variance: Any, gamma: Any, beta: Any, epsilon: Any) -> Any:
+    sigma = tf.sqrt(variance + epsilon)
     # A channel that is switched off altogether: its weights vanish beside its bias.
     tiny = 1e-30
     gamma = tf.where(tf.abs(gamma) < tiny, tiny, gamma)

@@ -1,0 +1,47 @@
+"""Runs of several seeds as one table, and runs that are no such thing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tfcompress.report.seeds import across_seeds
+
+
+def seeded(run, seed, **changes):
+    return dataclasses.replace(run, config={**run.config, "seed": seed}, **changes)
+
+
+def test_means_and_spreads_by_hand(example):
+    first = seeded(example, 0)
+    name = example.artifacts[0].name
+    rows = [
+        dataclasses.replace(row, accuracy=row.accuracy + 0.02) if row.name == name else row
+        for row in example.artifacts
+    ]
+    table = across_seeds([first, seeded(example, 1, artifacts=tuple(rows))])
+    cells = {row[0].value: row[1].value for row in table.rows}
+    mean = 100 * (example.artifacts[0].accuracy + 0.01)
+    # Two values 2 points apart have a standard deviation of the square root of 2.
+    assert cells[name] == f"{mean:.2f} ± 1.41"
+
+
+def test_files_of_other_names_are_refused(example):
+    rows = list(example.artifacts)
+    rows[-1] = dataclasses.replace(rows[-1], name="renamed-int8")
+    with pytest.raises(ValueError, match="files of different names") as error:
+        across_seeds([seeded(example, 0), seeded(example, 1, artifacts=tuple(rows))])
+    assert "renamed-int8" in str(error.value)
+    assert example.artifacts[-1].name in str(error.value)
+
+
+def test_one_run_and_one_seed_twice_are_refused(example):
+    with pytest.raises(ValueError, match="at least two runs"):
+        across_seeds([example])
+    with pytest.raises(ValueError, match="A seed stands twice"):
+        across_seeds([seeded(example, 0), seeded(example, 0)])
+    other = seeded(example, 1)
+    other = dataclasses.replace(other, config={**other.config, "epochs": 999})
+    with pytest.raises(ValueError, match="more than their seeds"):
+        across_seeds([seeded(example, 0), other])

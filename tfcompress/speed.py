@@ -1,0 +1,76 @@
+"""How fast networks are with fewer channels, as data and as a table. No TensorFlow here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tfcompress.results import Latency
+
+
+@dataclass(frozen=True)
+class SpeedPoint:
+    """A network with some of its channels.
+
+    Attributes:
+      kept: fraction of the channels that layers with a choice keep, in (0, 1].
+      macs: multiply-accumulates of one image.
+      parameters: elements of all weights.
+      latency_ms: by export format, such as `{"float32": ..., "int8": ...}`.
+      size_bytes: likewise, of the stored file.
+    """
+
+    kept: float
+    macs: int
+    parameters: int
+    latency_ms: dict[str, Latency]
+    size_bytes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class SpeedCurve:
+    """One network at several widths, measured in one run.
+
+    Attributes:
+      network: its name, with width and image size.
+      points: from all channels to the fewest.
+    """
+
+    network: str
+    points: tuple[SpeedPoint, ...]
+
+    def relative(self, format: str) -> list[float]:
+        """The median latency of each point as a fraction of the whole network's."""
+        medians = [point.latency_ms[format].p50 for point in self.points]
+        return [median / medians[0] for median in medians]
+
+    @property
+    def macs(self) -> list[float]:
+        """The multiply-accumulates of each point as a fraction of the whole network's."""
+        return [point.macs / self.points[0].macs for point in self.points]
+
+
+def table_lines(curves: Sequence[SpeedCurve]) -> list[str]:
+    """A Markdown table of all points."""
+    formats = list(curves[0].points[0].latency_ms)
+    head = ["network", "channels kept, %", "multiply-accumulates", "of the whole, %"]
+    for name in formats:
+        head += [f"{name}, ms, p50", "times faster"]
+    head += ["speed-up for each factor in multiply-accumulates, int8"] if "int8" in formats else []
+    lines = [f"| {' | '.join(head)} |", f"|:--|{'--:|' * (len(head) - 1)}"]
+    for curve in curves:
+        for index, point in enumerate(curve.points):
+            cells = [
+                curve.network,
+                f"{100 * point.kept:.0f}",
+                f"{point.macs:,}",
+                f"{100 * curve.macs[index]:.0f}",
+            ]
+            for name in formats:
+                factor = 1 / curve.relative(name)[index]
+                cells += [f"{point.latency_ms[name].p50:.4f}", f"{factor:.2f}"]
+            if "int8" in formats:
+                share = curve.macs[index] / curve.relative("int8")[index]
+                cells.append(f"{share:.2f}")
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
