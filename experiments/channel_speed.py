@@ -48,10 +48,11 @@ def run(values: Any) -> list[Path]:
     """Measures, prints the table, writes samples and figure."""
     from rich.console import Console
 
-    from tfcompress import channel_speed, durable, environment, speed
+    from tfcompress import durable, environment, speed
     from tfcompress.benchmark import LatencyConfig
     from tfcompress.progress import Reporter
     from tfcompress.report import drawing, speed_chart
+    from tfcompress.studies import channel_speed
 
     latency = LatencyConfig(threads=values.threads, rounds=values.rounds)
     config = channel_speed.ChannelSpeedConfig(

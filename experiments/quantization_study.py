@@ -38,21 +38,21 @@ def main(argv: list[str]) -> None:
     try:
         from rich.console import Console
 
-        from tfcompress import quantization_study
         from tfcompress.progress import Reporter
+        from tfcompress.studies import quantization
 
-        config = quantization_study.StudyConfig(
+        config = quantization.StudyConfig(
             steps=values.steps,
             learning_rate=values.learning_rate,
             # Commas within the brackets of a recipe are its own.
             methods=tuple(re.split(r",(?![^(]*\))", values.method)),
         )
-        found = quantization_study.study(
+        found = quantization.study(
             values.run_dir, config, values.output_dir, reporter=Reporter(Console())
         )
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"Error: {error}")
-    print("\n" + "\n".join(quantization_study.table_lines(found)))
+    print("\n" + "\n".join(quantization.table_lines(found)))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ FILE_NAME = "training_cost.json"
 
 def define_flags() -> None:
     """Defines this program's flags."""
-    from tfcompress.training_cost import TrainingCostConfig
+    from tfcompress.studies.training_cost import TrainingCostConfig
 
     usual = TrainingCostConfig()
     flags.DEFINE_multi_string(
@@ -48,10 +48,11 @@ def main(argv: list[str]) -> None:
     try:
         from rich.console import Console
 
-        from tfcompress import benchmark, durable, training_cost
+        from tfcompress import benchmark, durable
         from tfcompress.backbones import BackboneConfig
         from tfcompress.data import DataConfig
         from tfcompress.progress import Reporter
+        from tfcompress.studies import training_cost
 
         config = training_cost.TrainingCostConfig(
             methods=tuple(values.method),

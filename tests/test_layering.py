@@ -55,19 +55,17 @@ TIERS = {
     ),
     "steps": ("benchmark", "compose", "evaluate", "training"),
     "workflow": (
-        "ai_edge",
-        "channel_speed",
         "config",
         "finished_run",
         "probe",
-        "quantization_study",
         "run_folder",
+        "stage_state",
         "stages",
         "supplies",
         "survey",
-        "training_cost",
         "workflow",
     ),
+    "studies": ("studies",),
     "experiments": ("experiments",),
 }
 # Tiers whose rooms may import one another.

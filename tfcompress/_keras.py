@@ -67,3 +67,16 @@ else:
     keras = _Lazy("tf_keras")
     keras3 = _Lazy("keras")
     tfmot = _Lazy("tensorflow_model_optimization")
+
+
+def sparse_clustering(model: Any, **options: Any) -> Any:
+    """TF-MOT's `cluster_weights` that can keep zeros, which it has under no public name.
+
+    Args:
+      model: to be wrapped.
+      options: of TF-MOT's function.
+    """
+    package = "tensorflow_model_optimization.python.core.clustering.keras.experimental.cluster"
+    if package not in sys.modules:
+        _load(package)
+    return sys.modules[package].cluster_weights(model, **options)

@@ -7,7 +7,6 @@ not know what becomes of the models.
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,10 +20,9 @@ from tfcompress import (
     checkpoint,
     compose,
     data,
-    durable,
     export,
     placement,
-    results,
+    stage_state,
     survey,
     training,
 )
@@ -40,9 +38,6 @@ from tfcompress.results import CompressionReport, StageResult
 from tfcompress.run_folder import ENCODED, RunFolder
 from tfcompress.supplies import Supplies
 from tfcompress.training import TrainingConfig
-
-_DONE = "stage.json"
-_START = "start.json"
 
 
 @dataclass(frozen=True)
@@ -183,7 +178,7 @@ class StageTrainer:
 
     def _require_exportable(self, model: Any) -> None:
         """Refuses, before anything is trained, a model that no file can be made of."""
-        if (self._folder.stage(self._stage_name(BASELINE)) / _DONE).exists():
+        if stage_state.is_finished(self._folder.stage(self._stage_name(BASELINE))):
             return
         for name in self._config.export.formats:
             export.convert(model, name, calibration=self.supplies().calibration[:1])
@@ -192,7 +187,7 @@ class StageTrainer:
         """Trains the head on images that are encoded once."""
         backbones.set_transfer_mode(model, "linear_probe")
         features, head = backbones.split_head(model)
-        if not (self._folder.stage(name) / _DONE).exists():
+        if not stage_state.is_finished(self._folder.stage(name)):
             self._reporter.note("encoding the images once")
         encode = export.inference(features)
         fingerprint = checkpoint.weights_sha256(features)
@@ -413,9 +408,9 @@ class StageTrainer:
 
     def _load_finished(self, model: Any, state_dir: Path) -> bool:
         """Takes up a stage that was finished before, if it was."""
-        if not (state_dir / _DONE).exists():
+        if not stage_state.is_finished(state_dir):
             return False
-        record = _finished(state_dir)
+        record = stage_state.finished(state_dir)
         self.records.append(record)
         checkpoint.load_weights(model, state_dir / checkpoint.BEST)
         kept = "" if record.best_epoch is None else f", epoch {record.best_epoch + 1} kept"
@@ -423,11 +418,7 @@ class StageTrainer:
         return True
 
     def _conclude(self, state_dir: Path, record: StageResult) -> None:
-        """Writes down that a stage, whose weights lie in the folder, is finished."""
-        best = durable.sha256_of_file(state_dir / checkpoint.BEST)
-        durable.write_json(
-            state_dir / _DONE, {"best_sha256": best, "record": dataclasses.asdict(record)}
-        )
+        stage_state.conclude(state_dir, record)
         self.records.append(record)
 
     def _twin(self, model: Any, make: Callable[[], Any] | None) -> Any:
@@ -458,34 +449,8 @@ class StageTrainer:
             )
 
     def _begin(self, state_dir: Path, started_from: str) -> None:
-        """Forgets what was trained from other weights, which an earlier stage no longer has."""
-        path, start = state_dir / _START, {"weights_sha256": started_from}
-        if path.exists():
-            if durable.read_json(path) == start:
-                return
+        if stage_state.begin(state_dir, started_from=started_from):
             self._reporter.note("the weights that it starts from have changed: trained anew")
-            shutil.rmtree(state_dir)
-        durable.write_json(path, start)
-
-
-def _finished(state_dir: Path) -> StageResult:
-    """The record of a finished stage, whose weights must be those that it was written for."""
-    try:
-        entry = durable.read_json(state_dir / _DONE)
-        record: StageResult = results.from_record(StageResult, entry["record"])
-        best = durable.sha256_of_file(state_dir / checkpoint.BEST)
-        whole = entry["best_sha256"] == best
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(
-            f"The record of a finished stage in {state_dir} is damaged ({error!r}). "
-            "Remove that folder to train the stage again."
-        ) from error
-    if not whole:
-        raise ValueError(
-            f"The weights in {state_dir} are not those that the stage ended with. "
-            "Remove that folder to train the stage again."
-        )
-    return record
 
 
 def _settings(config: Any) -> str:

@@ -2,13 +2,14 @@
 
 import pytest
 
-from tfcompress import quantization_study, workflow
+from tfcompress import workflow
 from tfcompress.backbones import BackboneConfig
 from tfcompress.benchmark import LatencyConfig
 from tfcompress.config import RunConfig
 from tfcompress.data import DataConfig
 from tfcompress.export import ExportConfig
-from tfcompress.quantization_study import StudyConfig
+from tfcompress.studies import quantization
+from tfcompress.studies.quantization import StudyConfig
 from tfcompress.training import TrainingConfig
 
 METHODS = ("tflite", "ptq(rounding=nearest, growth=0.2)", "tf-mot", "tfcompress")
@@ -30,7 +31,7 @@ def run_dir(tmp_path_factory):
 
 def test_each_method_is_judged_and_kept(run_dir, tmp_path):
     config = StudyConfig(steps=2, methods=METHODS)
-    found = quantization_study.study(run_dir, config, tmp_path)
+    found = quantization.study(run_dir, config, tmp_path)
     points = [(row.method, row.steps) for row in found.judged]
     assert points[:2] == [(METHODS[0], 0), (METHODS[1], 0)]
     # Before, after two steps, after an epoch.
@@ -46,8 +47,8 @@ def test_each_method_is_judged_and_kept(run_dir, tmp_path):
     assert rows["tflite", 0].keras_accuracy == found.float_accuracy
     assert rows[METHODS[1], 0].agreement > 0.99
     # What is finished is not done again.
-    assert quantization_study.study(run_dir, config, tmp_path).judged == found.judged
-    lines = quantization_study.table_lines(found)
+    assert quantization.study(run_dir, config, tmp_path).judged == found.judged
+    lines = quantization.table_lines(found)
     assert len(lines) == 4 + len(points)
     assert lines[4].startswith("| tflite | 0 |")
 
@@ -68,13 +69,13 @@ def test_settings_that_make_no_sense_are_refused(settings, says):
 
 def test_a_run_without_a_baseline_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="must be the folder of a finished run"):
-        quantization_study.study(tmp_path / "none", StudyConfig(), tmp_path / "out")
+        quantization.study(tmp_path / "none", StudyConfig(), tmp_path / "out")
 
 
 def test_googles_package_is_held_beside(run_dir, tmp_path):
     pytest.importorskip("ai_edge_quantizer", reason="the optional package is not installed")
     config = StudyConfig(methods=("ai-edge-quantizer",))
-    (row,) = quantization_study.study(run_dir, config, tmp_path).judged
+    (row,) = quantization.study(run_dir, config, tmp_path).judged
     assert row.integer_operators == row.operators
     assert row.agreement > 0.8
 

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from tfcompress import (
-    ai_edge,
     compose,
     durable,
     environment,
@@ -38,6 +37,7 @@ from tfcompress.progress import Reporter
 from tfcompress.registry import require
 from tfcompress.results import Interval
 from tfcompress.run_folder import RunFolder
+from tfcompress.studies import ai_edge
 from tfcompress.techniques import ptq, qat
 
 TRAINED = ("tf-mot", "tfcompress")

@@ -6,13 +6,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tfcompress import channel_speed, speed
+from tfcompress import speed
 from tfcompress.backbones import BackboneConfig
 from tfcompress.benchmark import LatencyConfig
-from tfcompress.channel_speed import ChannelSpeedConfig
 from tfcompress.report import speed_chart
 from tfcompress.results import Latency
 from tfcompress.speed import SpeedCurve, SpeedPoint
+from tfcompress.studies import channel_speed
+from tfcompress.studies.channel_speed import ChannelSpeedConfig
 
 QUICK = LatencyConfig(rounds=1, min_runs=5, min_seconds=0.01)
 

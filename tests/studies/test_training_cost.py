@@ -2,11 +2,11 @@
 
 import pytest
 
-from tfcompress import training_cost
 from tfcompress.backbones import BackboneConfig
 from tfcompress.benchmark import MeasurementError
 from tfcompress.data import DataConfig
-from tfcompress.training_cost import MethodCost, TrainingCost, TrainingCostConfig
+from tfcompress.studies import training_cost
+from tfcompress.studies.training_cost import MethodCost, TrainingCost, TrainingCostConfig
 
 
 @pytest.mark.parametrize(

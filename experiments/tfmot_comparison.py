@@ -1,0 +1,56 @@
+"""Holds a finished run's files beside TF-MOT's PQAT and PCQAT, made from the same baseline.
+
+    python -m experiments.tfmot_comparison --run_dir=runs/x --output_dir=runs/x_tfmot
+
+prunes, clusters and quantizes the run's float baseline with TF-MOT alone, then judges and times all
+files together and prints a Markdown table. The same command goes on with an interrupted one.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from absl import app, flags, logging
+
+
+def define_flags() -> None:
+    """Defines this program's flags."""
+    flags.DEFINE_string("run_dir", None, "Folder of a finished run.", required=True)
+    flags.DEFINE_string("output_dir", None, "Folder of the comparison.", required=True)
+    flags.DEFINE_list("recipe", ["tf-mot PQAT", "tf-mot PCQAT"], "Of TF-MOT.")
+    flags.DEFINE_float("sparsity", 0.5, "Of each kernel.")
+    flags.DEFINE_integer("clusters", 16, "Distinct values of each kernel.")
+    flags.DEFINE_integer("epochs", 3, "Of each step.")
+    flags.DEFINE_float("learning_rate", 3e-4, "Highest one of each step.")
+
+
+def main(argv: list[str]) -> None:
+    """Trains, judges, times, prints."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Settings are flags.")
+    logging.set_verbosity(logging.ERROR)
+    values = flags.FLAGS
+    try:
+        from rich.console import Console
+
+        from tfcompress.progress import Reporter
+        from tfcompress.studies import tfmot_comparison
+
+        config = tfmot_comparison.ComparisonConfig(
+            recipes=tuple(values.recipe),
+            sparsity=values.sparsity,
+            clusters=values.clusters,
+            epochs=values.epochs,
+            learning_rate=values.learning_rate,
+        )
+        found = tfmot_comparison.compare(
+            values.run_dir, config, values.output_dir, reporter=Reporter(Console())
+        )
+    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
+        sys.exit(f"Error: {error}")
+    print("\n" + "\n".join(tfmot_comparison.table_lines(found)))
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)
