@@ -22,6 +22,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("clusters", 16, "Distinct values of each kernel.")
     flags.DEFINE_integer("epochs", 3, "Of each step.")
     flags.DEFINE_float("learning_rate", 3e-4, "Highest one of each step.")
+    flags.DEFINE_integer("seed", 0, "Of order and augmentation.")
 
 
 def main(argv: list[str]) -> None:
@@ -42,6 +43,7 @@ def main(argv: list[str]) -> None:
             clusters=values.clusters,
             epochs=values.epochs,
             learning_rate=values.learning_rate,
+            seed=values.seed,
         )
         found = tfmot_comparison.compare(
             values.run_dir, config, values.output_dir, reporter=Reporter(Console())

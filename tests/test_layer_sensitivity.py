@@ -87,3 +87,17 @@ def test_the_csv_has_every_effect(found):
     assert rows[1]["layer"] == "stem"
     assert float(rows[1]["difference"]) == -0.5
     assert float(rows[1]["low"]) == pytest.approx(-0.51)
+
+
+def test_levels_that_a_layer_lacks_change_neither_columns_nor_order():
+    effects = (
+        effect("small", 0.5, lost=0.1, kind="channels", divergence=2.0),
+        effect("large", 0.25, lost=0.1, kind="channels", divergence=1.5),
+        effect("large", 0.5, lost=0.2, kind="channels", divergence=1.9),
+    )
+    found = Sensitivity("small", 50, 0.9, effects)
+    assert found.rows("channels") == [
+        ["layer", "weights", "25% channels off", "50% channels off"],
+        ["small", "100", "", "10.0"],
+        ["large", "100", "10.0", "20.0"],
+    ]

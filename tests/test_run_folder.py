@@ -166,3 +166,35 @@ def test_changed_data_are_refused(tmp_path):
     folder.require_same_data({"train": "a", "test": "b"})
     with pytest.raises(RunFolderError, match="test differ"):
         folder.require_same_data({"train": "a", "test": "c"})
+
+
+def test_what_a_study_has_kept_already_is_not_orphaned(tmp_path):
+    def refused():
+        with RunFolder(tmp_path).open_for(CONFIG):
+            (tmp_path / "predictions").mkdir()
+            raise ValueError("refused")
+
+    with pytest.raises(ValueError, match="refused"):
+        refused()
+    # The folder is still that of the same settings.
+    with RunFolder(tmp_path).open_for(CONFIG):
+        pass
+
+
+def test_a_file_is_made_again_where_it_was_made_for_something_else_or_changed(tmp_path):
+    folder, path, made = RunFolder(tmp_path), tmp_path / "files" / "a.txt", []
+
+    def make(target):
+        made.append(target)
+        target.write_text(f"number {len(made)}")
+
+    folder.keep_file(path, "one", make)
+    folder.keep_file(path, "one", make)
+    assert len(made) == 1
+    path.write_text("damaged")
+    folder.keep_file(path, "one", make)
+    path.unlink()
+    folder.keep_file(path, "one", make)
+    folder.keep_file(path, "two", make)
+    assert len(made) == 4
+    assert path.read_text() == "number 4"

@@ -357,6 +357,11 @@ def _unprepared(stage: PlannedStage) -> PlannedStage:
     return dataclasses.replace(stage, config=dataclasses.replace(stage.config, **stand_ins))
 
 
+def is_prepared(stage: PlannedStage) -> bool:
+    """Whether a stage can be wrapped and trained without anything that a run finds out first."""
+    return getattr(stage.config, "prepared", True) and not views([stage])
+
+
 def first_eligible_epoch(stages: Sequence[PlannedStage], *, epochs: int) -> int:
     """The 0-based epoch at whose end the effect of the last of `stages` is complete.
 

@@ -75,8 +75,12 @@ def load(run_dir: str | os.PathLike[str]) -> FinishedRun:
 
 
 def _training(record: dict[str, Any]) -> TrainingConfig:
-    """The settings that are still known; an earlier version may have had others."""
+    """The settings that are still known; an earlier version may have had others.
+
+    On the plain device, as the baseline is loaded.
+    """
     fields = {field.name for field in dataclasses.fields(TrainingConfig)}
     options = {name: value for name, value in record.items() if name in fields}
     augmentation = data.pipeline.AugmentationConfig(**options.pop("augmentation"))
+    options |= {"strategy": "none", "precision": "float32"}
     return TrainingConfig(augmentation=augmentation, **options)

@@ -144,13 +144,19 @@ class Sensitivity:
         return [head, *([name, *_cells(layers[name], levels)] for name in self.ordered(kind))]
 
     def levels(self, kind: str) -> list[float]:
-        """Those that were tried of a kind."""
-        return list(dict.fromkeys(e.level for e in self.effects if e.kind == kind))
+        """Those that were tried of a kind, the mildest first."""
+        found = {effect.level for effect in self.effects if effect.kind == kind}
+        return sorted(found, reverse=kind in ("bits", "rank"))
 
     def ordered(self, kind: str) -> list[str]:
-        """The layers, the most sensitive first: by the sum of the divergences."""
+        """The layers, the most sensitive first: by the divergences at the levels that all have."""
         layers = self.by_layer(kind)
-        return sorted(layers, key=lambda name: -sum(e.divergence for e in layers[name]))
+        shared = set.intersection(*({e.level for e in effects} for effects in layers.values()))
+
+        def harm(name: str) -> float:
+            return sum(e.divergence for e in layers[name] if e.level in shared)
+
+        return sorted(layers, key=harm, reverse=True)
 
     def to_csv(self) -> str:
         """All effects, a line each."""

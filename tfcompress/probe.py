@@ -191,8 +191,10 @@ def _sparse(kernel: Kernel, sparsity: float) -> np.ndarray:
 
 def _in_bits(kernel: Kernel, bits: float) -> np.ndarray:
     values = kernel.numpy()
-    # Of a depthwise kernel the channels come before their multiplier.
-    own = (values.ndim - 2, values.ndim - 1) if kernel.depthwise else (values.ndim - 1,)
+    last = values.ndim - 1
+    # Of a depthwise kernel the channels come before their multiplier, of a transposed one the
+    # output channels before the input's.
+    own = (last - 1, last) if kernel.depthwise else (last - (kernel.input_axis == -1),)
     rest = tuple(axis for axis in range(values.ndim) if axis not in own)
     most = np.abs(values).max(axis=rest, keepdims=True)
     step = np.where(most > 0, most, 1.0) / (2 ** (int(bits) - 1) - 1)

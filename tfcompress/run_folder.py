@@ -11,6 +11,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -30,6 +31,13 @@ T = TypeVar("T")
 
 class RunFolderError(ValueError):
     """A folder that a run cannot use. The message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class _KeptFile:
+    """What is remembered of a file that was made once."""
+
+    sha256: str
 
 
 class RunFolder:
@@ -109,6 +117,26 @@ class RunFolder:
         durable.write_json(path, {"key": key, "value": dataclasses.asdict(cast(Any, value))})
         return value
 
+    def keep_file(self, path: Path, key: str, make: Callable[[Path], None]) -> None:
+        """Makes a file, unless it lies there unchanged and was made for the same key.
+
+        Args:
+          path: of the file; beside it `<name>.json` says what it was made for.
+          key: tells what the file depends on, such as a checksum.
+          make: writes the file.
+        """
+
+        def made() -> _KeptFile:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            make(path)
+            return _KeptFile(durable.sha256_of_file(path))
+
+        record = path.with_name(f"{path.name}.json")
+        found = self.kept(record, key, _KeptFile, made)
+        if not path.exists() or durable.sha256_of_file(path) != found.sha256:
+            record.unlink()
+            self.kept(record, key, _KeptFile, made)
+
     def require_same_data(self, checksums: Mapping[str, str]) -> None:
         """Remembers the data of the run, and refuses others in a later session.
 
@@ -133,6 +161,9 @@ class RunFolder:
 
     def _release(self) -> None:
         """Refused before any work was kept: the corrected settings may have the folder."""
+        own = (CONFIG, ENVIRONMENT, DATA, STAGES, CANDIDATES, ENCODED, _LOCK)
+        if any(path.name not in own for path in self.root.iterdir()):
+            return
         for name in (CONFIG, ENVIRONMENT, DATA):
             (self.root / name).unlink(missing_ok=True)
         for name in (STAGES, CANDIDATES):

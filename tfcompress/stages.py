@@ -163,14 +163,14 @@ class StageTrainer:
 
     def _survey(self, model: Any) -> None:
         """Refuses recipes that the model does not allow; finds out what each does to its layers."""
-        starts: dict[str, tuple[Any, dict[str, PlannedStage]]] = {}
+        starts: dict[tuple[PlannedStage, ...], tuple[Any, dict[str, PlannedStage]]] = {}
         for text, plan in zip(self._config.recipes, self._config.plans, strict=True):
             if plan.stages:
                 start = self._student(plan.stages[:1], model)
                 trainee, supplied = self._placed(start), self.supplies(plan.stages).of(model)
                 with placement.scope(self._config.training.strategy):
                     compose.require_treatable(plan.stages, trainee, supplied=supplied)
-                student = "" if start is model else start.name
+                student = () if start is model else plan.stages[:1]
                 starts.setdefault(student, (start, {}))[1].update(survey.planned(recipe=text))
         self.coverage = tuple(survey.measured(start, found) for start, found in starts.values())
         for found in self.coverage:

@@ -6,7 +6,6 @@ Knows where each comes from. Which technique asks for which is said by the field
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib
 import tempfile
 from dataclasses import dataclass
@@ -16,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress import benchmark, checkpoint, export, probe
+from tfcompress import benchmark, checkpoint, durable, export, probe
 from tfcompress.config import RunConfig
 from tfcompress.data import Dataset, encoding, pipeline
-from tfcompress.graph.kernels import kernels
-from tfcompress.layer_sensitivity import Sensitivity
+from tfcompress.layer_sensitivity import KINDS, Sensitivity
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.progress import Reporter
 from tfcompress.run_folder import CANDIDATES, ENCODED, RunFolder
@@ -133,8 +131,9 @@ class Supplies:
         """
         if config.allocation == "uniform":
             return None
-        pruned = [k.label for k in kernels(model) if not prune.skip_reason(k, config)]
-        return self.sensitivity(model).sparsities(config.target_sparsity or 0.0, layers=pruned)
+        target = config.target_sparsity or 0.0
+        layers = prune.treated(model, config)
+        return self.sensitivity(model, reaching=target).sparsities(target, layers=layers)
 
     def layers_in_float(self, model: Any, config: Any) -> tuple[str, ...]:
         """The layers that `ptq` or `qat` keeps in float. Chosen once and kept in the folder."""
@@ -148,22 +147,31 @@ class Supplies:
             return _KeptNames(module.layers_in_float(model, config))
 
         key = f"{checkpoint.weights_sha256(model)} {config}"
-        name = hashlib.sha256(key.encode()).hexdigest()[:16]
-        path = self._folder.root / CANDIDATES / f"in-float-{name}.json"
+        path = self._folder.root / CANDIDATES / f"in-float-{_short(key)}.json"
         return self._folder.kept(path, key, _KeptNames, chosen).names
 
-    def sensitivity(self, model: Any) -> Sensitivity:
-        """To zeros in each kernel. Measured once for each model and kept in the folder."""
+    def sensitivity(self, model: Any, *, reaching: float) -> Sensitivity:
+        """To zeros in each kernel. Measured once for each model and kept in the folder.
+
+        Args:
+          model: whose layers are pruned one at a time.
+          reaching: a sparsity that the levels must not stay below.
+        """
+        levels = KINDS["sparsity"]
+        if reaching >= levels[-1]:
+            levels = (*levels, reaching, (1 + reaching) / 2)
         split = self._dataset.validation
         split = split.take(np.arange(min(_PROBED, len(split))))
 
         def measured() -> Sensitivity:
             images = self.preprocessing.apply(split.images)
             with self._reporter.bar("sensitivity") as step:
-                return probe.sensitivity(model, images, split.labels, progress=step)
+                return probe.sensitivity(
+                    model, images, split.labels, levels={"sparsity": levels}, progress=step
+                )
 
-        key = checkpoint.weights_sha256(model)
-        path = self._folder.root / CANDIDATES / f"sensitivity-{key[:16]}.json"
+        key = f"{checkpoint.weights_sha256(model)} {levels}"
+        path = self._folder.root / CANDIDATES / f"sensitivity-{_short(key)}.json"
         return self._folder.kept(path, key, Sensitivity, measured)
 
     def latency_ms(self, model: Any) -> float:
@@ -184,3 +192,8 @@ class Supplies:
         key = checkpoint.weights_sha256(model)
         path = self._folder.root / CANDIDATES / f"{key[:16]}.json"
         return self._folder.kept(path, key, _KeptLatency, measured).p50
+
+
+def _short(key: str) -> str:
+    """A key in few letters of a file name."""
+    return durable.sha256(key.encode())[:16]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,6 @@ from tfcompress.stages import StageTrainer
 from tfcompress.supplies import Supplies
 
 _PARITY_EXAMPLES = 1000
-
-
-@dataclass(frozen=True)
-class _KeptFile:
-    """What is remembered of a file that was made once."""
-
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -174,20 +167,11 @@ class _Run:
         if export.is_quantization_aware(model):
             return
 
-        def make() -> _KeptFile:
+        def make(path: Path) -> None:
             with durable.whole_file(path) as temporary:
                 model.save(temporary)
-            return _KeptFile(durable.sha256_of_file(path))
 
-        self._keep(path, checkpoint.weights_sha256(model), make)
-
-    def _keep(self, path: Path, key: str, make: Callable[[], _KeptFile]) -> None:
-        """Makes a file, unless it lies there unchanged and was made for the same key."""
-        record = path.with_name(f"{path.name}.json")
-        found = self._folder.kept(record, key, _KeptFile, make)
-        if not path.exists() or durable.sha256_of_file(path) != found.sha256:
-            record.unlink()
-            self._folder.kept(record, key, _KeptFile, make)
+        self._folder.keep_file(path, checkpoint.weights_sha256(model), make)
 
     def _exported(
         self, candidates: Sequence[_Candidate]
@@ -300,12 +284,11 @@ class _Run:
     def _predictions(self, name: str, made_from: str, predict: Any) -> Predictions:
         path = self._folder.predictions(name)
 
-        def make() -> _KeptFile:
+        def make(path: Path) -> None:
             with self._reporter.bar(name) as step:
                 predict(step).save(path)
-            return _KeptFile(durable.sha256_of_file(path))
 
-        self._keep(path, made_from, make)
+        self._folder.keep_file(path, made_from, make)
         return Predictions.load(path)
 
     def _scored(

@@ -3,7 +3,7 @@
     python -m experiments.compress --config=cifar10_budget --output_dir=runs/cifar10_budget
 
 The budget is the int8 file of MLPerf Tiny's ResNet-8, which has 87.0%. The teacher sees the images
-at 64x64 pixels, its student at 32x32. The result stands in `RESULTS.md`.
+at 64x64 pixels, its student at 32x32.
 """
 
 from __future__ import annotations

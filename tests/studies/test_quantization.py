@@ -84,3 +84,26 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match="pip install 'tfcompress\\[compare\\]'"):
         StudyConfig(methods=("ai-edge-quantizer",))
+
+
+def test_an_interrupted_judgement_has_all_points_again(run_dir, tmp_path, monkeypatch):
+    config = StudyConfig(steps=2, methods=("tfcompress",))
+    judge = quantization._Study._judge
+
+    def killed(self, method, steps, *rest):
+        if steps:
+            raise KeyboardInterrupt
+        return judge(self, method, steps, *rest)
+
+    monkeypatch.setattr(quantization._Study, "_judge", killed)
+    with pytest.raises(KeyboardInterrupt):
+        quantization.study(run_dir, config, tmp_path)
+    monkeypatch.undo()
+    found = quantization.study(run_dir, config, tmp_path).judged
+    assert [row.steps for row in found][:2] == [0, 2]
+    assert len(found) == 3
+
+
+def test_more_steps_than_an_epoch_has_are_refused(run_dir, tmp_path):
+    with pytest.raises(ValueError, match=r"at most an epoch, .* Received: 9999"):
+        quantization.study(run_dir, StudyConfig(steps=9999, methods=("tfcompress",)), tmp_path)

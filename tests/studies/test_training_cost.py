@@ -15,6 +15,8 @@ from tfcompress.studies.training_cost import MethodCost, TrainingCost, TrainingC
         ({"methods": ("prune+qat",)}, r"one technique.*Received: 'prune\+qat'"),
         ({"methods": ("ptq",)}, "that trains.*Received: 'ptq'"),
         ({"methods": ("tf-mot",)}, "tf-mot"),
+        ({"methods": ("qat(growth=0.1)",)}, "what only a run finds out first"),
+        ({"methods": ("distill(views=2)",)}, "what only a run finds out first"),
         ({"epochs": 1}, "at least 2 epochs"),
         ({"rounds": 0}, "1 round"),
     ],

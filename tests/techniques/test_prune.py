@@ -331,7 +331,8 @@ def test_each_kernel_has_the_sparsity_that_it_was_given():
         outputs = keras.layers.Dense(4, use_bias=False, name=name)(outputs)
     model = keras.Model(inputs, outputs)
     shares = {"first": 0.5, "second": 0.75, "third": 0.0}
-    config = PruningConfig(0.5, allocation="sensitivity", sparsities=shares)
+    # Of 48 weights 20.
+    config = PruningConfig(5 / 12, allocation="sensitivity", sparsities=shares)
     found = pruned(model, config, steps=4, epochs=2)
     zeros = {layer.name: np.mean(layer.get_weights()[0] == 0) for layer in found.layers[1:]}
     assert zeros == shares
@@ -378,3 +379,36 @@ def test_an_allocation_without_shares_is_refused_before_the_training():
 def test_allocations_that_make_no_sense(settings, says):
     with pytest.raises(ValueError, match=says):
         PruningConfig(**settings)
+
+
+@pytest.mark.parametrize("target", [0.53, 0.57688, 0.7])
+def test_a_whole_number_of_weights_is_reached_whatever_float32_makes_of_it(target):
+    """0.53 of 25,000 weights are 13,250; 0.53 in float32 is a little less."""
+    values = np.random.default_rng(0).normal(size=(500, 50))
+    found = pruned(dense_model(values), PruningConfig(target), steps=3, epochs=2)
+    assert (kernel(found) == 0).sum() == round(target * 25_000)
+    prune.verify(found, PruningConfig(target))
+
+
+@pytest.mark.parametrize(
+    ("shares", "says"),
+    [
+        ({"dens": 0.5}, "what the model does not have: dens. Kernels: dense"),
+        ({"dense": 0.3}, r"make 0\.3 of all pruned weights zero, not target_sparsity 0\.5"),
+    ],
+)
+def test_shares_that_do_not_fit_the_model_are_refused(shares, says):
+    config = PruningConfig(0.5, allocation="sensitivity", sparsities=shares)
+    with pytest.raises(ValueError, match=says):
+        prune.wrap(dense_model([[1, 2]]), config, steps_per_epoch=1, epochs=1)
+
+
+def test_the_kernels_that_are_pruned_have_names():
+    from tfcompress._keras import keras
+
+    inputs = keras.Input([4, 4, 2])
+    outputs = keras.layers.SeparableConv2D(8, 3, name="both")(inputs)
+    outputs = keras.layers.Dense(2, name="logits")(keras.layers.Flatten()(outputs))
+    model = keras.Model(inputs, outputs)
+    assert prune.treated(model, PruningConfig(0.5)) == ["both/pointwise_kernel", "logits"]
+    assert prune.treated(model, PruningConfig(0.5, skip="logits")) == ["both/pointwise_kernel"]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress import (
+    checkpoint,
     compose,
     durable,
     environment,
@@ -29,7 +30,6 @@ from tfcompress import (
 )
 from tfcompress._keras import keras, tfmot
 from tfcompress.artifact import Artifact
-from tfcompress.checkpoint import weights_sha256
 from tfcompress.config import shortened
 from tfcompress.evaluate import Predictions
 from tfcompress.finished_run import FinishedRun
@@ -211,7 +211,9 @@ class _Study:
             judge = self._trained if method in TRAINED else self._untrained
             return _Kept(tuple(judge(method, baseline, reference)))
 
-        return list(self._folder.kept(record, weights_sha256(baseline), _Kept, make).judged)
+        return list(
+            self._folder.kept(record, checkpoint.weights_sha256(baseline), _Kept, make).judged
+        )
 
     def _untrained(self, method: str, baseline: Any, reference: Predictions) -> list[Judged]:
         self._reporter.stage(method, "quantize from calibration images, judge")
@@ -237,30 +239,36 @@ class _Study:
             seed=self._config.seed,
         )
         batches = training.image_batches(self._dataset, self._preprocessing, config)
+        if self._config.steps > batches.steps_per_epoch:
+            raise ValueError(
+                f"StudyConfig.steps must be at most an epoch, {batches.steps_per_epoch} steps. "
+                f"Received: {self._config.steps}."
+            )
+        state_dir = self._folder.stage(method)
+        midway = state_dir / f"step-{self._config.steps}.npz"
         begun = model.get_weights()
         found = [self._judge(method, 0, model, reference)]
         # Judging strips the model, which moves its biases.
         model.set_weights(begun)
-        kept: dict[int, Any] = {}
 
         def keep(batch: int, logs: Any) -> None:
             if batch + 1 == self._config.steps:
-                kept[batch + 1] = model.get_weights()
+                checkpoint.save_weights(model, midway)
 
         with self._reporter.bar(method) as step:
             training.fit(
                 model,
                 batches,
                 config=config,
-                state_dir=self._folder.stage(method),
+                state_dir=state_dir,
                 callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=keep)],
                 on_step=lambda done, total, _: step(done, total),
             )
         ended = model.get_weights()
-        for steps, weights in {**kept, batches.steps_per_epoch: ended}.items():
-            model.set_weights(weights)
-            found.append(self._judge(method, steps, model, reference))
-        return found
+        checkpoint.load_weights(model, midway)
+        found.append(self._judge(method, self._config.steps, model, reference))
+        model.set_weights(ended)
+        return [*found, self._judge(method, batches.steps_per_epoch, model, reference)]
 
     def _judge(self, method: str, steps: int, model: Any, reference: Predictions) -> Judged:
         model = qat.strip(model)

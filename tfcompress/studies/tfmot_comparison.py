@@ -1,8 +1,9 @@
 """Holds the files of a finished run beside those of TF-MOT's collaborative optimization.
 
-Takes the run's float baseline through TF-MOT's own steps, with the same data, optimizer and number
-of epochs, judges the files on the whole test split, and times them together with the run's. Knows
-which figures belong side by side. What TF-MOT does stands in `tfmot_recipes`.
+Takes the run's float baseline through TF-MOT's own steps, with the same data and optimizer, judges
+the files on the whole test split, and times them together with the run's. Knows which figures
+belong side by side. What TF-MOT does stands in `tfmot_recipes`; to give it as many epochs as the
+run's stages had is the caller's part.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tfcompress import (
@@ -21,16 +23,17 @@ from tfcompress import (
     export,
     finished_run,
     results,
+    stage_state,
     statistics,
     training,
 )
-from tfcompress._keras import keras
 from tfcompress.artifact import Artifact
 from tfcompress.benchmark import LatencyConfig
 from tfcompress.checkpoint import weights_sha256
 from tfcompress.config import BASELINE, plain
 from tfcompress.evaluate import Predictions
 from tfcompress.finished_run import FinishedRun
+from tfcompress.graph.rebuild import copied
 from tfcompress.progress import Reporter, listener
 from tfcompress.registry import require
 from tfcompress.results import Interval, Latency
@@ -162,11 +165,6 @@ def compare(
     return found
 
 
-@dataclass(frozen=True)
-class _KeptFile:
-    sha256: str
-
-
 class _Comparing:
     def __init__(
         self,
@@ -211,7 +209,7 @@ class _Comparing:
         """The int8 file of a recipe, each of whose steps is trained once."""
         path = self._folder.artifact(_file_name(recipe))
 
-        def make() -> _KeptFile:
+        def make(path: Path) -> None:
             model = self._source.baseline
             own = steps(recipe, sparsity=self._config.sparsity, clusters=self._config.clusters)
             for count, step in enumerate(own, start=1):
@@ -219,10 +217,8 @@ class _Comparing:
             preprocessing = self._source.preprocessing
             artifact = export.convert(model, "int8", metadata={"preprocessing": preprocessing})
             artifact.save(path)
-            return _KeptFile(artifact.sha256)
 
-        key = weights_sha256(self._source.baseline)
-        self._folder.kept(path.with_suffix(".json"), key, _KeptFile, make)
+        self._folder.keep_file(path, weights_sha256(self._source.baseline), make)
         return path
 
     def _trained(self, recipe: str, count: int, step: Step, model: Any) -> Any:
@@ -235,17 +231,17 @@ class _Comparing:
         )
         self._reporter.stage(recipe, f"{step.name}, {config.epochs} epochs")
         batches = training.image_batches(self._source.dataset, self._source.preprocessing, config)
-        # The wrappers for pruning and clustering hold the layers that they are given.
-        own = keras.models.clone_model(model)
-        own.set_weights(model.get_weights())
-        wrapped = step.wrap(own)
+        # TF-MOT's wrappers hold, or empty, the layers that they are given.
+        wrapped = step.wrap(copied(model))
         name = f"{_file_name(recipe)}-{count}-{step.name}"
+        state_dir = self._folder.stage(name)
+        stage_state.begin(state_dir, started_from=weights_sha256(model))
         with self._reporter.bar(name) as told:
             training.fit(
                 wrapped,
                 batches,
                 config=config,
-                state_dir=self._folder.stage(name),
+                state_dir=state_dir,
                 callbacks=step.callbacks(),
                 on_step=listener(told),
                 on_epoch=lambda epoch, found: self._reporter.epoch(epoch, config.epochs, found),
@@ -253,9 +249,11 @@ class _Comparing:
         return step.strip(wrapped)
 
     def _predicted(self, recipe: str, artifact: Artifact) -> Predictions:
-        path = self._folder.predictions(_file_name(recipe))
-        if not path.exists():
+        def make(path: Path) -> None:
             evaluate.predict_artifact(artifact, self._source.dataset).save(path)
+
+        path = self._folder.predictions(_file_name(recipe))
+        self._folder.keep_file(path, artifact.sha256, make)
         return Predictions.load(path)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tfcompress._keras import keras, sparse_clustering, tfmot
+from tfcompress._keras import sparse_clustering, tfmot
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,7 @@ def _quantization(kind: str) -> Step:
             if kind == "PQAT"
             else combine.Default8BitClusterPreserveQuantizeScheme(preserve_sparsity=True)
         )
-        # It takes the weights out of the layers of the model that it is given.
-        own = keras.models.clone_model(model)
-        own.set_weights(model.get_weights())
-        annotated = tfmot.quantization.keras.quantize_annotate_model(own)
+        annotated = tfmot.quantization.keras.quantize_annotate_model(model)
         return tfmot.quantization.keras.quantize_apply(annotated, scheme)
 
     return Step(kind, wrap, list, lambda model: model)

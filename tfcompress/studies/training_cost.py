@@ -62,7 +62,13 @@ class TrainingCostConfig:
 
     def __post_init__(self) -> None:
         for method in self.methods:
-            if method not in (*TFMOT, OWN) and len(_stages(method)) != 1:
+            own = [] if method in (*TFMOT, OWN) else _stages(method)
+            if not all(map(compose.is_prepared, own)):
+                raise ValueError(
+                    f"The method {method!r} needs what only a run finds out first. Leave out "
+                    "growth, allocation and views."
+                )
+            if method not in (*TFMOT, OWN) and len(own) != 1:
                 raise ValueError(
                     f"A method is a recipe of one technique that trains, such as prune(0.5), or "
                     f"one of {', '.join(TFMOT)}. Received: {method!r}."

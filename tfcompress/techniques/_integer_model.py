@@ -60,7 +60,7 @@ def form_of(normal: Any, config: Any, *, technique: str) -> Any:
     """
     from tfcompress.techniques._integer_form import integer_form
 
-    if config.growth and config.in_float is None:
+    if not config.prepared:
         raise ValueError(
             f"{technique}(growth={config.growth:g}) must know which layers stay in float. Received:"
             f" none. Pass in_float={technique}.layers_in_float(model, config), with calibration "

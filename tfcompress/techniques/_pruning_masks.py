@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from tfcompress._keras import keras, tf, tfmot
 from tfcompress.graph.kernels import Kernel, kernels
-from tfcompress.techniques.prune import PruningConfig, skip_reason, target_of
+from tfcompress.techniques.prune import PruningConfig, expected_zeros, skip_reason, target_of
 
 
 class PruningMasks(keras.callbacks.Callback):
@@ -54,7 +56,7 @@ class PruningMasks(keras.callbacks.Callback):
                     # A pruned weight, moved by this one step, would compete on equal terms.
                     kept = tf.where(mask, kernel.variable, tf.zeros_like(kernel.variable))
                     _, sparsity = due[target]
-                    mask.assign(_mask(kernel, kept, sparsity, self._config) & mask)
+                    mask.assign(_mask(kernel, kept, sparsity, target, self._config) & mask)
             for kernel, mask in zip(pruned, masks, strict=True):
                 kept = tf.where(mask, kernel.variable, tf.zeros_like(kernel.variable))
                 kernel.variable.assign(kept)
@@ -109,20 +111,25 @@ def _nonzero(variable: Any) -> Any:
     return (variable != 0) | tf.reduce_all(variable == 0)
 
 
-def _mask(kernel: Kernel, weights: Any, sparsity: Any, config: PruningConfig) -> Any:
+def _mask(kernel: Kernel, weights: Any, sparsity: Any, target: float, config: PruningConfig) -> Any:
     # Half precision is sorted and averaged as float32, which holds each of its values.
     magnitude = tf.abs(tf.cast(weights, tf.float32))
     if config.n_of_m and kernel.input_axis:
         return _n_of_m_mask(magnitude, *config.n_of_m, axis=kernel.input_axis)
+    # A schedule is in float32, in which the target may be a weight short of itself.
+    ended = sparsity >= tf.constant(target, tf.float32)
+    final = expected_zeros(int(np.prod(magnitude.shape)), target, config)
     if config.block:
-        return _block_mask(magnitude, sparsity, config.block)
-    return _largest(magnitude, sparsity)
+        final //= config.block[0] * config.block[1]
+        return _block_mask(magnitude, sparsity, config.block, final=final, ended=ended)
+    return _largest(magnitude, sparsity, final=final, ended=ended)
 
 
-def _largest(magnitude: Any, sparsity: Any) -> Any:
+def _largest(magnitude: Any, sparsity: Any, *, final: int, ended: Any) -> Any:
     """True for all but the floor(sparsity * size) smallest; equals of the last one go with it."""
     ordered = tf.sort(tf.reshape(magnitude, [-1]))
     zeros = tf.cast(tf.floor(sparsity * ordered.shape[0] + 1e-6), tf.int32)
+    zeros = tf.where(ended, final, zeros)
     threshold = tf.where(zeros > 0, ordered[tf.maximum(zeros - 1, 0)], -1.0)
     return magnitude > threshold
 
@@ -137,12 +144,14 @@ def _n_of_m_mask(magnitude: Any, kept: int, group: int, *, axis: int) -> Any:
     return tf.transpose(tf.reshape(order < kept, swapped.shape), last)
 
 
-def _block_mask(magnitude: Any, sparsity: Any, block: tuple[int, int]) -> Any:
+def _block_mask(
+    magnitude: Any, sparsity: Any, block: tuple[int, int], *, final: int, ended: Any
+) -> Any:
     """True for all but the blocks with the smallest mean magnitude."""
     rows, columns = block
     blocks = tf.reshape(
         magnitude,
         [magnitude.shape[0] // rows, rows, magnitude.shape[1] // columns, columns],
     )
-    kept = _largest(tf.reduce_mean(blocks, [1, 3]), sparsity)
+    kept = _largest(tf.reduce_mean(blocks, [1, 3]), sparsity, final=final, ended=ended)
     return tf.repeat(tf.repeat(kept, rows, axis=0), columns, axis=1)

@@ -7,6 +7,7 @@ pruning is in the weights and the step number alone. Does not know other techniq
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from tfcompress.techniques import VerificationError
 
 SCHEDULES = ("constant", "polynomial")
 ALLOCATIONS = ("uniform", "sensitivity")
+# Shares are rounded down to whole weights, and a caller may round them.
+_SHARE_TOLERANCE = 0.005
 _N_OF_M = re.compile(r"(\d+):(\d+)")
 _BLOCK = re.compile(r"(\d+)x(\d+)")
 
@@ -58,8 +61,9 @@ class PruningConfig:
       allocation: `"uniform"`, the same sparsity for every kernel, or `"sensitivity"`, the target
         for all pruned kernels together, of which those that mind it least take the most.
       sparsities: for `allocation="sensitivity"`, the sparsity of each layer by its name, in [0, 1),
-        such as `tfcompress.sensitivity(model, images, labels).sparsities(0.8)`; others stay dense.
-        In a recipe, what is measured on the validation split before the stage.
+        what `tfcompress.sensitivity(model, images, labels).sparsities(0.8, layers=treated(model,
+        config))` gives; others stay dense. In a recipe, what is measured on the validation split
+        before the stage.
 
     Raises:
       ValueError: a value outside its range.
@@ -212,7 +216,22 @@ def target_of(kernel: Kernel, config: PruningConfig) -> float:
     """The fraction of a kernel's weights that end as zero."""
     if config.sparsities is None:
         return config.target_sparsity or 0.0
-    return float(config.sparsities.get(kernel.label, 0.0))
+    if kernel.label in config.sparsities:
+        return float(config.sparsities[kernel.label])
+    # A separable convolution becomes two layers when it is quantized; one keeps its name.
+    own = [v for name, v in config.sparsities.items() if name.startswith(f"{kernel.name}/")]
+    return float(own[0]) if len(own) == 1 else 0.0
+
+
+def treated(model: Any, config: PruningConfig) -> list[str]:
+    """The kernels that are pruned by a config, by the names that `sparsities` has for them.
+
+    Args:
+      model: what `wrap` is given.
+      config: with or without `sparsities`; how a sparsity is shared out makes no difference.
+    """
+    config = dataclasses.replace(config, sparsities=None)
+    return [kernel.label for kernel in kernels(model) if not skip_reason(kernel, config)]
 
 
 def skipped(model: Any, config: PruningConfig) -> Mapping[str, str]:
@@ -236,11 +255,34 @@ def wrap(model: Any, config: PruningConfig, *, steps_per_epoch: int, epochs: int
     """
     copy = plain_copy(model, technique="prune")
     require_named(copy, config.skip, what="prune: skip")
+    _require_shares(copy, config)
     if all(skip_reason(kernel, config) for kernel in kernels(copy)):
         raise ValueError(nothing_treated(f"prune({config.pattern})", skipped(copy, config)))
     if steps_per_epoch * epochs < 1:
         raise ValueError("prune needs a training of at least 1 step.")
     return copy
+
+
+def _require_shares(model: Any, config: PruningConfig) -> None:
+    """Refuses sparsities that are not those of the model's kernels, or together another target."""
+    if not config.sparsities:
+        return
+    names = treated(model, config)
+    sizes = {k.label: int(np.prod(k.variable.shape)) for k in kernels(model) if k.label in names}
+    others = sorted(set(config.sparsities) - {kernel.label for kernel in kernels(model)})
+    if others:
+        raise ValueError(
+            f"PruningConfig.sparsities name what the model does not have: {', '.join(others)}. "
+            f"Kernels: {', '.join(names)}."
+        )
+    zeros = sum(config.sparsities.get(name, 0.0) * size for name, size in sizes.items())
+    found, target = zeros / sum(sizes.values()), config.target_sparsity or 0.0
+    if abs(found - target) > _SHARE_TOLERANCE:
+        raise ValueError(
+            f"PruningConfig.sparsities make {found:.3g} of all pruned weights zero, not "
+            f"target_sparsity {target:.3g}. Share out among the kernels that are pruned: "
+            "sparsities(target_sparsity, layers=prune.treated(model, config))."
+        )
 
 
 def callbacks(config: PruningConfig) -> Sequence[Any]:
@@ -254,8 +296,9 @@ def callbacks(config: PruningConfig) -> Sequence[Any]:
     if not config.prepared:
         raise ValueError(
             "prune(allocation=sensitivity) needs the sparsity of each layer. Received: none. Pass "
-            "PruningConfig(sparsities=tfcompress.sensitivity(model, images, labels)"
-            f".sparsities({config.target_sparsity})), measured on validation images."
+            "PruningConfig(sparsities=tfcompress.sensitivity(model, images, labels).sparsities("
+            f"{config.target_sparsity}, layers=prune.treated(model, config))), measured on "
+            "validation images."
         )
 
     return [PruningMasks(config)]
@@ -271,8 +314,12 @@ def report(before: Any, after: Any, config: PruningConfig) -> CompressionReport:
     reasons = skipped(before, config)
     details: dict[str, str] = {}
     if config.sparsities is not None:
-        found = {k.name: target_of(k, config) for k in kernels(before) if not k.depthwise}
-        details = {name: f"{target:.1%} by sensitivity" for name, target in found.items() if target}
+        for kernel in kernels(before):
+            if not skip_reason(kernel, config):
+                own = f"{target_of(kernel, config):.1%} by sensitivity"
+                part = "" if kernel.label == kernel.name else f"{kernel.part}: "
+                told = details.get(kernel.name)
+                details[kernel.name] = f"{told}, {part}{own}" if told else f"{part}{own}"
     reports = layer_reports(before, after, reasons=reasons, details=details)
     return CompressionReport("prune", reports)
 

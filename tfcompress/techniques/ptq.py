@@ -87,6 +87,11 @@ class PTQConfig:
             )
 
     @property
+    def prepared(self) -> bool:
+        """Whether it is known which layers stay in float."""
+        return not self.growth or self.in_float is not None
+
+    @property
     def settles_at(self) -> float:
         """There is no training."""
         return 0.0

@@ -66,6 +66,11 @@ class QATConfig:
             )
 
     @property
+    def prepared(self) -> bool:
+        """Whether it is known which layers stay in float."""
+        return not self.growth or self.in_float is not None
+
+    @property
     def settles_at(self) -> float:
         """Quantization is emulated from the start."""
         return 0.0
