@@ -1,7 +1,7 @@
 """The main job: transfer a backbone, compress it, export TFLite, judge every file, report.
 
-    python -m experiments.compress --dataset=cifar10 --backbone=efficientnet_lite0
-    --recipe="prune(0.5)+qat"
+    python -m experiments.compress --dataset=cifar10 --backbone=efficientnet_lite0 \
+      --recipe="prune(0.5)+qat"
 
 The same command on the same `--output_dir` goes on with an interrupted run.
 """

@@ -21,7 +21,9 @@ FOLDER = "sensitivity"
 def define_flags() -> None:
     """Defines this program's flags."""
     flags.DEFINE_string("run_dir", None, "Folder of a finished run.", required=True)
-    flags.DEFINE_list("kind", ["sparsity"], "Of sparsity, bits, rank, channels.")
+    flags.DEFINE_list(
+        "kind", ["sparsity"], "What is done to a layer: sparsity, bits, rank, channels."
+    )
     flags.DEFINE_list("level", None, "Other levels than the usual ones, for a single kind.")
     flags.DEFINE_integer("images", 1000, "Images of validation; 0 for all.", lower_bound=0)
     flags.DEFINE_string("output_dir", None, f"Where the files go; the run's {FOLDER} by default.")

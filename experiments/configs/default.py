@@ -4,7 +4,7 @@
 
 Transfers the shipped ResNet-8, pretrained on CIFAR-10, to 6,688 MNIST digits that the package
 ships, prunes half of its weights, trains it for integer arithmetic, exports it and judges it on
-2,000 digits. Needs no download; at most 5 minutes on two cores. The expected table stands in
+2,000 digits. Needs no download; 1 to 3 minutes on two cores. The expected table stands in
 `README.md`.
 """
 

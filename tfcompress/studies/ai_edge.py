@@ -26,7 +26,7 @@ def require_installed() -> None:
     if importlib.util.find_spec(PACKAGE) is None:
         raise ValueError(
             "The method ai-edge-quantizer needs a package that is not installed. "
-            "Run: pip install 'tfcompress[compare]'."
+            "Run: pip install -e '.[compare]', in a checkout of tfcompress."
         )
 
 
