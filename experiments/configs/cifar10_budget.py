@@ -1,9 +1,12 @@
 """CIFAR-10 in 98,496 bytes: EfficientNet-Lite0 transferred, and a student in an int8 file.
 
     python -m experiments.compress --config=cifar10_budget --output_dir=runs/cifar10_budget
+    python -m experiments.minimize --nobias_scales --output_dir=runs/cifar10_budget/minimal \
+      --artifact=runs/cifar10_budget/artifacts/distill+qat-int8.tflite
 
 The budget is the int8 file of MLPerf Tiny's ResNet-8, which has 87.0%. The teacher sees the images
-at 64x64 pixels, its student at 32x32.
+at 64x64 pixels, its student at 32x32. Expected, of one seed: 91.8% for the teacher, 89.0% for the
+student, in 97,101 bytes without the scales of biases (`RESULTS.md`).
 """
 
 from __future__ import annotations
