@@ -119,8 +119,8 @@ def test_a_stage_is_given_what_was_found_for_its_model():
     stage = compose.plan(recipe.parse("prune(0.8, allocation=sensitivity)")).stages[0]
     asked = []
 
-    def sparsities(model, config):
-        asked.append((model, config.target_sparsity))
+    def sparsities(model, stage):
+        asked.append((model, stage.config.target_sparsity))
         return {"conv": 0.7}
 
     prepared = compose.prepared(stage, "the model", supplied={"sparsities": sparsities})

@@ -307,11 +307,11 @@ def prepared(stage: PlannedStage, model: Any, *, supplied: Mapping[str, Any]) ->
     Args:
       stage: with a technique's config.
       model: what the stages before it left.
-      supplied: functions from a model and a config to a value, by the names of the fields that
+      supplied: functions from a model and a stage to a value, by the names of the fields that
         `OF_MODEL` marks.
     """
     found = {
-        field.name: supplied[field.name](model, stage.config)
+        field.name: supplied[field.name](model, stage)
         for field in dataclasses.fields(stage.config)
         if OF_MODEL in field.metadata and field.name in supplied
     }

@@ -41,6 +41,22 @@ class FinishedRun:
     preprocessing: Preprocessing
     training: TrainingConfig
 
+    def fine_tuning(self, *, epochs: int, learning_rate: float, seed: int) -> TrainingConfig:
+        """How the baseline is trained on: as before, to the end, from another rate.
+
+        Args:
+          epochs: at least 1.
+          learning_rate: the highest one.
+          seed: of order and augmentation.
+        """
+        return dataclasses.replace(
+            self.training,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            early_stopping_patience=0,
+            seed=seed,
+        )
+
 
 def load(run_dir: str | os.PathLike[str]) -> FinishedRun:
     """Reads what a finished run left.

@@ -1,12 +1,12 @@
-"""What a run gives to the techniques' configs: images, examples, the latency of a model.
+"""What a run gives to the techniques: images, a teacher's outputs, what is measured of a model.
 
-Knows where each comes from. Which technique asks for which is said by the fields of its config.
+Knows where each comes from and keeps what took long. Which technique asks for which is said by the
+fields of its config.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from tfcompress import benchmark, checkpoint, durable, export, probe
+from tfcompress.compose import PlannedStage
 from tfcompress.config import RunConfig
 from tfcompress.data import Dataset, encoding, pipeline
 from tfcompress.layer_sensitivity import KINDS, Sensitivity
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.progress import Reporter
 from tfcompress.run_folder import CANDIDATES, ENCODED, RunFolder
-from tfcompress.techniques import prune
 from tfcompress.training import TrainingConfig
 
 _EXAMPLES = 512
@@ -124,27 +124,26 @@ class Supplies:
                 step(number + 1, views)
         return np.stack(found)
 
-    def sparsities(self, model: Any, config: prune.PruningConfig) -> dict[str, float] | None:
+    def sparsities(self, model: Any, stage: PlannedStage) -> dict[str, float] | None:
         """How the zeros are shared out among the kernels that `prune` treats.
 
         From the sensitivity to each of them, on images of the validation split.
         """
-        if config.allocation == "uniform":
+        if stage.config.allocation == "uniform":
             return None
-        target = config.target_sparsity or 0.0
-        layers = prune.treated(model, config)
+        target = stage.config.target_sparsity or 0.0
+        layers = stage.module.treated(model, stage.config)
         return self.sensitivity(model, reaching=target).sparsities(target, layers=layers)
 
-    def layers_in_float(self, model: Any, config: Any) -> tuple[str, ...]:
+    def layers_in_float(self, model: Any, stage: PlannedStage) -> tuple[str, ...]:
         """The layers that `ptq` or `qat` keeps in float. Chosen once and kept in the folder."""
-        if not config.growth:
+        if not stage.config.growth:
             return ()
-        config = dataclasses.replace(config, calibration=self.calibration)
-        module = importlib.import_module(type(config).__module__)
+        config = dataclasses.replace(stage.config, calibration=self.calibration)
 
         def chosen() -> _KeptNames:
             self._reporter.note("choosing the layers that stay in float")
-            return _KeptNames(module.layers_in_float(model, config))
+            return _KeptNames(stage.module.layers_in_float(model, config))
 
         key = f"{checkpoint.weights_sha256(model)} {config}"
         path = self._folder.root / CANDIDATES / f"in-float-{_short(key)}.json"

@@ -2,31 +2,10 @@
 
 import pytest
 
-from tfcompress import workflow
-from tfcompress.backbones import BackboneConfig
-from tfcompress.benchmark import LatencyConfig
-from tfcompress.config import RunConfig
-from tfcompress.data import DataConfig
-from tfcompress.export import ExportConfig
 from tfcompress.studies import quantization
 from tfcompress.studies.quantization import StudyConfig
-from tfcompress.training import TrainingConfig
 
 METHODS = ("tflite", "ptq(rounding=nearest, growth=0.2)", "tf-mot", "tfcompress")
-
-
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    config = RunConfig(
-        data=DataConfig(name="mnist_sample", max_train=512, calibration_size=64),
-        backbone=BackboneConfig(name="ds_cnn", width=0.25),
-        training=TrainingConfig(epochs=2, batch_size=32, learning_rate=0.01),
-        export=ExportConfig(formats=("float32",)),
-        latency=LatencyConfig(rounds=1, min_seconds=0.01, min_runs=5),
-    )
-    workflow.run(config, folder)
-    return folder
 
 
 def test_each_method_is_judged_and_kept(run_dir, tmp_path):

@@ -2,33 +2,13 @@
 
 import pytest
 
-from tfcompress import workflow
 from tfcompress.artifact import Artifact
-from tfcompress.backbones import BackboneConfig
 from tfcompress.benchmark import LatencyConfig
-from tfcompress.config import RunConfig
-from tfcompress.data import DataConfig
-from tfcompress.export import ExportConfig
 from tfcompress.studies import tfmot_comparison
 from tfcompress.studies.tfmot_comparison import ComparisonConfig
 from tfcompress.studies.tfmot_recipes import RECIPES
-from tfcompress.training import TrainingConfig
 
 QUICK = LatencyConfig(rounds=1, min_seconds=0.01, min_runs=5)
-
-
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    config = RunConfig(
-        data=DataConfig(name="mnist_sample", max_train=512, calibration_size=64),
-        backbone=BackboneConfig(name="ds_cnn", width=0.25),
-        training=TrainingConfig(epochs=2, batch_size=32, learning_rate=0.01),
-        export=ExportConfig(formats=("int8",)),
-        latency=QUICK,
-    )
-    workflow.run(config, folder)
-    return folder
 
 
 def test_both_recipes_are_carried_out_and_held_beside_the_run(run_dir, tmp_path):

@@ -12,6 +12,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -183,19 +184,19 @@ class _Study:
         self._folder = folder
         self._config = config
         self._reporter = reporter
-        self._name, self._training = source.name, source.training
+        self._source = source
         self._dataset, self._preprocessing = source.dataset, source.preprocessing
         images = self._dataset.calibration.images
         self._calibration = self._preprocessing.apply(images)
 
     def carry_out(self, baseline: Any) -> Study:
-        reference = self._predicted("float", lambda: self._of_model(baseline))
+        reference = self._float(baseline)
         accuracy, interval = statistics.accuracy_with_interval(reference.outputs, reference.labels)
         judged: list[Judged] = []
         for method in self._config.methods:
             judged += self._judged(method, baseline, reference)
         return Study(
-            backbone=self._name,
+            backbone=self._source.name,
             float_accuracy=accuracy,
             float_interval=interval,
             examples=len(reference),
@@ -231,12 +232,8 @@ class _Study:
     def _trained(self, method: str, baseline: Any, reference: Predictions) -> list[Judged]:
         self._reporter.stage(method, "quantize, train an epoch, judge three times")
         model = _QUANTIZED[method](baseline, self._calibration)
-        config = dataclasses.replace(
-            self._training,
-            epochs=1,
-            learning_rate=self._config.learning_rate,
-            early_stopping_patience=0,
-            seed=self._config.seed,
+        config = self._source.fine_tuning(
+            epochs=1, learning_rate=self._config.learning_rate, seed=self._config.seed
         )
         batches = training.image_batches(self._dataset, self._preprocessing, config)
         if self._config.steps > batches.steps_per_epoch:
@@ -309,10 +306,14 @@ class _Study:
     def _of_model(self, model: Any) -> Predictions:
         return evaluate.predict_model(model, self._dataset, self._preprocessing)
 
-    def _predicted(self, name: str, predict: Callable[[], Predictions]) -> Predictions:
-        path = self._folder.predictions(name)
-        if not path.exists():
-            predict().save(path)
+    def _float(self, baseline: Any) -> Predictions:
+        """What the baseline gives, asked once."""
+
+        def make(path: Path) -> None:
+            self._of_model(baseline).save(path)
+
+        path = self._folder.predictions("float")
+        self._folder.keep_file(path, self._source.baseline_sha256, make)
         return Predictions.load(path)
 
 

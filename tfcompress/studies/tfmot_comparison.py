@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,7 +205,7 @@ class _Comparing:
             environment=environment.collect(),
         )
 
-    def _made(self, recipe: str) -> Any:
+    def _made(self, recipe: str) -> Path:
         """The int8 file of a recipe, each of whose steps is trained once."""
         path = self._folder.artifact(_file_name(recipe))
 
@@ -222,11 +222,9 @@ class _Comparing:
         return path
 
     def _trained(self, recipe: str, count: int, step: Step, model: Any) -> Any:
-        config = dataclasses.replace(
-            self._source.training,
+        config = self._source.fine_tuning(
             epochs=self._config.epochs,
             learning_rate=self._config.learning_rate,
-            early_stopping_patience=0,
             seed=self._config.seed,
         )
         self._reporter.stage(recipe, f"{step.name}, {config.epochs} epochs")
@@ -284,7 +282,7 @@ def _row(
 
 def table_lines(found: Comparison) -> list[str]:
     """A Markdown table; latency times gzipped bytes is held against that of the plain int8 file."""
-    plain: Sequence[ComparedFile] = [row for row in found.files if row.name == PLAIN]
+    whole = [_product(row) for row in found.files if row.name == PLAIN]
     lines = [
         f"{found.network}, float: {found.baseline_accuracy:.2%} on {found.examples:,} test images.",
         "",
@@ -295,7 +293,7 @@ def table_lines(found: Comparison) -> list[str]:
     for row in found.files:
         low, high = row.accuracy_interval.low, row.accuracy_interval.high
         bounds = row.difference_interval
-        share = f"{_product(row) / _product(plain[0]):.2f}" if plain else ""
+        share = f"{_product(row) / whole[0]:.2f}" if whole else ""
         lines.append(
             f"| {row.name} | {row.size_bytes:,} | {row.gzip_size_bytes:,} | "
             f"{100 * row.accuracy:.2f} ({100 * low:.2f} to {100 * high:.2f}) | "

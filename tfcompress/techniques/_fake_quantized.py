@@ -64,6 +64,8 @@ _FIXED = {
     "unit": (0.0, 1.0),
 }
 _CALIBRATION_BATCH = 32
+PLAIN_MEAN = 1 - 1e-6
+"""A range decay with which up to a million batches count alike."""
 _LEAST_GAMMA = 1e-12
 
 

@@ -15,13 +15,12 @@ import numpy as np
 
 from tfcompress._keras import tf
 from tfcompress.graph.kernels import kernels
-from tfcompress.techniques._fake_quantized import Placing, Settings
+from tfcompress.techniques._fake_quantized import PLAIN_MEAN, Placing, Settings
 from tfcompress.techniques._integer_form import CHOSEN, IntegerForm
 from tfcompress.techniques._ranges import read_ranges
 
 _IMAGES = 128
 _BATCH = 32
-_PLAIN_MEAN = 1 - 1e-6
 # A float takes this many bytes more than an int8.
 _BYTES = 3
 # About what it costs in a file to turn a tensor into integers and back: operators and scales.
@@ -78,7 +77,7 @@ class _Trial:
 
     def __init__(self, form: IntegerForm, config: Any, ranges: str) -> None:
         self._form = form
-        self._settings = Settings(_PLAIN_MEAN)
+        self._settings = Settings(PLAIN_MEAN)
         self._placing = Placing(form, self._settings)
         self._model = self._placing.build()
         images = config.calibration

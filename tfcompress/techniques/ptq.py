@@ -22,8 +22,6 @@ from tfcompress.techniques._calibration import require_calibration
 
 RANGES = ("minmax", "mse", "percentile")
 ROUNDINGS = ("nearest", "adaptive")
-# Up to a million batches count alike.
-_PLAIN_MEAN = 1 - 1e-6
 
 
 @dataclass(frozen=True)
@@ -158,10 +156,10 @@ def wrap(model: Any, config: PTQConfig, *, steps_per_epoch: int, epochs: int) ->
       ValueError: the model has no normal form, is quantized already, or no layer of it with weights
         can be quantized.
     """
-    from tfcompress.techniques._fake_quantized import Settings, fake_quantized
+    from tfcompress.techniques._fake_quantized import PLAIN_MEAN, Settings, fake_quantized
 
     del steps_per_epoch, epochs
-    return fake_quantized(_form(model, config), Settings(_PLAIN_MEAN))
+    return fake_quantized(_form(model, config), Settings(PLAIN_MEAN))
 
 
 def adjust(
@@ -183,7 +181,7 @@ def adjust(
       ValueError: calibration images are missing or do not fit.
     """
     from tfcompress.techniques._equalization import equalize
-    from tfcompress.techniques._fake_quantized import Settings, fake_quantized
+    from tfcompress.techniques._fake_quantized import PLAIN_MEAN, Settings, fake_quantized
     from tfcompress.techniques._ranges import read_ranges
     from tfcompress.techniques._reconstruction import Reconstruction, reconstruct
 
@@ -197,7 +195,7 @@ def adjust(
     require_calibration(images, form.model, what="PTQConfig.calibration")
     if config.equalize:
         equalize(form.model, images)
-        wrapped.set_weights(fake_quantized(form, Settings(_PLAIN_MEAN)).get_weights())
+        wrapped.set_weights(fake_quantized(form, Settings(PLAIN_MEAN)).get_weights())
     read_ranges(wrapped, images, config.ranges, percentile=config.percentile)
     steps = config.steps if config.rounding == "adaptive" else 0
     settings = Reconstruction(steps, config.bias_correction)
