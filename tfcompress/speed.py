@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from tfcompress.results import Latency
 
+_GAIN = "latency saved per multiply-accumulates removed"
+
 
 @dataclass(frozen=True)
 class SpeedPoint:
@@ -44,6 +46,14 @@ class SpeedCurve:
         medians = [point.latency_ms[format].p50 for point in self.points]
         return [median / medians[0] for median in medians]
 
+    def gain(self, format: str) -> list[float]:
+        """Fraction of the latency saved for each fraction of the multiply-accumulates removed.
+
+        1 where the latency falls as they do. Of each point but the first, of which none is removed.
+        """
+        saved = zip(self.relative(format)[1:], self.macs[1:], strict=True)
+        return [(1 - latency) / (1 - macs) for latency, macs in saved]
+
     @property
     def macs(self) -> list[float]:
         """The multiply-accumulates of each point as a fraction of the whole network's."""
@@ -51,12 +61,14 @@ class SpeedCurve:
 
 
 def table_lines(curves: Sequence[SpeedCurve]) -> list[str]:
-    """A Markdown table of all points."""
+    """A Markdown table of all points.
+
+    *Latency saved per multiply-accumulates removed* is `SpeedCurve.gain`.
+    """
     formats = list(curves[0].points[0].latency_ms)
     head = ["network", "channels kept, %", "multiply-accumulates", "of the whole, %"]
     for name in formats:
-        head += [f"{name}, ms, p50", "times faster"]
-    head += ["speed-up for each factor in multiply-accumulates, int8"] if "int8" in formats else []
+        head += [f"{name}, ms, p50", "times faster", _GAIN]
     lines = [f"| {' | '.join(head)} |", f"|:--|{'--:|' * (len(head) - 1)}"]
     for curve in curves:
         for index, point in enumerate(curve.points):
@@ -68,9 +80,7 @@ def table_lines(curves: Sequence[SpeedCurve]) -> list[str]:
             ]
             for name in formats:
                 factor = 1 / curve.relative(name)[index]
-                cells += [f"{point.latency_ms[name].p50:.4f}", f"{factor:.2f}"]
-            if "int8" in formats:
-                share = curve.macs[index] / curve.relative("int8")[index]
-                cells.append(f"{share:.2f}")
+                gain = f"{curve.gain(name)[index - 1]:.2f}" if index else ""
+                cells += [f"{point.latency_ms[name].p50:.4f}", f"{factor:.2f}", gain]
             lines.append(f"| {' | '.join(cells)} |")
     return lines

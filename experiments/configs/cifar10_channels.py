@@ -1,11 +1,12 @@
 """CIFAR-10 on an ImageNet backbone with fewer channels, in integers: two ways to a smaller file.
 
     for seed in 0 1 2; do
-      for network in "efficientnet_lite0 --image_size=64" "MobileNet --width=0.25 --image_size=96"; do
+      for network in "efficientnet_lite0 --image_size=64" \
+          "MobileNet --width=0.25 --image_size=96"; do
         run=runs/channels/${network%% *}/$seed
         python -m experiments.compress --config=cifar10_channels --seed=$seed \
           --backbone=$network --output_dir=$run
-        python -m experiments.tfmot_comparison --run_dir=$run --output_dir=$run/tfmot --seed=$seed
+        python -m experiments.tfmot_comparison --run_dir=$run --output_dir=${run}_tfmot --seed=$seed
       done
     done
 

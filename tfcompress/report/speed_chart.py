@@ -93,6 +93,7 @@ def _draw_panel(axes: Axes, curve: SpeedCurve, formats: Sequence[str]) -> None:
     kept = [100 * point.kept for point in curve.points]
     color, style = _MACS
     axes.plot(kept, [100 * x for x in curve.macs], color=COLORS[color], lw=1.8, ls=style)
+    highest = max(formats, key=lambda name: curve.relative(name)[-1])
     for name in formats:
         color, marker = _STYLES[name]
         shares = [100 * value for value in curve.relative(name)]
@@ -100,10 +101,10 @@ def _draw_panel(axes: Axes, curve: SpeedCurve, formats: Sequence[str]) -> None:
         axes.annotate(
             f"{curve.points[-1].latency_ms[name].p50:.3f} ms",
             (kept[-1], shares[-1]),
-            xytext=(-6, 0 if name == formats[0] else -2),
+            xytext=(4, 5 if name == highest else -5),
             textcoords="offset points",
             ha="right",
-            va="bottom" if name == formats[0] else "top",
+            va="bottom" if name == highest else "top",
             fontsize=drawing.SMALL,
             color=COLORS[color],
         )
