@@ -6,13 +6,14 @@ python -m experiments.benchmark --artifact=a.tflite,b.tflite --threads=1,2 --bat
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby, product
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from absl import app, flags
+
+from experiments import program
 
 if TYPE_CHECKING:
     from tfcompress.benchmark import LatencyConfig, LatencySamples
@@ -35,32 +36,28 @@ def define_flags() -> None:
     flags.DEFINE_string("output_dir", None, f"Where {FILE_NAME}, with every sample, is written.")
 
 
-def main(argv: list[str]) -> None:
+@program.entry(words="Separate by commas.")
+def main() -> None:
     """Prints latency and memory, and writes every sample where asked."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Separate by commas.")
     from tfcompress import benchmark
 
     values = flags.FLAGS
-    try:
-        _require_values(values, ("artifact", "runtime", "threads", "batch"))
-        configs = [
-            benchmark.LatencyConfig(
-                runtime=runtime,
-                threads=_count("threads", threads),
-                batch=_count("batch", batch),
-                rounds=values.rounds,
-                min_runs=values.min_runs,
-                min_seconds=values.min_seconds,
-            )
-            for runtime, threads, batch in product(values.runtime, values.threads, values.batch)
-        ]
-        rows = _measure(values.artifact, configs)
-        _print(rows)
-        if values.output_dir:
-            print(f"Samples: {_write(rows, values.output_dir)}")
-    except (ValueError, OSError, benchmark.MeasurementError) as error:
-        sys.exit(f"Error: {error}")
+    _require_values(values, ("artifact", "runtime", "threads", "batch"))
+    configs = [
+        benchmark.LatencyConfig(
+            runtime=runtime,
+            threads=_count("threads", threads),
+            batch=_count("batch", batch),
+            rounds=values.rounds,
+            min_runs=values.min_runs,
+            min_seconds=values.min_seconds,
+        )
+        for runtime, threads, batch in product(values.runtime, values.threads, values.batch)
+    ]
+    rows = _measure(values.artifact, configs)
+    _print(rows)
+    if values.output_dir:
+        print(f"Samples: {_write(rows, values.output_dir)}")
 
 
 def _require_values(values: flags.FlagValues, names: Sequence[str]) -> None:

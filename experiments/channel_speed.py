@@ -11,11 +11,12 @@ turns; weights are random, since they change no latency. Other networks than the
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
+
+from experiments import program
 
 USUAL = ("resnet8", "MobileNet:0.25:96", "MobileNetV2:0.35:96", "efficientnet_lite0:1:96")
 
@@ -35,16 +36,11 @@ def define_flags() -> None:
     flags.DEFINE_string("output_dir", None, "Where samples and figure are written.", required=True)
 
 
-def main(argv: list[str]) -> None:
+@program.entry()
+def main() -> None:
     """Measures, prints, draws."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Settings are flags.")
-    logging.set_verbosity(logging.ERROR)
     values = flags.FLAGS
-    try:
-        written = run(values)
-    except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"Error: {error}")
+    written = run(values)
     print("\nWritten: " + "\n         ".join(map(str, written)))
 
 

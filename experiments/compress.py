@@ -8,34 +8,22 @@ The same command on the same `--output_dir` goes on with an interrupted run.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
 
 import experiments.flags
+from experiments import program
 from experiments.flags import define_run_flags, run_config_from_flags
 
 
-def main(argv: list[str]) -> None:
+@program.entry(resumable=True)
+def main() -> None:
     """Parses, runs, and prints where the report lies."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Settings are flags.")
-    if not flags.FLAGS["verbosity"].present:
-        # TensorFlow and TFDS log every step of their own through absl.
-        logging.set_verbosity(logging.ERROR)
-    try:
-        config = run_config_from_flags()
-        output_dir = Path(flags.FLAGS.output_dir or default_folder(config))
-        summarize(work(config, output_dir), output_dir)
-    except KeyboardInterrupt:
-        print("\nInterrupted. Give the same command again to go on.", file=sys.stderr)
-        sys.exit(130)
-    except MemoryError as error:
-        sys.exit(f"Error: not enough memory ({error}). Take smaller images or batches.")
-    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
-        sys.exit(f"Error: {error}")
+    config = run_config_from_flags()
+    output_dir = Path(flags.FLAGS.output_dir or default_folder(config))
+    summarize(work(config, output_dir), output_dir)
 
 
 def work(config: Any, output_dir: Path) -> Any:

@@ -8,10 +8,11 @@ A backbone is shown with random weights and a head for ten classes, since weight
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from absl import app, flags
+
+from experiments import program
 
 
 def define_flags() -> None:
@@ -23,17 +24,13 @@ def define_flags() -> None:
     flags.DEFINE_string("csv", None, "Writes the layers there too, with the reasons in full.")
 
 
-def main(argv: list[str]) -> None:
+@program.entry()
+def main() -> None:
     """Prints the table, and writes it where asked."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Settings are flags.")
     values = flags.FLAGS
     if (values.model is None) == (values.backbone is None):
         raise app.UsageError("Pass --model=FILE or --backbone=NAME.")
-    try:
-        show(values)
-    except (ValueError, OSError) as error:
-        sys.exit(f"Error: {error}")
+    show(values)
 
 
 def show(values: Any) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from absl import app, flags
 
-from experiments import coverage_page, families, networks
+from experiments import coverage_page, families, networks, program
 from experiments.families import FamilyResult
 from tfcompress import durable, registry, results
 
@@ -56,24 +56,20 @@ def define_flags() -> None:
     flags.DEFINE_bool("worker", False, "Run the one family that is named in this process.")
 
 
-def main(argv: list[str]) -> None:
+@program.entry(words="Separate by commas.", resumable=True)
+def main() -> None:
     """Runs what has no entry yet, then writes the page."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Separate by commas.")
     values = flags.FLAGS
-    try:
-        wanted = chosen(values.families)
-        for form in values.forms:
-            registry.require(form, networks.FORMS, what="form")
-        if values.worker:
-            work(wanted[0], values)
-        else:
-            found = collected(wanted, values)
-            if page := values.page or _default_page(wanted, values.forms):
-                durable.write_text(page, coverage_page.render(found))
-                print(f"Page: {page}")
-    except (ValueError, OSError) as error:
-        sys.exit(f"Error: {error}")
+    wanted = chosen(values.families)
+    for form in values.forms:
+        registry.require(form, networks.FORMS, what="form")
+    if values.worker:
+        work(wanted[0], values)
+    else:
+        found = collected(wanted, values)
+        if page := values.page or _default_page(wanted, values.forms):
+            durable.write_text(page, coverage_page.render(found))
+            print(f"Page: {page}")
 
 
 def _default_page(wanted: Sequence[str], forms: Sequence[str]) -> str:

@@ -10,13 +10,13 @@ MB.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from absl import app, flags
 
+from experiments import program
 from tfcompress.data.dataset import DataConfig, Published, Split
 from tfcompress.data.sets import cifar10, mnist
 from tfcompress.data.sources import sample
@@ -55,9 +55,9 @@ def drawn(published: Published, draw: Draw, *, seed: int) -> Published:
     )
 
 
-def main(argv: Sequence[str]) -> None:
+@program.entry()
+def main() -> None:
     """Draws and writes each sample."""
-    del argv
     for (name, draw), full in zip(DRAWS.items(), (mnist, cifar10), strict=True):
         published = drawn(full.published(DataConfig(), ""), draw, seed=SEED)
         path = Path(flags.FLAGS.output_dir) / f"{name}.npz"

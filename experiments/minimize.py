@@ -8,10 +8,11 @@ after: as stored, gzipped, with sparse kernels, entropy-coded.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from absl import app, flags
+
+from experiments import program
 
 
 def define_flags() -> None:
@@ -34,19 +35,15 @@ def define_flags() -> None:
     flags.DEFINE_bool("sparse", False, "Store kernels sparse where that is smaller and runs.")
 
 
-def main(argv: list[str]) -> None:
+@program.entry(words="Separate by commas.")
+def main() -> None:
     """Minimizes each file and prints the tables."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Separate by commas.")
     from tfcompress.byte_counts import definitions
 
     values = flags.FLAGS
-    try:
-        for source, target in targets(values.artifact, Path(values.output_dir)).items():
-            work(source, target)
-        print(definitions())
-    except (ValueError, OSError) as error:
-        sys.exit(f"Error: {error}")
+    for source, target in targets(values.artifact, Path(values.output_dir)).items():
+        work(source, target)
+    print(definitions())
 
 
 def targets(sources: list[str], output_dir: Path) -> dict[Path, Path]:

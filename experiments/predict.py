@@ -5,9 +5,9 @@ python -m experiments.predict --artifact=digits.tflite --image=one.png,two.png
 
 from __future__ import annotations
 
-import sys
-
 from absl import app, flags
+
+from experiments import program
 
 
 def define_flags() -> None:
@@ -18,10 +18,9 @@ def define_flags() -> None:
     flags.DEFINE_integer("threads", 1, "Processor threads.", lower_bound=1)
 
 
-def main(argv: list[str]) -> None:
+@program.entry(words="Separate by commas.")
+def main() -> None:
     """Prints the likeliest classes of each image."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Separate by commas.")
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -29,13 +28,10 @@ def main(argv: list[str]) -> None:
     from tfcompress.artifact import Artifact
 
     values = flags.FLAGS
-    try:
-        if not values.image or not all(values.image):
-            raise ValueError("--image names no file. Expected files separated by commas.")
-        artifact = Artifact.load(values.artifact)
-        predictions = artifact.predict(values.image, threads=values.threads)
-    except (ValueError, OSError) as error:
-        sys.exit(f"Error: {error}")
+    if not values.image or not all(values.image):
+        raise ValueError("--image names no file. Expected files separated by commas.")
+    artifact = Artifact.load(values.artifact)
+    predictions = artifact.predict(values.image, threads=values.threads)
     table = Table("image", "class", "probability", title=Text(values.artifact))
     for path, prediction in zip(values.image, predictions, strict=True):
         for rank, (label, probability) in enumerate(prediction.top(values.top)):

@@ -10,9 +10,10 @@ an interrupted study.
 from __future__ import annotations
 
 import re
-import sys
 
-from absl import app, flags, logging
+from absl import app, flags
+
+from experiments import program
 
 
 def define_flags() -> None:
@@ -29,29 +30,24 @@ def define_flags() -> None:
     )
 
 
-def main(argv: list[str]) -> None:
+@program.entry(resumable=True)
+def main() -> None:
     """Trains, judges, prints."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Settings are flags.")
-    logging.set_verbosity(logging.ERROR)
+    from rich.console import Console
+
+    from tfcompress.progress import Reporter
+    from tfcompress.studies import quantization
+
     values = flags.FLAGS
-    try:
-        from rich.console import Console
-
-        from tfcompress.progress import Reporter
-        from tfcompress.studies import quantization
-
-        config = quantization.StudyConfig(
-            steps=values.steps,
-            learning_rate=values.learning_rate,
-            # Commas within the brackets of a recipe are its own.
-            methods=tuple(re.split(r",(?![^(]*\))", values.method)),
-        )
-        found = quantization.study(
-            values.run_dir, config, values.output_dir, reporter=Reporter(Console())
-        )
-    except (ValueError, OSError, FloatingPointError) as error:
-        sys.exit(f"Error: {error}")
+    config = quantization.StudyConfig(
+        steps=values.steps,
+        learning_rate=values.learning_rate,
+        # Commas within the brackets of a recipe are its own.
+        methods=tuple(re.split(r",(?![^(]*\))", values.method)),
+    )
+    found = quantization.study(
+        values.run_dir, config, values.output_dir, reporter=Reporter(Console())
+    )
     print("\n" + "\n".join(quantization.table_lines(found)))
 
 

@@ -11,9 +11,9 @@ prints mean and spread over runs that differ in their seed, as a Markdown table.
 
 from __future__ import annotations
 
-import sys
-
 from absl import app, flags
+
+from experiments import program
 
 
 def define_flags() -> None:
@@ -23,19 +23,15 @@ def define_flags() -> None:
     flags.DEFINE_bool("summary", True, "Print the closing table.")
 
 
-def main(argv: list[str]) -> None:
+@program.entry(words="Pass --run_dir=FOLDER.")
+def main() -> None:
     """Renders the report and prints where it lies."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Pass --run_dir=FOLDER.")
     if (flags.FLAGS.run_dir is None) == (flags.FLAGS.compare is None):
         raise app.UsageError("Pass --run_dir=FOLDER, or --compare=FOLDER,FOLDER.")
-    try:
-        if flags.FLAGS.compare is not None:
-            compare(flags.FLAGS.compare)
-        else:
-            show(flags.FLAGS.run_dir)
-    except (ValueError, OSError) as error:
-        sys.exit(f"Error: {error}")
+    if flags.FLAGS.compare is not None:
+        compare(flags.FLAGS.compare)
+    else:
+        show(flags.FLAGS.run_dir)
 
 
 def show(run_dir: str) -> None:

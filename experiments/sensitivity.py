@@ -9,11 +9,12 @@ recipe with `prune(0.8, allocation=sensitivity)` measures and uses it by itself.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
+
+from experiments import program
 
 FOLDER = "sensitivity"
 
@@ -29,20 +30,15 @@ def define_flags() -> None:
     flags.DEFINE_string("output_dir", None, f"Where the files go; the run's {FOLDER} by default.")
 
 
-def main(argv: list[str]) -> None:
+@program.entry()
+def main() -> None:
     """Measures, prints, draws."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Settings are flags.")
-    logging.set_verbosity(logging.ERROR)
     values = flags.FLAGS
     if values.level and len(values.kind) != 1:
         raise app.UsageError("--level goes with one --kind. Received: " + ", ".join(values.kind))
-    try:
-        found = measured(values)
-        folder = Path(values.output_dir or Path(values.run_dir) / FOLDER)
-        written = write(found, folder)
-    except (ValueError, OSError) as error:
-        sys.exit(f"Error: {error}")
+    found = measured(values)
+    folder = Path(values.output_dir or Path(values.run_dir) / FOLDER)
+    written = write(found, folder)
     print(f"\n{found}\n\nWritten: " + "\n         ".join(map(str, written)))
 
 

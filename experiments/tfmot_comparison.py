@@ -8,9 +8,9 @@ files together and prints a Markdown table. The same command goes on with an int
 
 from __future__ import annotations
 
-import sys
+from absl import app, flags
 
-from absl import app, flags, logging
+from experiments import program
 
 
 def define_flags() -> None:
@@ -25,31 +25,26 @@ def define_flags() -> None:
     flags.DEFINE_integer("seed", 0, "Of order and augmentation.")
 
 
-def main(argv: list[str]) -> None:
+@program.entry(resumable=True)
+def main() -> None:
     """Trains, judges, times, prints."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Settings are flags.")
-    logging.set_verbosity(logging.ERROR)
+    from rich.console import Console
+
+    from tfcompress.progress import Reporter
+    from tfcompress.studies import tfmot_comparison
+
     values = flags.FLAGS
-    try:
-        from rich.console import Console
-
-        from tfcompress.progress import Reporter
-        from tfcompress.studies import tfmot_comparison
-
-        config = tfmot_comparison.ComparisonConfig(
-            recipes=tuple(values.recipe),
-            sparsity=values.sparsity,
-            clusters=values.clusters,
-            epochs=values.epochs,
-            learning_rate=values.learning_rate,
-            seed=values.seed,
-        )
-        found = tfmot_comparison.compare(
-            values.run_dir, config, values.output_dir, reporter=Reporter(Console())
-        )
-    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
-        sys.exit(f"Error: {error}")
+    config = tfmot_comparison.ComparisonConfig(
+        recipes=tuple(values.recipe),
+        sparsity=values.sparsity,
+        clusters=values.clusters,
+        epochs=values.epochs,
+        learning_rate=values.learning_rate,
+        seed=values.seed,
+    )
+    found = tfmot_comparison.compare(
+        values.run_dir, config, values.output_dir, reporter=Reporter(Console())
+    )
     print("\n" + "\n".join(tfmot_comparison.table_lines(found)))
 
 

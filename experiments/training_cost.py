@@ -9,10 +9,11 @@ each beside plain training of the same network on the same images, and TF-MOT's 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import app, flags
+
+from experiments import program
 
 FILE_NAME = "training_cost.json"
 
@@ -39,38 +40,33 @@ def define_flags() -> None:
     flags.DEFINE_string("output_dir", None, f"Where {FILE_NAME} is written.")
 
 
-def main(argv: list[str]) -> None:
+@program.entry()
+def main() -> None:
     """Measures and prints."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Settings are flags.")
-    logging.set_verbosity(logging.ERROR)
+    from rich.console import Console
+
+    from tfcompress import durable
+    from tfcompress.backbones import BackboneConfig
+    from tfcompress.data import DataConfig
+    from tfcompress.progress import Reporter
+    from tfcompress.studies import training_cost
+
     values = flags.FLAGS
-    try:
-        from rich.console import Console
-
-        from tfcompress import benchmark, durable
-        from tfcompress.backbones import BackboneConfig
-        from tfcompress.data import DataConfig
-        from tfcompress.progress import Reporter
-        from tfcompress.studies import training_cost
-
-        config = training_cost.TrainingCostConfig(
-            methods=tuple(values.method),
-            data=DataConfig(name=values.dataset, max_train=values.max_train),
-            backbone=BackboneConfig(
-                name=values.backbone,
-                weights=values.weights,
-                width=values.width,
-                image_size=values.image_size,
-            ),
-            batch_size=values.batch_size,
-            epochs=values.epochs,
-            rounds=values.rounds,
-        )
-        with Reporter(Console()).bar("training") as step:
-            found = training_cost.measure(config, progress=step)
-    except (ValueError, OSError, benchmark.MeasurementError) as error:
-        sys.exit(f"Error: {error}")
+    config = training_cost.TrainingCostConfig(
+        methods=tuple(values.method),
+        data=DataConfig(name=values.dataset, max_train=values.max_train),
+        backbone=BackboneConfig(
+            name=values.backbone,
+            weights=values.weights,
+            width=values.width,
+            image_size=values.image_size,
+        ),
+        batch_size=values.batch_size,
+        epochs=values.epochs,
+        rounds=values.rounds,
+    )
+    with Reporter(Console()).bar("training") as step:
+        found = training_cost.measure(config, progress=step)
     print("\n".join(training_cost.table_lines(found)))
     if values.output_dir:
         path = Path(values.output_dir) / FILE_NAME
