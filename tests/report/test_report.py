@@ -182,3 +182,19 @@ def test_the_closing_table_fits_a_terminal(example):
     assert "40.4" in text
     assert "prune+qat-int8 is the smallest file that shows no loss" in text
     assert max(len(line) for line in text.splitlines()) <= 100
+
+
+def test_a_long_recipe_leaves_the_numbers_whole(example):
+    name = "distill+prune_channels+prune+cluster+qat-int8"
+    long = dataclasses.replace(
+        example, artifacts=[dataclasses.replace(one, name=name) for one in example.artifacts]
+    )
+    stream = io.StringIO()
+    terminal.print_summary(long, Console(file=stream, width=80))
+    text = stream.getvalue()
+    assert "distill+prune_channels+ " in text
+    assert "\nprune+cluster+qat-int8 " in text
+    assert re.search(r" 40\.4\s", text)
+    assert re.search(r"\d\.\d\d to ", text)
+    assert "Difference" in text
+    assert "Zeros" not in text

@@ -5,6 +5,7 @@ Knows which columns fit a terminal. Does not know how a run was made.
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from rich.console import Console
@@ -14,8 +15,12 @@ from rich.text import Text
 from tfcompress.report import comparison, tables
 from tfcompress.results import Results
 
-# The columns of the files table that a terminal of 100 characters has room for.
+# The columns of the files table that a terminal of so many characters has room for; a narrower one
+# has no room for the last.
+_WIDE = 100
 COLUMNS = ("Name", "Stored", "Gzipped", "Accuracy", "Difference", "Latency", "Zeros")
+# Characters of a name in one line, so that a long recipe leaves room for the numbers.
+_NAME_WIDTH = 23
 
 
 def print_summary(results: Results, console: Console) -> None:
@@ -26,7 +31,8 @@ def print_summary(results: Results, console: Console) -> None:
       console: decides on width and colours; a plain one prints plain text.
     """
     files = tables.artifacts(results)
-    kept = [i for i, column in enumerate(files.columns) if column.title in COLUMNS]
+    wanted = COLUMNS if console.width >= _WIDE else COLUMNS[:-1]
+    kept = [i for i, column in enumerate(files.columns) if column.title in wanted]
     shown = RichTable(box=None, pad_edge=False, header_style="bold")
     for index in kept:
         column = files.columns[index]
@@ -34,10 +40,11 @@ def print_summary(results: Results, console: Console) -> None:
             f"{column.title}\n{column.unit}".rstrip(),
             justify="right" if column.numeric else "left",
             overflow="fold",
+            min_width=len(column.title),
             no_wrap=column.title == "Name",
         )
     for position, row in enumerate(files.rows):
-        cells = [_cell(row[index], detail=files.columns[index].title) for index in kept]
+        cells = [_cell(row[index], column=files.columns[index].title) for index in kept]
         shown.add_row(*cells, style="bold" if position == files.marked else None)
     console.print(shown)
     answer = comparison.verdict(results)
@@ -56,14 +63,26 @@ def print_table(table: tables.Table, console: Console) -> None:
         justify: Literal["left", "right"] = "right" if column.numeric else "left"
         shown.add_column(heading, justify=justify, overflow="fold", no_wrap=index > 1)
     for row in table.rows:
-        shown.add_row(*(_cell(cell, detail="") for cell in row))
+        shown.add_row(*(_cell(cell) for cell in row))
     console.print(shown)
     if table.note:
         console.print(Text(f"\n{table.note}"))
 
 
-def _cell(cell: tables.Cell, *, detail: str) -> Text:
+def _cell(cell: tables.Cell, *, column: str = "") -> Text:
+    if column == "Name":
+        return Text(_in_lines(cell.value))
     # Counts of distinct weights belong to the report, where there is room to say what they are.
-    if not cell.detail or detail == "Zeros":
+    if not cell.detail or column == "Zeros":
         return Text(cell.value)
     return Text.assemble(cell.value, ("\n" + cell.detail, "dim not bold"))
+
+
+def _in_lines(name: str) -> str:
+    """A file's name, broken behind the stages of its recipe where it is long."""
+    lines = [""]
+    for part in re.split(r"(?<=\+)", name):
+        if lines[-1] and len(lines[-1] + part) > _NAME_WIDTH:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
