@@ -136,6 +136,7 @@ def test_a_keras_3_file_is_taken(tmp_path):
         ("raw", (1.0,), (0.0,), "rgb"),
         ("unit", (1 / 255,), (0.0,), "rgb"),
         ("symmetric", (1 / 127.5,), (-1.0,), "rgb"),
+        ("lite", (1 / 128,), (-127 / 128,), "rgb"),
         ("caffe", (1.0,), (-103.939, -116.779, -123.68), "bgr"),
     ],
 )
@@ -301,7 +302,7 @@ def test_a_network_by_name_has_no_head_to_keep():
     ("settings", "says"),
     [
         ({"path": "nowhere.keras"}, "names no model"),
-        ({"preprocessing": "vgg"}, "must be one of raw, unit, symmetric, caffe, torch"),
+        ({"preprocessing": "vgg"}, "must be one of raw, unit, symmetric, lite, caffe, torch"),
         ({"image_size": -1}, "image_size must be at least 0"),
         ({"dropout": 20}, "For 20% dropout pass 0.2"),
         ({"batch_norm_momentum": 1}, "batch_norm_momentum must be in"),

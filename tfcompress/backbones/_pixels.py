@@ -9,6 +9,7 @@ PIXELS = {
     "raw": "as they are, 0 to 255 (the model rescales them itself)",
     "unit": "divided by 255, 0 to 1",
     "symmetric": "-1 to 1 (MobileNet, Inception, ResNetV2 of Keras)",
+    "lite": "less 127, divided by 128 (EfficientNet-Lite)",
     "caffe": "BGR less ImageNet's mean (VGG, ResNet of Keras)",
     "torch": "0 to 1, then ImageNet's mean and deviation taken off (DenseNet of Keras)",
 }
@@ -39,12 +40,15 @@ def pixels(kind: str, image_shape: tuple[int, int, int]) -> Preprocessing:
     if kind in ("caffe", "torch") and image_shape[2] != 3:
         raise ValueError(
             f"The preprocessing {kind!r} is one of three colours. "
-            f"Received: a model for images of {list(image_shape)}. Take raw, unit or symmetric."
+            f"Received: a model for images of {list(image_shape)}. "
+            "Take raw, unit, symmetric or lite."
         )
     if kind == "unit":
         return Preprocessing(image_shape, scale=(1 / 255,))
     if kind == "symmetric":
         return Preprocessing(image_shape, scale=(1 / 127.5,), offset=(-1.0,))
+    if kind == "lite":
+        return Preprocessing(image_shape, scale=(1 / 128,), offset=(-127 / 128,))
     if kind == "caffe":
         offset = tuple(-mean for mean in _CAFFE_MEAN)
         return Preprocessing(image_shape, offset=offset, channel_order="bgr")

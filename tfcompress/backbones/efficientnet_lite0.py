@@ -19,6 +19,7 @@ import numpy as np
 
 from tfcompress._keras import keras
 from tfcompress.backbones import _package, _torch_pickle, _weights
+from tfcompress.backbones._pixels import pixels
 from tfcompress.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def origin(name: str, weights: str) -> str:
 
 def preprocessing(name: str, image_shape: tuple[int, int, int]) -> Preprocessing:
     """(pixel - 127) / 128, as the published weights were trained."""
-    return Preprocessing(image_shape=image_shape, scale=(1 / 128,), offset=(-127 / 128,))
+    return pixels("lite", image_shape)
 
 
 def build_features(config: BackboneConfig, image_shape: tuple[int, int, int]) -> Model:
