@@ -108,6 +108,58 @@ def test_equalization_changes_no_output(model):
     np.testing.assert_allclose(beta, 0.3 * gamma, rtol=1e-5)
 
 
+def _two_towers(layers):
+    """Two convolutions, of very unlike channels, into one."""
+    from tfcompress._keras import keras
+
+    inputs = keras.Input([8, 8, 3])
+    shared = layers.Conv2D(4, 1, name="shared")
+    towers = [shared(layers.Conv2D(6, 1, name=name)(inputs)) for name in ("left", "right")]
+    return keras.Model(inputs, layers.Conv2D(2, 1, name="last")(layers.Add()(towers)))
+
+
+def _between(activation):
+    """A convolution, an activation, and a convolution that takes it."""
+
+    def made(layers):
+        from tfcompress._keras import keras
+
+        inputs = keras.Input([8, 8, 3])
+        x = activation(layers)(inputs)
+        return keras.Model(inputs, layers.Conv2D(2, 1, name="last")(x))
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "points"),
+    [
+        (_two_towers, 0),
+        (_between(lambda layers: layers.Conv2D(6, 1, activation="swish", name="left")), 0),
+        (_between(lambda layers: layers.Conv2D(6, 1, activation="relu6", name="left")), 0),
+        (_between(lambda layers: layers.Conv2D(6, 1, activation="relu", name="left")), 1),
+        (
+            _between(lambda la: lambda x: la.ReLU(max_value=0.5)(la.Conv2D(6, 1, name="left")(x))),
+            0,
+        ),
+        (
+            _between(lambda la: lambda x: la.ReLU(threshold=0.2)(la.Conv2D(6, 1, name="left")(x))),
+            0,
+        ),
+    ],
+)
+def test_what_does_not_scale_along_stays(made, points):
+    from tfcompress._keras import keras
+    from tfcompress.techniques._equalization import equalize
+
+    model = made(keras.layers)
+    kernel, bias = model.get_layer("left").get_weights()
+    model.get_layer("left").set_weights([kernel * np.geomspace(0.1, 10, 6), bias])
+    before = inference(model)(images())
+    assert equalize(model, images()) == points
+    np.testing.assert_allclose(inference(model)(images()), before, rtol=1e-4, atol=1e-5)
+
+
 def test_channels_that_reach_the_limit_of_a_relu6_stay():
     from tfcompress._keras import keras
     from tfcompress.techniques._equalization import equalize

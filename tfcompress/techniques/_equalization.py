@@ -25,6 +25,8 @@ _MOST = 64.0
 _HEADROOM = 1.25
 _LIMIT = 6.0
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
+# A layer that stays in float keeps its activation, which must give k f(x) for f(k x).
+_HOMOGENEOUS = (keras.activations.linear, keras.activations.relu)
 _KEEP_CHANNELS = ("Dropout", "MaxPooling2D", "SpatialDropout2D", "ZeroPadding2D")
 
 
@@ -69,14 +71,16 @@ def equalize(model: Any, images: np.ndarray) -> int:
 def _points(model: Any) -> Iterator[_Point]:
     consumers = connections.consumers(model)
     for node in connections.nodes(model):
-        if type(node.layer).__name__ not in _CONVOLUTIONS or len(node.layer._inbound_nodes) > 1:
+        if type(node.layer).__name__ not in _CONVOLUTIONS or _is_shared(node.layer):
+            continue
+        if node.layer.activation not in _HOMOGENEOUS:
             continue
         tensor, normalization, clipped = node.outputs, None, False
         after = _only(tensor, consumers)
         if type(after).__name__ == "BatchNormalization":
             tensor, normalization = after.output, after
             after = _only(tensor, consumers)
-        if type(after).__name__ == "ReLU":
+        if type(after).__name__ == "ReLU" and _scales_along(after):
             tensor, clipped = after.output, after.max_value is not None
         takers = _takers(tensor, consumers)
         if takers and _has_shift(node.layer, normalization):
@@ -85,9 +89,19 @@ def _points(model: Any) -> Iterator[_Point]:
 
 def _only(tensor: Any, consumers: Mapping[int, Sequence[Any]]) -> Any:
     taking = consumers.get(id(tensor), [])
-    if len(taking) != 1 or taking[0] is None or len(taking[0].layer._inbound_nodes) > 1:
+    if len(taking) != 1 or taking[0] is None or _is_shared(taking[0].layer):
         return None
     return taking[0].layer
+
+
+def _is_shared(layer: Any) -> bool:
+    """Whether it is called on other tensors, too, whose channels would be scaled with these."""
+    return len(layer._inbound_nodes) > 1
+
+
+def _scales_along(relu: Any) -> bool:
+    """Whether an activation multiplies its output where its input is multiplied, up to 6."""
+    return relu.threshold == 0 and relu.max_value in (None, _LIMIT)
 
 
 def _takers(tensor: Any, consumers: Mapping[int, Sequence[Any]]) -> tuple[Any, ...]:
@@ -100,7 +114,7 @@ def _takers(tensor: Any, consumers: Mapping[int, Sequence[Any]]) -> tuple[Any, .
             if not behind:
                 return ()
             found += behind
-        elif kind in _CONVOLUTIONS and _takes_each(node.layer):
+        elif kind in _CONVOLUTIONS and not _is_shared(node.layer) and _takes_each(node.layer):
             found.append(node.layer)
         else:
             return ()
