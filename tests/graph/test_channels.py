@@ -242,6 +242,14 @@ def shifted(keras):
     return ended(inputs, layers.Conv2D(4, 1, name="second")(x))
 
 
+def shifted_and_only_centred(keras):
+    layers = keras.layers
+    inputs = keras.Input([8, 8, 3])
+    x = layers.Conv2D(4, 3, activation="sigmoid", name="first")(inputs)
+    x = layers.BatchNormalization(scale=False, name="centred")(x)
+    return ended(inputs, layers.Conv2D(4, 1, name="second")(x))
+
+
 def added_to_input(keras):
     layers = keras.layers
     inputs = keras.Input([8, 8, 3])
@@ -284,6 +292,7 @@ def channels_first(keras):
     [
         (normalized, "first", r"norm \(LayerNormalization\) normalizes over the channels"),
         (shifted, "first", r"not zero where second \(Conv2D\) is"),
+        (shifted_and_only_centred, "first", r"not zero where second \(Conv2D\) is"),
         (added_to_input, "first", r"sum \(Add\) joins them with channels that must stay"),
         (frozen, "first", "frozen"),
         (attended, "first", r"attention \(MultiHeadAttention\) mixes channels in its own way"),

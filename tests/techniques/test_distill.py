@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tfcompress.graph.outputs import final_activation
 from tfcompress.techniques import distill, qat
 from tfcompress.techniques.distill import DistillationConfig
 
@@ -120,14 +121,14 @@ def test_the_activation_that_a_model_ends_in(build, expected):
 
     inputs = keras.Input([4])
     model = keras.Model(inputs, build(keras.layers, inputs))
-    assert distill.final_activation(model) == expected
+    assert final_activation(model) == expected
     outer = keras.Model(inputs, model(inputs))
-    assert distill.final_activation(outer) == expected
+    assert final_activation(outer) == expected
     if expected == "softmax":
         quantized = tfmot.quantization.keras.quantize_model(model)
-        assert distill.final_activation(quantized) == expected
+        assert final_activation(quantized) == expected
     quantized = qat.wrap(model, qat.QATConfig(), steps_per_epoch=1, epochs=1)
-    assert distill.final_activation(quantized) == expected
+    assert final_activation(quantized) == expected
 
 
 def test_an_underflown_probability_gives_no_infinite_gradient():

@@ -71,6 +71,15 @@ def test_what_the_inputs_never_show_is_left_out():
     np.testing.assert_allclose(np.matmul(*found.factors(1)), np.diag([0, 0, 2]), atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3)])
+def test_inputs_that_are_all_zero_say_nothing(shape):
+    matrix = random(*shape)
+    rows = shape[0]
+    found = decompose(matrix, Inputs(np.zeros([rows, rows]), np.zeros(rows)))
+    np.testing.assert_allclose(found.energies, decompose(matrix).energies)
+    np.testing.assert_allclose(np.matmul(*found.factors(3)), matrix, atol=1e-5)
+
+
 def test_energy_of_outputs_is_their_variance():
     """A first term that gives their mean keeps next to nothing."""
     inputs = Inputs(np.diag([101.0, 1.0]), np.array([10.0, 0.0]))

@@ -166,6 +166,75 @@ def test_a_target_out_of_reach_is_refused_before_any_training(settings, says):
         wrapped(network(RISING), **settings)
 
 
+def _examples(*, classes=3, dtype=np.int64, shape=(8, 4, 4, 2)):
+    inputs = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    return inputs, (np.arange(shape[0]) % classes).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("examples", "says"),
+    [
+        (np.zeros([8, 4, 4, 2], np.float32), "must be a pair, inputs and targets. .*ndarray"),
+        (_examples(shape=(0, 4, 4, 2)), "at least one example"),
+        (_examples(shape=(8, 5, 5, 2)), r"inputs must hold .* \(4, 4, 2\)"),
+        (_examples(classes=4), r"integers \[8\] from 0 to 2, .*int64 \[8\] from 0 to 3"),
+        (_examples(dtype=np.float32), r"finite numbers \[8, 3\]\. Received: float32 \[8\]"),
+        ((_examples()[0], np.full([8, 3], np.nan, np.float32)), "finite numbers"),
+    ],
+)
+def test_examples_that_do_not_fit_are_refused(examples, says):
+    with pytest.raises(ValueError, match=says):
+        wrapped(network(RISING), target=0.3, importance="taylor", examples=examples)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("ending", ["softmax", "linear"])
+def test_the_loss_is_that_of_what_the_model_gives(ending, precision):
+    from tfcompress._keras import keras
+
+    policy = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(precision)
+    try:
+        own = network(RISING)
+        outputs = keras.layers.Activation(ending, dtype="float32")(own.outputs[0])
+        model = keras.Model(own.inputs, outputs)
+    finally:
+        keras.mixed_precision.set_global_policy(policy)
+    settings = {"target": 0.3, "importance": "taylor", "round_to": 1, "examples": _examples()}
+    found, plain = wrapped(model, **settings), wrapped(network(RISING), **settings)
+    for one, other in zip(plain.get_weights(), found.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_a_criterion_says_nothing_of_is_reported():
+    config = ChannelPruningConfig(0.3, importance="bn_scale")
+    reasons = prune_channels.skipped(network(RISING), config)
+    # What the second convolution gives stays; what it takes, the first one's channels, may go.
+    assert "no batch normalization to be rated by" in reasons["logits"]
+    assert not {"first", "second"} & set(reasons)
+
+
+def test_every_layer_of_a_group_keeps_a_multiple():
+    """A unit is four channels of one layer and three of another."""
+    group = Group(np.arange(1, 5), channels=(3, 4), layers=("filters", "depthwise"))
+    found = chosen(
+        [group],
+        np.arange(5.0),
+        lambda kept: float(kept[1:].sum()),
+        budget=3,
+        per_layer=False,
+        round_to=2,
+        least_kept=0.1,
+    )
+    # Two of the four remain: six and eight channels. Three would be nine.
+    assert found.tolist() == [False, True, True, False, False]
+
+
+def test_the_share_that_stays_in_any_case_is_of_the_whole():
+    config = ChannelPruningConfig(0.9, rounds=2, least_kept=0.49)
+    assert [once.least_kept for once in prune_channels.rounds(config)] == [0.7, 0.7]
+
+
 def test_too_small_a_loss_is_found_out():
     model = network(RISING)
     found = wrapped(model, target=0.3, round_to=1)
@@ -198,8 +267,8 @@ def test_the_report_says_what_stays_and_why():
 
 # Units 1 to 6 cost what their number says; the first group's channels come in pairs.
 GROUPS = (
-    Group(np.array([1, 2, 3]), channels=2, layers=("a",)),
-    Group(np.array([4, 5, 6]), channels=1, layers=("b",)),
+    Group(np.array([1, 2, 3]), channels=(2,), layers=("a",)),
+    Group(np.array([4, 5, 6]), channels=(1,), layers=("b",)),
 )
 IMPORTANCE = np.array([9, 0.5, 0.1, 0.9, 0.2, 0.3, 0.4])
 

@@ -261,13 +261,14 @@ class _Following:
         return self.labels(tensor)
 
     def batch_normalization(self, node: Any) -> np.ndarray | None:
-        """Its shift is zeroed with the channel, which makes it clean."""
+        """Its scale and shift are zeroed with the channel, which makes it clean."""
         axis, rank = node.layer.axis, len(node.keras_inputs[0].shape)
         own = list(axis) if isinstance(axis, list | tuple) else [axis]
         if own not in ([-1], [rank - 1]):
             return None
         labels = self.per_channel(node)
-        self.unclean.discard(id(node.outputs))
+        if node.layer.scale:
+            self.unclean.discard(id(node.outputs))
         return labels
 
     def elementwise(self, node: Any) -> np.ndarray | None:

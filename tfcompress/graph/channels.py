@@ -52,14 +52,14 @@ class Group:
 
     Attributes:
       units: their numbers, in the order of the channels.
-      channels: channels that a layer of the group loses with one unit, such as 8 where whole groups
-        of a grouped convolution are removed; at least 1.
+      channels: how many channels the layers of the group lose with one unit, such as 8 where whole
+        groups of a grouped convolution are removed; each number once, at least 1.
       layers: names of the layers that produce the channels.
       reason: why they must stay; empty where they may be removed.
     """
 
     units: np.ndarray
-    channels: int
+    channels: tuple[int, ...]
     layers: tuple[str, ...]
     reason: str = ""
 
@@ -98,9 +98,9 @@ class ChannelGraph:
 
     def _group(self, numbers: Sequence[int], units: list[int], reason: str) -> Group:
         producing = [self.slots[n] for n in numbers if self.slots[n].role == PRODUCES]
-        counts = [int(np.sum(slot.units == units[0])) for slot in producing]
+        counts = {int(np.sum(slot.units == units[0])) for slot in producing}
         names = tuple(dict.fromkeys(slot.layer for slot in producing))
-        return Group(np.array(units), max(counts, default=1), names, reason)
+        return Group(np.array(units), tuple(sorted(counts)) or (1,), names, reason)
 
     @cached_property
     def by_layer(self) -> Mapping[str, tuple[Slot, ...]]:

@@ -98,6 +98,19 @@ def _with_policy_of(model: Any, copy: Any) -> Any:
     return copy
 
 
+def in_float32(model: Any) -> Any:
+    """The model itself, or one that computes in float32 where it computed in half precision."""
+    if all(layer.dtype_policy.name == "float32" for layer in model.layers):
+        return model
+
+    def replace(use: Use) -> Any:
+        config = {**use.layer.get_config(), "dtype": "float32"}
+        layer = use.instead(lambda name: type(use.layer).from_config({**config, "name": name}))
+        return layer(*use.args, **use.kwargs)
+
+    return rebuild(model, replace)
+
+
 def require_functional(model: Any) -> None:
     """Refuses a model whose layers and connections are not on record.
 

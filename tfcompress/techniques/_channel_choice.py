@@ -5,6 +5,7 @@ Knows ranking and rounding. Does not know where importance comes from, nor how a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -83,8 +84,8 @@ def _ranks(group: Group, importance: np.ndarray, *, per_layer: bool) -> np.ndarr
 def _in_steps(group: Group, wanted: int, *, round_to: int, least_kept: float) -> int:
     """How many units go where `wanted` may, so that a whole number of steps remains."""
     units = len(group.units)
-    # Units that hold several channels each make up steps of their own.
-    step = max(round_to // np.gcd(round_to, group.channels), 1)
+    # So many units make a whole number of steps in every layer of the group.
+    step = math.lcm(*(round_to // math.gcd(round_to, count) for count in group.channels))
     least = max(1, int(np.ceil(least_kept * units)))
     kept = max(units - wanted, least)
     return units - min(-(-kept // step) * step, units)

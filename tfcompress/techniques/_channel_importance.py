@@ -13,6 +13,8 @@ import numpy as np
 from tfcompress._keras import keras, tf
 from tfcompress.graph.channels import PRODUCES, ChannelGraph, Slot
 from tfcompress.graph.kernels import is_kernel, weight_name
+from tfcompress.graph.outputs import final_activation
+from tfcompress.graph.rebuild import in_float32
 
 _BATCH = 32
 
@@ -57,7 +59,11 @@ def _by_scale(model: Any, graph: ChannelGraph, examples: Any) -> np.ndarray:
 
 
 def _by_taylor(model: Any, graph: ChannelGraph, examples: Any) -> np.ndarray:
-    """The squared first-order change of the loss if all weights that make the unit were zero."""
+    """The squared first-order change of the loss if all weights that make the unit were zero.
+
+    In float32, also of a model in half precision, whose small gradients would be zero.
+    """
+    model = in_float32(model)
     pairs = [(s, w) for s, w in _weights(model, graph) if s.zeroes and w.trainable]
     total, batches = np.zeros(graph.count), 0
     for gradients in _gradients(model, [weight for _, weight in pairs], examples):
@@ -72,12 +78,11 @@ def _by_taylor(model: Any, graph: ChannelGraph, examples: Any) -> np.ndarray:
 
 def _gradients(model: Any, weights: list[Any], examples: Any) -> Iterator[list[np.ndarray]]:
     inputs, targets = examples
-    whole = np.issubdtype(np.asarray(targets).dtype, np.integer)
-    loss = (
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        if whole
-        else keras.losses.MeanSquaredError()
-    )
+    if np.issubdtype(targets.dtype, np.integer):
+        logits = final_activation(model) != "softmax"
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
+    else:
+        loss = keras.losses.MeanSquaredError()
 
     @tf.function
     def gradients(batch: Any, wanted: Any) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tfcompress._keras import keras, tf
-from tfcompress.techniques.distill import DistillationConfig, final_activation
+from tfcompress.graph.outputs import final_activation
+from tfcompress.techniques.distill import DistillationConfig
 
 _LEAST_PROBABILITY = 1e-20
 """Below it a softmax's output has underflowed; its logarithm and gradient stay finite."""

@@ -26,7 +26,7 @@ _HEADROOM = 1.25
 _LIMIT = 6.0
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
 # A layer that stays in float keeps its activation, which must give k f(x) for f(k x).
-_HOMOGENEOUS = (keras.activations.linear, keras.activations.relu)
+_HOMOGENEOUS = ("linear", "relu")
 _KEEP_CHANNELS = ("Dropout", "MaxPooling2D", "SpatialDropout2D", "ZeroPadding2D")
 
 
@@ -73,7 +73,7 @@ def _points(model: Any) -> Iterator[_Point]:
     for node in connections.nodes(model):
         if type(node.layer).__name__ not in _CONVOLUTIONS or _is_shared(node.layer):
             continue
-        if node.layer.activation not in _HOMOGENEOUS:
+        if getattr(node.layer.activation, "__name__", "") not in _HOMOGENEOUS:
             continue
         tensor, normalization, clipped = node.outputs, None, False
         after = _only(tensor, consumers)

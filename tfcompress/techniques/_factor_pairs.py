@@ -24,7 +24,7 @@ import numpy as np
 from tfcompress._keras import keras, tf
 from tfcompress.graph import connections, cost
 from tfcompress.graph.kernels import Kernel, kernels, named_layers, plain_layer
-from tfcompress.graph.rebuild import Use, rebuild
+from tfcompress.graph.rebuild import Use, in_float32, rebuild
 from tfcompress.techniques._low_rank import Inputs
 
 FIRST = "low_rank"
@@ -259,8 +259,6 @@ def inputs_of(model: Any, names: Sequence[str], images: Any) -> dict[str, Inputs
       names: of layers that can be split.
       images: float32 [examples, ...], or one such array for each input.
     """
-    from tfcompress.techniques._integer_form import in_float32
-
     model = in_float32(model)
     layers = {name: layer for name, layer in named_layers(model).items() if name in names}
     taken = {

@@ -44,19 +44,6 @@ class IntegerForm:
     passed_over: Mapping[str, str]
 
 
-def in_float32(model: Any) -> Any:
-    """The model itself, or one that computes in float32 where it computed in half precision."""
-    if all(layer.dtype_policy.name == "float32" for layer in model.layers):
-        return model
-
-    def replace(use: Use) -> Any:
-        config = {**use.layer.get_config(), "dtype": "float32"}
-        layer = use.instead(lambda name: type(use.layer).from_config({**config, "name": name}))
-        return layer(*use.args, **use.kwargs)
-
-    return rebuild(model, replace)
-
-
 CHOSEN = "kept in float: in integers it costs more accuracy than others of its size"
 """Why a layer stays in float that selective precision chose."""
 

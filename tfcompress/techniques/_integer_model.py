@@ -22,6 +22,7 @@ from tfcompress.graph.kernels import (
     weighted_layers,
 )
 from tfcompress.graph.normal_form import normalize
+from tfcompress.graph.rebuild import in_float32
 from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
 from tfcompress.techniques import VerificationError
@@ -39,8 +40,6 @@ def plain(model: Any, *, technique: str, skip: str) -> Any:
     Raises:
       ValueError: the model has no normal form, is quantized already, or `skip` names no layer.
     """
-    from tfcompress.techniques._integer_form import in_float32
-
     normal = in_float32(normalize(plain_copy(model, technique=technique), check=False))
     require_named(normal, skip, what=f"{technique}: skip")
     return normal
@@ -97,7 +96,7 @@ def form_to_choose_from(normal: Any, config: Any, *, technique: str) -> Any:
 
 def passed_over(model: Any, config: Any) -> Mapping[str, str]:
     """The layers that stay in float, and why, those without weights included."""
-    from tfcompress.techniques._integer_form import in_float32, integer_form
+    from tfcompress.techniques._integer_form import integer_form
 
     normal = in_float32(normalize(model, check=False))
     form = integer_form(normal, skip=config.skip, in_float=config.in_float or ())

@@ -106,6 +106,8 @@ def decompose(matrix: np.ndarray, inputs: Inputs | None = None) -> Decomposition
       Eckart, Young: The approximation of one matrix by another of lower rank, 1936.
     """
     matrix = matrix.astype(np.float64)
+    if inputs is not None and not inputs.moment.any():
+        inputs = None  # The layer saw nothing but zeros, which say nothing about its weights.
     weighted = matrix if inputs is None else _root(inputs.moment) @ matrix
     rows, columns = matrix.shape
     if rows >= columns:
@@ -113,7 +115,8 @@ def decompose(matrix: np.ndarray, inputs: Inputs | None = None) -> Decomposition
     else:
         energies, inner = _eigenvectors(weighted @ weighted.T)
         directions = weighted.T @ inner
-        directions /= np.linalg.norm(directions, axis=0)
+        lengths = np.linalg.norm(directions, axis=0)
+        directions /= np.maximum(lengths, np.finfo(np.float64).tiny)
     energy = float(energies.sum())
     if inputs is not None:
         # A constant is easily kept and says nothing: outputs that hardly vary count in full.

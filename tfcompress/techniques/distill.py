@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tfcompress.artifact import Artifact
-from tfcompress.graph.kernels import FROZEN, layer_reports, plain_layer, weighted_layers
+from tfcompress.graph.kernels import FROZEN, layer_reports, weighted_layers
+from tfcompress.graph.outputs import final_activation
 from tfcompress.graph.rebuild import require_functional
 from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
@@ -119,8 +120,6 @@ CONFIG = DistillationConfig
 PROBABILITIES = ("sigmoid", "hard_sigmoid", "tanh")
 """Activations after which the outputs are no logits and cannot be brought back to any."""
 
-_KEEP_VALUES = ("Dropout", "Flatten", "Identity", "Quantize", "Reshape")
-
 NOTHING_TRAINED = "no weight that a training changes"
 """Why a layer learns nothing whose weights are statistics or constants."""
 
@@ -225,34 +224,6 @@ def _require_classes(model: Any, who: str) -> None:
             + (f" that end in {activation}. " if activation in PROBABILITIES else ". ")
             + "Learn from its features or attention alone with alpha 0."
         )
-
-
-def final_activation(model: Any) -> str:
-    """Name of the activation that a functional model's output comes from; `"linear"` for none."""
-    tensor = model.outputs[0]
-    while True:
-        layer, index, _ = tensor._keras_history
-        layer, node = plain_layer(layer), layer._inbound_nodes[index]
-        if getattr(layer, "_is_graph_network", False):
-            return final_activation(layer)
-        found = _activation(layer)
-        passes = type(layer).__name__ in _KEEP_VALUES or (
-            found == "linear" and type(layer).__name__ == "Activation"
-        )
-        if not passes or node.is_input:
-            return found
-        tensor = node.keras_inputs[0]
-
-
-def _activation(layer: Any) -> str:
-    if type(layer).__name__ == "Softmax":
-        return "softmax"
-    if type(layer).__name__ == "TFOpLambda":
-        return str(layer.function.__name__)
-    activation = getattr(layer, "activation", None)
-    # A quantized layer holds its activation in a wrapper.
-    activation = getattr(activation, "activation", activation)
-    return "linear" if activation is None else getattr(activation, "__name__", "other")
 
 
 def callbacks(config: DistillationConfig) -> Sequence[Any]:

@@ -29,6 +29,7 @@ from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
 from tfcompress.settings import require_types
 from tfcompress.techniques import VerificationError
+from tfcompress.techniques._calibration import require_calibration
 
 CRITERIA = ("l1", "l2", "bn_scale", "taylor")
 RANKINGS = ("global", "layer")
@@ -120,7 +121,11 @@ CONFIG = ChannelPruningConfig
 
 def rounds(config: ChannelPruningConfig) -> Sequence[ChannelPruningConfig]:
     """One config for each time that the model is cut and trained."""
-    once = dataclasses.replace(config, target=config.target_of_round, rounds=1)
+    # Of what each round leaves: after all of them, what is asked of the whole.
+    least_kept = config.least_kept ** (1 / config.rounds)
+    once = dataclasses.replace(
+        config, target=config.target_of_round, rounds=1, least_kept=least_kept
+    )
     return [once] * config.rounds
 
 
@@ -163,14 +168,12 @@ def wrap(model: Any, config: ChannelPruningConfig, *, steps_per_epoch: int, epoc
     del steps_per_epoch, epochs
     _require_supplied(config)
     normal = _plain(model)
+    if config.importance == "taylor":
+        _require_examples(config.examples, normal)
     require_named(normal, config.skip, what="prune_channels: skip")
     graph = _followed(normal, config)
     rated = importance(normal, graph, config.importance, examples=config.examples)
-    groups = [
-        group
-        for group in graph.groups
-        if not group.reason and np.isfinite(rated[group.units]).all()
-    ]
+    groups = [group for group in graph.groups if not group.reason]
     if not groups:
         raise ValueError(nothing_treated("prune_channels", skipped(model, config)))
     remaining = Remaining(normal, graph)
@@ -294,9 +297,49 @@ def rated(model: Any, graph: ChannelGraph) -> np.ndarray:
 
 
 def _followed(model: Any, config: ChannelPruningConfig) -> ChannelGraph:
+    """The channels of a model; those that the criterion says nothing of stay, too."""
     from tfcompress.graph.channel_following import channel_graph
+    from tfcompress.techniques._channel_importance import importance
 
-    return channel_graph(model, keep=config.skip)
+    graph = channel_graph(model, keep=config.skip)
+    if config.importance == "taylor":
+        return graph  # Rates all of them.
+    of = "batch normalization" if config.importance == "bn_scale" else "kernel"
+    unrated = np.flatnonzero(np.isnan(importance(model, graph, config.importance, examples=None)))
+    reasons = dict.fromkeys(unrated.tolist(), f"no {of} to be rated by")
+    return dataclasses.replace(graph, reasons={**reasons, **graph.reasons})
+
+
+def _require_examples(examples: Any, model: Any) -> None:
+    what = "ChannelPruningConfig.examples"
+    if not (isinstance(examples, tuple | list) and len(examples) == 2):
+        raise ValueError(
+            f"{what} must be a pair, inputs and targets. Received: {type(examples).__name__}."
+        )
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ValueError(
+            f"prune_channels(importance=taylor) takes a model of one input and one output. "
+            f"Received: {len(model.inputs)} and {len(model.outputs)}. Rate its channels by l2."
+        )
+    inputs, targets = examples
+    require_calibration(inputs, model, what=f"{what}: inputs")
+    found, outputs = np.asarray(targets), (len(inputs), *model.output_shape[1:])
+    if np.issubdtype(found.dtype, np.integer):
+        fits = _of_shape(found, outputs[:-1]) and 0 <= found.min() <= found.max() < outputs[-1]
+    else:
+        fits = _of_shape(found, outputs) and bool(np.isfinite(found).all())
+    if not fits:
+        raise ValueError(
+            f"{what}: targets must be classes, integers {list(outputs[:-1])} from 0 to "
+            f"{outputs[-1] - 1}, or finite numbers {list(outputs)}. Received: {found.dtype} "
+            f"{list(found.shape)}" + (f" from {found.min()} to {found.max()}." * bool(found.size))
+        )
+
+
+def _of_shape(array: np.ndarray, shape: Sequence[int | None]) -> bool:
+    """Whether an array has a shape, of which None may be anything."""
+    pairs = zip(array.shape, shape, strict=False)
+    return array.ndim == len(shape) and all(size in (None, own) for own, size in pairs)
 
 
 def _require_supplied(config: ChannelPruningConfig) -> None:
