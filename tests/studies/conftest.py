@@ -19,7 +19,7 @@ def run_dir(tmp_path_factory):
         data=DataConfig(name="mnist_sample", max_train=512, calibration_size=64),
         backbone=BackboneConfig(name="ds_cnn", width=0.25),
         training=TrainingConfig(epochs=2, batch_size=32, learning_rate=0.01),
-        export=ExportConfig(formats=("int8",)),
+        export=ExportConfig(formats=("int8",), minimal=True),
         latency=LatencyConfig(rounds=1, min_seconds=0.01, min_runs=5),
     )
     workflow.run(config, folder)

@@ -4,6 +4,7 @@ import pytest
 
 from tfcompress.artifact import Artifact
 from tfcompress.benchmark import LatencyConfig
+from tfcompress.minimal import minimize
 from tfcompress.studies import tfmot_comparison
 from tfcompress.studies.tfmot_comparison import ComparisonConfig
 from tfcompress.studies.tfmot_recipes import RECIPES
@@ -25,6 +26,10 @@ def test_both_recipes_are_carried_out_and_held_beside_the_run(run_dir, tmp_path)
     counts = [c.in_channel for c in clustered.distinct_weights().values()]
     # All kernels but the three depthwise ones of nine weights a channel.
     assert sorted(counts)[:5] == [4, 4, 4, 4, 4]
+    # Bytes are counted alike: the same labels, and minimal, as the run's own files are.
+    own = Artifact.load(run_dir / "artifacts" / "baseline-int8.tflite")
+    assert clustered.metadata["labels"] == own.metadata["labels"]
+    assert minimize(clustered).artifact.size_bytes == clustered.size_bytes
     # What is finished is not trained again.
     stages = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "stages").rglob("*"))
     again = tfmot_comparison.compare(run_dir, config, tmp_path)

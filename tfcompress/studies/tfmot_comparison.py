@@ -34,6 +34,7 @@ from tfcompress.config import BASELINE, plain
 from tfcompress.evaluate import Predictions
 from tfcompress.finished_run import FinishedRun
 from tfcompress.graph.rebuild import copied
+from tfcompress.minimal import minimize
 from tfcompress.progress import Reporter, listener
 from tfcompress.registry import require
 from tfcompress.results import Interval, Latency
@@ -181,11 +182,11 @@ class _Comparing:
         self._reporter = reporter
 
     def carry_out(self) -> Comparison:
-        rows = results.load(self._run.root).artifacts
-        paths = {row.name: self._run.root / str(row.path) for row in rows}
+        run = results.load(self._run.root)
+        paths = {row.name: self._run.root / str(row.path) for row in run.artifacts}
         answers = {name: Predictions.load(self._run.predictions(name)) for name in paths}
         for recipe in self._config.recipes:
-            paths[recipe] = self._made(recipe)
+            paths[recipe] = self._made(recipe, minimal=run.config["export"]["minimal"])
             answers[recipe] = self._predicted(recipe, Artifact.load(paths[recipe]))
         reference = Predictions.load(self._run.predictions(BASELINE))
         self._reporter.stage("time", ", ".join(paths))
@@ -205,8 +206,11 @@ class _Comparing:
             environment=environment.collect(),
         )
 
-    def _made(self, recipe: str) -> Path:
-        """The int8 file of a recipe, each of whose steps is trained once."""
+    def _made(self, recipe: str, *, minimal: bool) -> Path:
+        """The int8 file of a recipe, each of whose steps is trained once.
+
+        With the run's labels, and minimal where its files are, so that bytes are counted alike.
+        """
         path = self._folder.artifact(_file_name(recipe))
 
         def make(path: Path) -> None:
@@ -214,9 +218,12 @@ class _Comparing:
             own = steps(recipe, sparsity=self._config.sparsity, clusters=self._config.clusters)
             for count, step in enumerate(own, start=1):
                 model = self._trained(recipe, count, step, model)
-            preprocessing = self._source.preprocessing
-            artifact = export.convert(model, "int8", metadata={"preprocessing": preprocessing})
-            artifact.save(path)
+            metadata = {
+                "preprocessing": self._source.preprocessing,
+                "labels": list(self._source.dataset.classes),
+            }
+            artifact = export.convert(model, "int8", metadata=metadata)
+            (minimize(artifact).artifact if minimal else artifact).save(path)
 
         self._folder.keep_file(path, weights_sha256(self._source.baseline), make)
         return path
