@@ -25,9 +25,11 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "method",
         "tf-mot,tfcompress",
-        "With training: tf-mot, tfcompress (qat). Without: tflite (its converter), "
-        "ai-edge-quantizer, ptq or a recipe of it, such as ptq(growth=0.1). Separated by commas.",
+        "With training: tf-mot, tfcompress (qat) or a recipe of qat. Without: tflite (its "
+        "converter), ai-edge-quantizer, ptq or a recipe of it, such as ptq(growth=0.1). Separated "
+        "by commas.",
     )
+    flags.DEFINE_integer("seed", 0, "Of order and augmentation.")
 
 
 @program.entry(resumable=True)
@@ -44,6 +46,7 @@ def main() -> None:
         learning_rate=values.learning_rate,
         # Commas within the brackets of a recipe are its own.
         methods=tuple(re.split(r",(?![^(]*\))", values.method)),
+        seed=values.seed,
     )
     found = quantization.study(
         values.run_dir, config, values.output_dir, reporter=Reporter(Console())

@@ -5,7 +5,7 @@ import pytest
 from tfcompress.studies import quantization
 from tfcompress.studies.quantization import StudyConfig
 
-METHODS = ("tflite", "ptq(rounding=nearest, growth=0.2)", "tf-mot", "tfcompress")
+METHODS = ("tflite", "ptq(rounding=nearest, growth=0.2)", "tf-mot", "qat(growth=0.2)")
 
 
 def test_each_method_is_judged_and_kept(run_dir, tmp_path):
@@ -14,12 +14,12 @@ def test_each_method_is_judged_and_kept(run_dir, tmp_path):
     points = [(row.method, row.steps) for row in found.judged]
     assert points[:2] == [(METHODS[0], 0), (METHODS[1], 0)]
     # Before, after two steps, after an epoch.
-    assert [method for method, _ in points[2:]] == 3 * ["tf-mot"] + 3 * ["tfcompress"]
+    assert [method for method, _ in points[2:]] == 3 * ["tf-mot"] + 3 * [METHODS[3]]
     steps = [steps for _, steps in points[2:]]
     assert steps[:2] == [0, 2]
     assert steps[3:] == steps[:3]
     for row in found.judged:
-        assert row.method == METHODS[1] or row.integer_operators == row.operators
+        assert row.method in METHODS[1::2] or row.integer_operators == row.operators
         assert 0 < row.size_bytes < 40_000
         assert row.difference == pytest.approx(row.file_accuracy - found.float_accuracy)
     rows = {(row.method, row.steps): row for row in found.judged}
@@ -37,6 +37,7 @@ def test_each_method_is_judged_and_kept(run_dir, tmp_path):
     [
         ({"methods": ("gptq",)}, "Unknown method: 'gptq'. Known: tflite, ai-edge-quantizer, ptq"),
         ({"methods": ("ptq(colour=1)",)}, "ptq has no argument 'colour'"),
+        ({"methods": ("qat(epochs=3)",)}, "trains for one epoch.*without epochs"),
         ({"steps": 0}, "at least 1 step"),
         ({"learning_rate": 0}, "learning rate above 0"),
     ],

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,8 @@ TRAINED = ("tf-mot", "tfcompress")
 UNTRAINED = ("tflite", "ai-edge-quantizer", "ptq")
 """From calibration images alone: TFLite's converter, Google's package, and this one.
 
-In the place of `"ptq"` may stand any recipe of it, such as `"ptq(growth=0.1)"`."""
+In the place of `"ptq"` may stand any recipe of it, such as `"ptq(growth=0.1)"`, and likewise one of
+`qat`, which is trained."""
 
 METHODS = (*UNTRAINED, *TRAINED)
 RESULT = "quantization_study.json"
@@ -60,7 +61,7 @@ class StudyConfig:
     Attributes:
       steps: after how many steps they are judged, beside 0 and one epoch.
       learning_rate: highest one; it follows a cosine over the epoch.
-      methods: of `METHODS`, or recipes of `ptq`.
+      methods: of `METHODS`, or recipes of `ptq` or `qat`.
       seed: of order and augmentation.
 
     Raises:
@@ -74,7 +75,7 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         for name in self.methods:
-            if _ptq_config(name) is None:
+            if _own_config(name) is None:
                 require(name, METHODS, what="method")
         if "ai-edge-quantizer" in self.methods:
             ai_edge.require_installed()
@@ -209,7 +210,8 @@ class _Study:
         record = self._folder.root / f"{shortened(_file_name(method))}.json"
 
         def make() -> _Kept:
-            judge = self._trained if method in TRAINED else self._untrained
+            trained = method in TRAINED or isinstance(_own_config(method), qat.QATConfig)
+            judge = self._trained if trained else self._untrained
             return _Kept(tuple(judge(method, baseline, reference)))
 
         return list(
@@ -219,7 +221,7 @@ class _Study:
     def _untrained(self, method: str, baseline: Any, reference: Predictions) -> list[Judged]:
         self._reporter.stage(method, "quantize from calibration images, judge")
         images, metadata = self._calibration, {"preprocessing": self._preprocessing}
-        model, config = baseline, _ptq_config(method)
+        model, config = baseline, _own_config(method)
         if config is not None:
             model = ptq.quantize(baseline, dataclasses.replace(config, calibration=images))
             artifact = export.convert(model, "int8", metadata=metadata)
@@ -231,7 +233,7 @@ class _Study:
 
     def _trained(self, method: str, baseline: Any, reference: Predictions) -> list[Judged]:
         self._reporter.stage(method, "quantize, train an epoch, judge three times")
-        model = _QUANTIZED[method](baseline, self._calibration)
+        model = _to_be_trained(method, baseline, self._calibration)
         config = self._source.fine_tuning(
             epochs=1, learning_rate=self._config.learning_rate, seed=self._config.seed
         )
@@ -241,7 +243,7 @@ class _Study:
                 f"StudyConfig.steps must be at most an epoch, {batches.steps_per_epoch} steps. "
                 f"Received: {self._config.steps}."
             )
-        state_dir = self._folder.stage(method)
+        state_dir = self._folder.stage(shortened(_file_name(method)))
         midway = state_dir / f"step-{self._config.steps}.npz"
         begun = model.get_weights()
         found = [self._judge(method, 0, model, reference)]
@@ -324,33 +326,31 @@ class _Kept:
     judged: tuple[Judged, ...]
 
 
-def _ptq_config(method: str) -> ptq.PTQConfig | None:
-    """The config of a recipe of `ptq`; None for another method."""
-    if method.partition("(")[0] != "ptq":
+def _own_config(method: str) -> Any:
+    """The config of a recipe of `ptq` or `qat`; None for another method."""
+    if method.partition("(")[0] not in ("ptq", "qat"):
         return None
+    # Nothing follows either of them.
     (stage,) = compose.plan(recipe.parse(method)).stages
-    config: ptq.PTQConfig = stage.config
-    return config
+    if stage.epochs or stage.learning_rate or stage.reestimate:
+        raise ValueError(
+            f"The study trains for one epoch, at its own rate: write {stage.technique} without "
+            f"epochs, learning_rate and reestimate. Received: {method!r}."
+        )
+    return stage.config
 
 
 def _file_name(method: str) -> str:
     return "".join(c if c.isalnum() or c in "-._" else "_" for c in method)
 
 
-def _by_tf_mot(model: Any, calibration: np.ndarray) -> Any:
-    del calibration
-    return tfmot.quantization.keras.quantize_model(model)
-
-
-def _by_this_package(model: Any, calibration: np.ndarray) -> Any:
-    config = qat.QATConfig(calibration=calibration)
+def _to_be_trained(method: str, model: Any, calibration: np.ndarray) -> Any:
+    if method == "tf-mot":
+        return tfmot.quantization.keras.quantize_model(model)
+    config = dataclasses.replace(_own_config(method) or qat.QATConfig(), calibration=calibration)
+    if config.growth:
+        config = dataclasses.replace(config, in_float=qat.layers_in_float(model, config))
     return qat.wrap(model, config, steps_per_epoch=1, epochs=1)
-
-
-_QUANTIZED: Mapping[str, Callable[[Any, np.ndarray], Any]] = {
-    "tf-mot": _by_tf_mot,
-    "tfcompress": _by_this_package,
-}
 
 
 def table_lines(found: Study) -> list[str]:
