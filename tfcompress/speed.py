@@ -63,12 +63,13 @@ class SpeedCurve:
 def table_lines(curves: Sequence[SpeedCurve]) -> list[str]:
     """A Markdown table of all points.
 
+    A latency is the median of all calls, with the lowest and highest median of a round.
     *Latency saved per multiply-accumulates removed* is `SpeedCurve.gain`.
     """
     formats = list(curves[0].points[0].latency_ms)
     head = ["network", "channels kept, %", "multiply-accumulates", "of the whole, %"]
     for name in formats:
-        head += [f"{name}, ms, p50", "times faster", _GAIN]
+        head += [f"{name}, ms, p50 (of the rounds)", "times faster", _GAIN]
     lines = [f"| {' | '.join(head)} |", f"|:--|{'--:|' * (len(head) - 1)}"]
     for curve in curves:
         for index, point in enumerate(curve.points):
@@ -81,6 +82,14 @@ def table_lines(curves: Sequence[SpeedCurve]) -> list[str]:
             for name in formats:
                 factor = 1 / curve.relative(name)[index]
                 gain = f"{curve.gain(name)[index - 1]:.2f}" if index else ""
-                cells += [f"{point.latency_ms[name].p50:.4f}", f"{factor:.2f}", gain]
+                cells += [_with_range(point.latency_ms[name]), f"{factor:.2f}", gain]
             lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _with_range(latency: Latency) -> str:
+    """The median, and the lowest and highest of the rounds' own."""
+    shown = f"{latency.p50:.3f}"
+    if len(latency.round_p50) < 2:
+        return shown
+    return f"{shown} ({min(latency.round_p50):.3f} to {max(latency.round_p50):.3f})"

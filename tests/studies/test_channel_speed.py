@@ -20,7 +20,7 @@ QUICK = LatencyConfig(rounds=1, min_runs=5, min_seconds=0.01)
 
 def point(kept, macs, float32, int8):
     latency = {
-        name: Latency(p50, p50, "litert_cpu", 1, 1, 5)
+        name: Latency(p50, p50, "litert_cpu", 1, 1, 5, (0.9 * p50, 1.2 * p50))
         for name, p50 in (("float32", float32), ("int8", int8))
     }
     return SpeedPoint(kept, macs, 100, latency, {"float32": 400, "int8": 100})
@@ -55,9 +55,10 @@ def test_a_network_becomes_narrower_step_by_step():
 def test_the_table_by_hand(curve):
     head, line, whole, half = speed.table_lines([curve])
     assert head.count("|") == line.count("|") == whole.count("|")
-    assert whole == "| net, 32 px | 100 | 1,000 | 100 | 0.8000 | 1.00 |  | 0.4000 | 1.00 |  |"
+    latency = ("0.800 (0.720 to 0.960) | 1.00 |", "0.400 (0.360 to 0.480) | 1.00 |")
+    assert whole == f"| net, 32 px | 100 | 1,000 | 100 | {latency[0]}  | {latency[1]}  |"
     # Three quarters of the arithmetic go, and half of the time: two thirds of it arrive.
-    assert half == "| net, 32 px | 50 | 250 | 25 | 0.4000 | 2.00 | 0.67 | 0.2000 | 2.00 | 0.67 |"
+    assert half.endswith("| 0.200 (0.180 to 0.240) | 2.00 | 0.67 |")
 
 
 def test_the_figure_names_networks_and_settings(curve):

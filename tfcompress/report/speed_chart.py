@@ -44,7 +44,8 @@ def svg(curves: Sequence[SpeedCurve], *, setting: str) -> str:
             title="Latency against channels kept",
             description=(
                 "For each network the median latency, and the multiply-accumulates (dashed), in "
-                "percent of the whole network's, against the channels kept in percent. "
+                "percent of the whole network's, against the channels kept in percent; upright "
+                "lines span the medians of the rounds. "
                 f"{setting}."
             ),
         )
@@ -98,6 +99,7 @@ def _draw_panel(axes: Axes, curve: SpeedCurve, formats: Sequence[str]) -> None:
         color, marker = _STYLES[name]
         shares = [100 * value for value in curve.relative(name)]
         axes.plot(kept, shares, color=COLORS[color], lw=1.8, marker=marker, markersize=5.5)
+        axes.vlines(kept, *_spread(curve, name), color=COLORS[color], lw=1.2)
         axes.annotate(
             f"{curve.points[-1].latency_ms[name].p50:.3f} ms",
             (kept[-1], shares[-1]),
@@ -109,9 +111,17 @@ def _draw_panel(axes: Axes, curve: SpeedCurve, formats: Sequence[str]) -> None:
             color=COLORS[color],
         )
     axes.set_xlim(0, 104)
-    axes.set_ylim(0, 106)
+    axes.set_ylim(0, max(106, 4 + max(max(_spread(curve, name)[1]) for name in formats)))
     axes.set_xticks([0, 25, 50, 75, 100])
     axes.set_yticks([0, 25, 50, 75, 100])
     axes.grid(color=COLORS["grid"], lw=0.8)
     axes.set_xlabel("channels kept, %", fontsize=drawing.SMALL, color=COLORS["muted"], labelpad=2)
     axes.set_ylabel("% of the whole", fontsize=drawing.SMALL, color=COLORS["muted"], labelpad=4)
+
+
+def _spread(curve: SpeedCurve, name: str) -> tuple[list[float], list[float]]:
+    """The lowest and highest median of a round, in % of the whole network's latency."""
+    whole = curve.points[0].latency_ms[name].p50
+    found = [point.latency_ms[name] for point in curve.points]
+    rounds = [latency.round_p50 or (latency.p50,) for latency in found]
+    return [100 * min(one) / whole for one in rounds], [100 * max(one) / whole for one in rounds]

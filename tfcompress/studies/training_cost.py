@@ -20,6 +20,7 @@ from typing import Any
 
 from tfcompress import backbones, benchmark, compose, data, environment, recipe, training
 from tfcompress.backbones import BackboneConfig
+from tfcompress.config import plain
 from tfcompress.data import DataConfig
 from tfcompress.training import TrainingConfig
 
@@ -32,6 +33,14 @@ OWN = "plain, by tfcompress"
 TFMOT = ("tf-mot prune", "tf-mot cluster", "tf-mot qat")
 """TF-MOT's own wrappers, measured alone."""
 
+_OURS = (
+    "prune(0.5)",
+    "cluster(16)",
+    "qat",
+    "distill",
+    "prune_channels(0.5)",
+    "factorize(energy=0.9)",
+)
 _TIMEOUT_SECONDS = 3600.0
 
 
@@ -52,7 +61,7 @@ class TrainingCostConfig:
       ValueError: a value outside its range, or a method that is none.
     """
 
-    methods: tuple[str, ...] = (OWN, "prune(0.5)", "cluster(16)", "qat", *TFMOT)
+    methods: tuple[str, ...] = (OWN, *_OURS, *TFMOT)
     data: DataConfig = field(default_factory=lambda: DataConfig(name="cifar10_sample"))
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     batch_size: int = 32
@@ -93,14 +102,19 @@ class MethodCost:
       wrap_seconds: of each round, before the training begins.
       first_epoch_seconds: of each round, with all tracing.
       step_ms: of each round, the median time of a step after the first epoch.
-      peak_memory_bytes: greatest resident size of a round's process.
+      peak_memory_bytes: of each round, the greatest resident size of its process.
     """
 
     method: str
     wrap_seconds: tuple[float, ...]
     first_epoch_seconds: tuple[float, ...]
     step_ms: tuple[float, ...]
-    peak_memory_bytes: int
+    peak_memory_bytes: tuple[int, ...]
+
+    @property
+    def start_seconds(self) -> tuple[float, ...]:
+        """Of each round, wrapping and first epoch together."""
+        return tuple(map(sum, zip(self.wrap_seconds, self.first_epoch_seconds, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -108,15 +122,17 @@ class TrainingCost:
     """What was found.
 
     Attributes:
-      network: its name, image size and batch.
+      network: its name, width, image size and batch.
       steps_per_epoch: of the training.
       methods: plain training first.
+      config: JSON-ready.
       environment: see `environment.collect`.
     """
 
     network: str
     steps_per_epoch: int
     methods: tuple[MethodCost, ...]
+    config: Mapping[str, Any]
     environment: Mapping[str, Any]
 
 
@@ -146,10 +162,14 @@ def measure(
         if progress:
             progress(done, len(turns))
     first = replies[PLAIN][0]
+    width = "" if config.backbone.width == 1 else f" {config.backbone.width:g}"
     return TrainingCost(
-        network=f"{config.backbone.name}, {first['image_size']} px, batch {config.batch_size}",
+        network=(
+            f"{config.backbone.name}{width}, {first['image_size']} px, batch {config.batch_size}"
+        ),
         steps_per_epoch=first["steps_per_epoch"],
         methods=tuple(_cost(method, answers) for method, answers in replies.items()),
+        config=plain(dataclasses.asdict(config)),
         environment=environment.collect(),
     )
 
@@ -160,34 +180,45 @@ def _cost(method: str, replies: Sequence[Mapping[str, Any]]) -> MethodCost:
         wrap_seconds=tuple(reply["wrap_seconds"] for reply in replies),
         first_epoch_seconds=tuple(reply["first_epoch_seconds"] for reply in replies),
         step_ms=tuple(reply["step_ms"] for reply in replies),
-        peak_memory_bytes=max(reply["peak_memory_bytes"] for reply in replies),
+        peak_memory_bytes=tuple(reply["peak_memory_bytes"] for reply in replies),
     )
 
 
 def table_lines(found: TrainingCost) -> list[str]:
-    """A Markdown table: medians over the rounds, and how many times that of plain training."""
-    plain = found.methods[0]
+    """A Markdown table: medians over the rounds, and how many times that of plain training.
+
+    A factor is the median, and the range, of those of the rounds: what was measured one after the
+    other is compared, since a machine is not as fast at all times.
+    """
+    plain_cost = found.methods[0]
     lines = [
-        f"{found.network}, {found.steps_per_epoch} steps an epoch, {len(plain.step_ms)} rounds.",
+        f"{found.network}, {found.steps_per_epoch} steps an epoch, "
+        f"{len(plain_cost.step_ms)} rounds.",
         "",
-        "| method | wrapping, s | first epoch, s | times plain | step, ms (spread) | times plain | "
-        "peak memory, MiB | times plain |",
-        "|:--|--:|--:|--:|--:|--:|--:|--:|",
+        "| method | wrapping, s | first epoch, s | times plain | with wrapping, times plain | "
+        "step, ms | times plain | peak memory, MiB | times plain |",
+        "|:--|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in found.methods:
-        times = row.wrap_seconds, row.first_epoch_seconds, row.step_ms
-        wrap, first, step = map(statistics.median, times)
-        ratios = (
-            first / statistics.median(plain.first_epoch_seconds),
-            step / statistics.median(plain.step_ms),
-            row.peak_memory_bytes / plain.peak_memory_bytes,
-        )
-        lines.append(
-            f"| {row.method} | {wrap:.1f} | {first:.1f} | {ratios[0]:.2f} | {step:.1f} "
-            f"({min(row.step_ms):.1f} to {max(row.step_ms):.1f}) | {ratios[1]:.2f} | "
-            f"{row.peak_memory_bytes / 2**20:,.0f} | {ratios[2]:.2f} |"
-        )
+        cells = [
+            f"{statistics.median(row.wrap_seconds):.1f}",
+            f"{statistics.median(row.first_epoch_seconds):.1f}",
+            _times(row.first_epoch_seconds, plain_cost.first_epoch_seconds),
+            _times(row.start_seconds, plain_cost.start_seconds),
+            f"{statistics.median(row.step_ms):.1f}",
+            _times(row.step_ms, plain_cost.step_ms),
+            f"{statistics.median(row.peak_memory_bytes) / 2**20:,.0f}",
+            _times(row.peak_memory_bytes, plain_cost.peak_memory_bytes),
+        ]
+        lines.append(f"| {row.method} | {' | '.join(cells)} |")
     return lines
+
+
+def _times(own: Sequence[float], plain_ones: Sequence[float]) -> str:
+    """The median factor of the rounds, and their range where there are several."""
+    ratios = [one / other for one, other in zip(own, plain_ones, strict=True)]
+    middle = f"{statistics.median(ratios):.2f}"
+    return middle if len(ratios) == 1 else f"{middle} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
