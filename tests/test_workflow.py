@@ -253,6 +253,21 @@ def test_minimal_files_are_what_is_judged(tmp_path, finished):
     assert rows["baseline-float32"].size_bytes < plain["baseline-float32"].size_bytes
 
 
+def test_a_file_with_no_minimal_form_is_kept_as_it_is(tmp_path, finished, monkeypatch):
+    from tfcompress import minimal
+
+    def refuse(artifact, **settings):
+        raise minimal.MinimalError("The minimal form is not the same: another class.")
+
+    monkeypatch.setattr(minimal, "minimize", refuse)
+    config = dataclasses.replace(CONFIG, recipes=(), export=ExportConfig(("float32",), minimal=True))
+    (row,) = workflow.run(config, tmp_path / "run").artifacts
+    (step,) = row.minimal_steps
+    assert "not the same" in step.refused
+    plain = {row.name: row for row in finished[0].artifacts}
+    assert row.size_bytes == plain["baseline-float32"].size_bytes
+
+
 def test_statistics_are_taken_anew_where_a_recipe_says_so(tmp_path):
     from tfcompress._keras import keras
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tfcompress.byte_counts import ByteTable, byte_table
     from tfcompress.config import RunConfig
     from tfcompress.export import convert
+    from tfcompress.graph.batch_norm import reestimate
     from tfcompress.graph.keras3 import to_keras3
     from tfcompress.graph.loading import ModelError, load_model
     from tfcompress.minimal import MinimalError, Minimized, minimize
@@ -38,6 +39,7 @@ __all__ = [
     "coverage",
     "load_model",
     "minimize",
+    "reestimate",
     "run",
     "sensitivity",
     "to_keras3",
@@ -56,6 +58,7 @@ _HOMES = {
     "coverage": "survey",
     "load_model": "graph.loading",
     "minimize": "minimal",
+    "reestimate": "graph.batch_norm",
     "run": "workflow",
     "sensitivity": "probe",
     "to_keras3": "graph.keras3",

@@ -123,6 +123,11 @@ def minimize(
     return Minimized(found, artifact, tuple(work.records))
 
 
+def unchanged(artifact: Artifact, *, reason: str) -> Minimized:
+    """The record of a file that stays as it is, and why."""
+    return Minimized(artifact, artifact, (MinimalStep(LAYOUT, refused=reason),))
+
+
 def _require_writable(artifact: Artifact) -> None:
     model = flatbuffer.parse(artifact.data, source=repr(artifact))
     operators = [operator for graph in model.subgraphs for operator in graph.operators or []]

@@ -239,7 +239,11 @@ class _Run:
         return found
 
     def _minimized(self, name: str, artifact: Artifact) -> minimal.Minimized:
-        found = minimal.minimize(artifact, sparse=self._config.export.sparse)
+        try:
+            found = minimal.minimize(artifact, sparse=self._config.export.sparse)
+        except minimal.MinimalError as error:
+            # A run that has trained for hours is not lost to this.
+            found = minimal.unchanged(artifact, reason=str(error))
         for step in found.refused:
             self._reporter.note(f"{name}: not made smaller by {step.name}: {step.refused}")
         return found

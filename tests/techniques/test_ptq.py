@@ -179,25 +179,36 @@ def test_channels_that_reach_the_limit_of_a_relu6_stay():
     np.testing.assert_allclose(inference(model)(given), before, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["minmax", "percentile", "mse"])
-def test_ranges_follow_the_data(kind):
+def _highest(given, **settings):
+    """Where the range of a tensor ends that has just these values."""
     from tfcompress._keras import keras
     from tfcompress.techniques._quantized_layers import Quantize
 
-    inputs = keras.Input([8, 8, 1])
+    inputs = keras.Input(given.shape[1:])
     model = keras.Model(inputs, keras.layers.Conv2D(1, 1, use_bias=False, name="copy")(inputs))
     model.get_layer("copy").set_weights([np.ones([1, 1, 1, 1])])
+    found = ptq.quantize(model, PTQConfig(**{**PLAIN, **settings}, calibration=given))
+    *_, output = [layer.quantizer for layer in found.layers if isinstance(layer, Quantize)]
+    return float(output.limits()[1])
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("minmax", 100), ("percentile", 0.98)])
+def test_ranges_follow_the_data(kind, expected):
     given = np.random.default_rng(0).uniform(-1, 1, [32, 8, 8, 1]).astype(np.float32)
     given[0, 0, 0, 0] = 100
-    config = PTQConfig(**{**PLAIN, "ranges": kind}, percentile=99.0, calibration=given)
-    found = ptq.quantize(model, config)
-    *_, output = [layer.quantizer for layer in found.layers if isinstance(layer, Quantize)]
-    high = float(output.limits()[1])
-    # One value in 2,048 is an outlier: its clipping costs (100 - high)^2 / 2,048, the steps of a
-    # range up to 100 (100 / 255)^2 / 12.
-    assert high == pytest.approx(
-        {"minmax": 100, "percentile": 0.98, "mse": 100}[kind], rel=0.05 if kind != "mse" else 0.1
-    )
+    assert _highest(given, ranges=kind, percentile=99.0) == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("outlier", [2.0, 5.0])
+def test_the_range_of_the_least_error_gives_up_an_outlier_as_far_as_it_pays(outlier):
+    """One value in 131,072 is clipped to `high`; all others are rounded in steps of high / 255."""
+    given = np.random.default_rng(0).uniform(0, 1, [32, 64, 64, 1]).astype(np.float32)
+    given[0, 0, 0, 0] = outlier
+    ends = np.linspace(0.25, 1, 1000) * outlier
+    errors = (outlier - ends) ** 2 / given.size + (ends / 255) ** 2 / 12
+    best = float(ends[np.argmin(np.where(ends < 1, np.inf, errors))])
+    assert best < 0.9 * outlier
+    assert _highest(given, ranges="mse") == pytest.approx(best, rel=0.03)
 
 
 def test_adaptive_rounding_moves_no_weight_by_more_than_a_step_and_keeps_zeros(model):

@@ -271,6 +271,22 @@ def test_a_large_bias_keeps_its_room_while_its_channel_dies_in_training():
     assert difference_of_file(model, images) < 3
 
 
+def test_a_channel_whose_statistics_are_taken_anew_keeps_room_for_its_bias():
+    """A mean that moves after the training makes a bias that the range did not know of."""
+    images = np.random.default_rng(0).uniform(0, 1, (64, 8, 8, 1)).astype(np.float32)
+    model = wrapped(planted([2], 1e-9, normalized=True), QATConfig(calibration=images))
+    (norm,) = (layer for layer in model.layers if type(layer).__name__ == "BatchNormalization")
+    gamma, beta, mean, variance = norm.get_weights()
+    beta[2] = 0.0
+    norm.set_weights([gamma, beta, mean, variance])
+    ranges = qat.strip(model).get_layer("quant_planted")._weight_vars[0][2]["extent"].numpy()
+    beta[2] = 6.0
+    norm.set_weights([gamma, beta, mean, variance])
+    qat.strip(model)
+    assert ranges[2] < 0.1 * model.get_layer("quant_planted")._weight_vars[0][2]["extent"][2]
+    assert difference_of_file(model, images) < 3
+
+
 def images(count=48):
     return np.random.default_rng(0).normal(size=[count, 8, 8, 3]).astype(np.float32)
 

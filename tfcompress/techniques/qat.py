@@ -143,8 +143,12 @@ def strip(model: Any) -> Any:
 
     Its biases are moved to what the file can store, by half a step of an int32 at most, and the
     ranges of means widened a little. The file would round in any case; where the model has the
-    same numbers, both give the same class more often.
+    same numbers, both give the same class more often. Kernels' ranges are those of the weights as
+    they are now, and of the biases that statistics taken anew make.
     """
+    from tfcompress.techniques._fake_quantized import measure_kernels
+
+    measure_kernels(model)
     return _integer_model.stripped(model)
 
 
