@@ -92,6 +92,12 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
         "Take out of every file what no output depends on, such as names; same outputs bit for "
         "bit. With --sparse, store the zeros of every format sparse where LiteRT takes it.",
     ),
+    "bias_scales": (
+        "export",
+        "bias_scales",
+        "Keep the scales of biases in minimal files; --nobias_scales makes them smaller, for "
+        "processors only.",
+    ),
     "threads": ("latency", "threads", "Processor threads of the latency measurement."),
     "latency_batch": ("latency", "batch", "Images in one measured call."),
     "latency_rounds": ("latency", "rounds", "Processes for each file."),

@@ -240,6 +240,7 @@ def test_outputs_that_are_not_finite_are_refused(exported, quadrants):
         ({"formats": ()}, "at least one"),
         ({"formats": ("int8", "int8")}, "each once"),
         ({"calibration_size": 0}, "calibration_size must be at least 1"),
+        ({"bias_scales": False}, "belongs to minimal files"),
     ],
 )
 def test_config_refuses(fields, said):

@@ -231,7 +231,9 @@ def test_minimal_files_are_what_is_judged(tmp_path, finished):
     config = dataclasses.replace(
         CONFIG,
         recipes=("prune(0.8)",),
-        export=ExportConfig(formats=("float32", "int8"), minimal=True, sparse=True),
+        export=ExportConfig(
+            formats=("float32", "int8"), minimal=True, sparse=True, bias_scales=False
+        ),
     )
     found = workflow.run(config, tmp_path / "run")
     assert results.load(tmp_path / "run") == found
@@ -243,6 +245,9 @@ def test_minimal_files_are_what_is_judged(tmp_path, finished):
         assert row.size_bytes == artifact.size_bytes
         assert next(iter(artifact.weights())).startswith("#0.")
     assert rows["prune-float32"].sparsity == pytest.approx(0.8, abs=0.01)
+    # A Dense layer with a scale for each output has one for each bias, too.
+    steps = [step.name for step in rows["baseline-int8"].minimal_steps if step.saved_bytes]
+    assert "bias scales" in steps
     # No engine for a sparse int8 matrix product: said in the results, and left out of the file.
     (refused,) = (step for step in rows["prune-int8"].minimal_steps if step.refused)
     assert refused.name == "sparse FULLY_CONNECTED"
@@ -260,7 +265,9 @@ def test_a_file_with_no_minimal_form_is_kept_as_it_is(tmp_path, finished, monkey
         raise minimal.MinimalError("The minimal form is not the same: another class.")
 
     monkeypatch.setattr(minimal, "minimize", refuse)
-    config = dataclasses.replace(CONFIG, recipes=(), export=ExportConfig(("float32",), minimal=True))
+    config = dataclasses.replace(
+        CONFIG, recipes=(), export=ExportConfig(("float32",), minimal=True)
+    )
     (row,) = workflow.run(config, tmp_path / "run").artifacts
     (step,) = row.minimal_steps
     assert "not the same" in step.refused

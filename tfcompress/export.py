@@ -48,9 +48,12 @@ class ExportConfig:
         same in all channels.
       minimal: take out of each file what no output depends on, see `minimal.minimize`; with
         `sparse`, kernels of every format are stored sparse where LiteRT takes them so.
+      bias_scales: keep the scales of each bias in a minimal file; without them it is smaller and
+        for processors only, see `minimal.minimize`.
 
     Raises:
-      ValueError: an unknown or repeated format, no format, or a size below 1.
+      ValueError: an unknown or repeated format, no format, a size below 1, or files without
+        `bias_scales` that are not `minimal`.
     """
 
     formats: tuple[str, ...] = ("float32", "int8")
@@ -58,6 +61,7 @@ class ExportConfig:
     sparse: bool = False
     dense_per_channel: bool = True
     minimal: bool = False
+    bias_scales: bool = True
 
     def __post_init__(self) -> None:
         for name in self.formats:
@@ -66,6 +70,11 @@ class ExportConfig:
             raise ValueError(
                 "ExportConfig.formats must name at least one format, each once. "
                 f"Received: {self.formats}. Known: {', '.join(FORMATS)}."
+            )
+        if not (self.minimal or self.bias_scales):
+            raise ValueError(
+                "ExportConfig.bias_scales=False belongs to minimal files. Received: minimal=False. "
+                "Pass minimal=True too."
             )
         if self.calibration_size < 1:
             raise ValueError(

@@ -240,7 +240,11 @@ class _Run:
 
     def _minimized(self, name: str, artifact: Artifact) -> minimal.Minimized:
         try:
-            found = minimal.minimize(artifact, sparse=self._config.export.sparse)
+            found = minimal.minimize(
+                artifact,
+                sparse=self._config.export.sparse,
+                bias_scales=self._config.export.bias_scales,
+            )
         except minimal.MinimalError as error:
             # A run that has trained for hours is not lost to this.
             found = minimal.unchanged(artifact, reason=str(error))

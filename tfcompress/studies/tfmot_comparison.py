@@ -186,7 +186,7 @@ class _Comparing:
         paths = {row.name: self._run.root / str(row.path) for row in run.artifacts}
         answers = {name: Predictions.load(self._run.predictions(name)) for name in paths}
         for recipe in self._config.recipes:
-            paths[recipe] = self._made(recipe, minimal=run.config["export"]["minimal"])
+            paths[recipe] = self._made(recipe, run.config["export"])
             answers[recipe] = self._predicted(recipe, Artifact.load(paths[recipe]))
         reference = Predictions.load(self._run.predictions(BASELINE))
         self._reporter.stage("time", ", ".join(paths))
@@ -206,7 +206,7 @@ class _Comparing:
             environment=environment.collect(),
         )
 
-    def _made(self, recipe: str, *, minimal: bool) -> Path:
+    def _made(self, recipe: str, exported: Mapping[str, Any]) -> Path:
         """The int8 file of a recipe, each of whose steps is trained once.
 
         With the run's labels, and minimal where its files are, so that bytes are counted alike.
@@ -223,7 +223,11 @@ class _Comparing:
                 "labels": list(self._source.dataset.classes),
             }
             artifact = export.convert(model, "int8", metadata=metadata)
-            (minimize(artifact).artifact if minimal else artifact).save(path)
+            if exported["minimal"]:
+                # A run of an earlier version kept them.
+                scales = exported.get("bias_scales", True)
+                artifact = minimize(artifact, bias_scales=scales).artifact
+            artifact.save(path)
 
         self._folder.keep_file(path, weights_sha256(self._source.baseline), make)
         return path
