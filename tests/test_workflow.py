@@ -330,3 +330,56 @@ def test_each_student_has_a_coverage_of_its_own(tmp_path):
     # 8 and 16 channels, each kernel, its normalization and the head.
     assert small.parameters == 9 * 8 * 4 + 3 * 64 + 7 * 4 * 8 + 90
     assert large.parameters == 9 * 16 * 4 + 3 * 256 + 7 * 4 * 16 + 170
+
+
+CHANNELS = dataclasses.replace(
+    CONFIG,
+    backbone=BackboneConfig(name="ds_cnn", width=0.5),
+    recipes=("prune_channels(0.4, importance=taylor, rounds=2)+qat(reestimate=true)",),
+    stage_training=StageTrainingConfig(epochs=1),
+    export=ExportConfig(formats=("int8",)),
+)
+
+
+def test_channels_go_in_rounds_and_an_interrupted_run_makes_the_same_file(tmp_path, monkeypatch):
+    from tfcompress import training
+
+    whole = workflow.run(CHANNELS, tmp_path / "whole")
+    names = [stage.name for stage in whole.stages]
+    assert names[1:3] == ["01-prune_channels", "02-prune_channels-2"]
+    baseline, row = whole.artifacts
+    assert row.stages == ("prune_channels", "qat")
+    assert row.macs <= 0.6 * baseline.macs
+
+    fit, calls = training.fit, []
+
+    def killed(*args, **settings):
+        calls.append(settings)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return fit(*args, **settings)
+
+    monkeypatch.setattr(training, "fit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        workflow.run(CHANNELS, tmp_path / "again")
+    resumed = workflow.run(CHANNELS, tmp_path / "again")
+    # The second round, in which it was killed, and qat; what was finished is not trained again.
+    assert len(calls) == 3 + 2
+    assert [row.sha256 for row in resumed.artifacts] == [row.sha256 for row in whole.artifacts]
+
+
+def test_channels_go_until_the_file_is_fast_enough(tmp_path):
+    recipe = "prune_channels(0.1, of=latency)"
+    config = dataclasses.replace(
+        CHANNELS, backbone=BackboneConfig(name="resnet8", weights="none"), recipes=(recipe,)
+    )
+    found = workflow.run(config, tmp_path)
+    baseline, row = found.artifacts
+    assert row.macs < baseline.macs
+    # Every file that was timed on the way is kept, so that a resumed run decides alike.
+    measured = len(list((tmp_path / "candidates").iterdir()))
+    assert measured >= 2
+    shutil.rmtree(tmp_path / "stages" / found.stages[1].name)
+    again = workflow.run(config, tmp_path)
+    assert len(list((tmp_path / "candidates").iterdir())) == measured
+    assert again.artifacts[1].macs == row.macs
