@@ -365,6 +365,8 @@ def test_channels_go_in_rounds_and_an_interrupted_run_makes_the_same_file(tmp_pa
     resumed = workflow.run(CHANNELS, tmp_path / "again")
     # The second round, in which it was killed, and qat; what was finished is not trained again.
     assert len(calls) == 3 + 2
+    # What goes was chosen once a round.
+    assert len(list((tmp_path / "again" / "candidates").glob("channels-*.json"))) >= 2
     assert [row.sha256 for row in resumed.artifacts] == [row.sha256 for row in whole.artifacts]
 
 

@@ -36,6 +36,11 @@ class _KeptNames:
 
 
 @dataclass(frozen=True)
+class _KeptUnits:
+    units: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class _KeptLatency:
     p50: float
 
@@ -81,6 +86,7 @@ class Supplies:
             "latency": self.latency_ms,
             "sparsities": self.sparsities,
             "in_float": self.layers_in_float,
+            "removed": self.removed_channels,
         }
 
     @cached_property
@@ -148,6 +154,20 @@ class Supplies:
         key = f"{checkpoint.weights_sha256(model)} {config}"
         path = self._folder.root / CANDIDATES / f"in-float-{_short(key)}.json"
         return self._folder.kept(path, key, _KeptNames, chosen).names
+
+    def removed_channels(self, model: Any, stage: PlannedStage) -> tuple[int, ...]:
+        """The units of channels that `prune_channels` removes. Chosen once and kept in the folder.
+
+        Gradients are not the same to the last bit on every device, nor is a latency at all times.
+        """
+        config = dataclasses.replace(stage.config, examples=self.examples, latency=self.latency_ms)
+        key = f"{checkpoint.weights_sha256(model)} {config}"
+        path = self._folder.root / CANDIDATES / f"channels-{_short(key)}.json"
+
+        def chosen() -> _KeptUnits:
+            return _KeptUnits(stage.module.choose(model, config))
+
+        return self._folder.kept(path, key, _KeptUnits, chosen).units
 
     def sensitivity(self, model: Any, *, reaching: float) -> Sensitivity:
         """To zeros in each kernel. Measured once for each model and kept in the folder.

@@ -206,6 +206,18 @@ def test_the_loss_is_that_of_what_the_model_gives(ending, precision):
         np.testing.assert_array_equal(one, other)
 
 
+def test_what_was_chosen_once_goes_again_without_being_rated():
+    settings = {"target": 0.3, "importance": "taylor", "round_to": 1}
+    model, config = network(RISING), ChannelPruningConfig(**settings, examples=_examples())
+    chosen_units = prune_channels.choose(model, config)
+    plain = wrapped(model, **settings, examples=_examples())
+    kept = wrapped(model, **settings, removed=chosen_units)
+    for one, other in zip(plain.get_weights(), kept.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match=r"does not have or must keep: \[0, 99\]"):
+        wrapped(model, **settings, removed=(*chosen_units, 0, 99))
+
+
 def test_what_a_criterion_says_nothing_of_is_reported():
     config = ChannelPruningConfig(0.3, importance="bn_scale")
     reasons = prune_channels.skipped(network(RISING), config)

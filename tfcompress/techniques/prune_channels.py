@@ -60,6 +60,8 @@ class ChannelPruningConfig:
         training split.
       latency: gives the time of one call of a model, in ms. In a recipe, of its int8 file on one
         thread of this machine's processor.
+      removed: the units of channels that go, as `choose` found them, so that they are not chosen
+        again. In a recipe, chosen once and kept.
 
     Raises:
       ValueError: a value outside its range, or an unknown name.
@@ -83,6 +85,9 @@ class ChannelPruningConfig:
     skip: str = ""
     examples: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
     latency: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
+    removed: Any = field(
+        default=None, metadata={"supplied": True, "of_model": None}, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -161,21 +166,51 @@ def wrap(model: Any, config: ChannelPruningConfig, *, steps_per_epoch: int, epoc
       ChannelRemovalError: the smaller model computes something else than the given one with the
         channels set to zero.
     """
+    from tfcompress.graph.channel_removal import without
+
+    del steps_per_epoch, epochs
+    normal = _plain(model)
+    require_named(normal, config.skip, what="prune_channels: skip")
+    graph = _followed(normal, config)
+    gone = config.removed if config.removed is not None else _chosen(normal, graph, config)
+    free = np.concatenate([[], *(group.units for group in graph.groups if not group.reason)])
+    if others := sorted(set(gone) - set(free.astype(int).tolist())):
+        raise ValueError(
+            f"ChannelPruningConfig.removed holds units that {model.name!r} does not have or must "
+            f"keep: {others}. Take what choose gives for this model and these settings."
+        )
+    removed = np.zeros(graph.count, bool)
+    removed[list(gone)] = True
+    return without(normal, graph, removed)
+
+
+def choose(model: Any, config: ChannelPruningConfig) -> tuple[int, ...]:
+    """The units of channels that `wrap` removes, for `removed`.
+
+    Args:
+      model: what `wrap` is given.
+      config: what goes.
+
+    Raises:
+      ValueError: as `wrap`.
+    """
+    normal = _plain(model)
+    require_named(normal, config.skip, what="prune_channels: skip")
+    return _chosen(normal, _followed(normal, config), config)
+
+
+def _chosen(normal: Any, graph: ChannelGraph, config: ChannelPruningConfig) -> tuple[int, ...]:
     from tfcompress.graph.channel_removal import Remaining, without
     from tfcompress.techniques._channel_choice import UnreachableError, chosen
     from tfcompress.techniques._channel_importance import importance
 
-    del steps_per_epoch, epochs
     _require_supplied(config)
-    normal = _plain(model)
     if config.importance == "taylor":
         _require_examples(config.examples, normal)
-    require_named(normal, config.skip, what="prune_channels: skip")
-    graph = _followed(normal, config)
     rated = importance(normal, graph, config.importance, examples=config.examples)
     groups = [group for group in graph.groups if not group.reason]
     if not groups:
-        raise ValueError(nothing_treated("prune_channels", skipped(model, config)))
+        raise ValueError(nothing_treated("prune_channels", _reasons(normal, graph)))
     remaining = Remaining(normal, graph)
 
     def latency(kept: np.ndarray) -> float:
@@ -200,7 +235,7 @@ def wrap(model: Any, config: ChannelPruningConfig, *, steps_per_epoch: int, epoc
             f"Lower target, round_to (now {config.round_to}) or least_kept (now "
             f"{config.least_kept:g})."
         ) from error
-    return without(normal, graph, removed)
+    return tuple(np.flatnonzero(removed).tolist())
 
 
 def callbacks(config: ChannelPruningConfig) -> Sequence[Any]:
