@@ -286,6 +286,26 @@ def adjust(
     stage.module.adjust(wrapped, before, config, progress=progress)
 
 
+def reestimate(stages: Sequence[PlannedStage], wrapped: Any, images: Any) -> int:
+    """Takes the statistics of batch normalization anew, and what a technique derives from them.
+
+    Args:
+      stages: of a model that `wrap` has wrapped and that was trained.
+      wrapped: that model; changed in place.
+      images: what it takes, float32 [n, ...].
+
+    Returns:
+      How many layers were given new statistics.
+    """
+    from tfcompress.graph import batch_norm
+
+    count = batch_norm.reestimate(wrapped, images)
+    refit = getattr(stages[-1].module, "refit", None)
+    if refit:
+        refit(wrapped)
+    return count
+
+
 def supplied_config(stage: PlannedStage, supplied: Mapping[str, Any]) -> Any:
     """A stage's config with the values that a run gives it; others are nobody's and ignored.
 

@@ -29,7 +29,6 @@ from tfcompress import (
 from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, KEPT, RunConfig, plain
 from tfcompress.data import encoding
-from tfcompress.graph import batch_norm
 from tfcompress.layer_coverage import Coverage
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.progress import Reporter, Stopwatch, listener
@@ -309,7 +308,7 @@ class StageTrainer:
             trainee=lambda: wrap(self._placed(model)),
         )
         if current.reestimate:
-            count = batch_norm.reestimate(wrapped, supplies.calibration)
+            count = compose.reestimate(stages, wrapped, supplies.calibration)
             self._reporter.note(f"statistics of {count} batch normalizations taken anew")
         return self._finish(stages, compose.strip(stages, wrapped), model)
 

@@ -143,13 +143,16 @@ def strip(model: Any) -> Any:
 
     Its biases are moved to what the file can store, by half a step of an int32 at most, and the
     ranges of means widened a little. The file would round in any case; where the model has the
-    same numbers, both give the same class more often. Kernels' ranges are those of the weights as
-    they are now, and of the biases that statistics taken anew make.
+    same numbers, both give the same class more often.
     """
+    return _integer_model.stripped(model)
+
+
+def refit(model: Any) -> None:
+    """Takes the ranges of kernels anew, which leave room for biases that new statistics make."""
     from tfcompress.techniques._fake_quantized import measure_kernels
 
     measure_kernels(model)
-    return _integer_model.stripped(model)
 
 
 def report(before: Any, after: Any, config: QATConfig) -> CompressionReport:
