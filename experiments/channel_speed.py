@@ -6,6 +6,8 @@ removes the same fraction of every group of channels, exports, and times all fil
 turns; weights are random, since they change no latency. Other networks than the usual four:
 
     python -m experiments.channel_speed --network=MobileNetV2:0.35:96 --network=resnet8 ...
+
+The same command goes on with an interrupted one.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ def define_flags() -> None:
     flags.DEFINE_string("output_dir", None, "Where samples and figure are written.", required=True)
 
 
-@program.entry()
+@program.entry(resumable=True)
 def main() -> None:
     """Measures, prints, draws."""
     values = flags.FLAGS
@@ -63,9 +65,8 @@ def run(values: Any) -> list[Path]:
         latency=latency,
     )
     folder = Path(values.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     with Reporter(Console()).bar("networks") as step:
-        curves = channel_speed.measure(config, progress=step)
+        curves = channel_speed.measure(config, folder, progress=step)
     print("\n".join(speed.table_lines(curves)))
     record = {
         "curves": [dataclasses.asdict(curve) for curve in curves],

@@ -4,18 +4,16 @@
 
 prints a Markdown table: the first epoch with all tracing, a step after that, and the peak memory,
 each beside plain training of the same network on the same images, and TF-MOT's own wrappers alone.
+The same command goes on with an interrupted one.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from absl import app, flags
 
 from experiments import program
-
-FILE_NAME = "training_cost.json"
 
 
 def define_flags() -> None:
@@ -37,15 +35,14 @@ def define_flags() -> None:
     flags.DEFINE_integer("batch_size", usual.batch_size, "Images in a step.")
     flags.DEFINE_integer("epochs", usual.epochs, "Of each training, the first one apart.")
     flags.DEFINE_integer("rounds", usual.rounds, "Processes for each method, in turn.")
-    flags.DEFINE_string("output_dir", None, f"Where {FILE_NAME} is written.")
+    flags.DEFINE_string("output_dir", "runs/training_cost", "Where what was measured is kept.")
 
 
-@program.entry()
+@program.entry(resumable=True)
 def main() -> None:
     """Measures and prints."""
     from rich.console import Console
 
-    from tfcompress import durable
     from tfcompress.backbones import BackboneConfig
     from tfcompress.data import DataConfig
     from tfcompress.progress import Reporter
@@ -66,12 +63,9 @@ def main() -> None:
         rounds=values.rounds,
     )
     with Reporter(Console()).bar("training") as step:
-        found = training_cost.measure(config, progress=step)
+        found = training_cost.measure(config, values.output_dir, progress=step)
     print("\n".join(training_cost.table_lines(found)))
-    if values.output_dir:
-        path = Path(values.output_dir) / FILE_NAME
-        durable.write_json(path, dataclasses.asdict(found))
-        print(f"\nSamples: {path}")
+    print(f"\nSamples: {Path(values.output_dir) / training_cost.RESULT}")
 
 
 if __name__ == "__main__":

@@ -334,6 +334,8 @@ def from_record(kind: Any, value: Any) -> Any:
         return from_record(next(a for a in arguments if a is not type(None)), value)
     if origin is tuple:
         return tuple(from_record(arguments[0], item) for item in value)
+    if origin is dict:
+        return {name: from_record(arguments[1], item) for name, item in value.items()}
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         unknown = set(value) - set(hints)

@@ -26,7 +26,7 @@ def test_what_cannot_be_measured_is_refused(settings, says):
         TrainingCostConfig(**settings)
 
 
-def test_methods_are_measured_beside_plain_training():
+def test_methods_are_measured_beside_plain_training(tmp_path):
     config = TrainingCostConfig(
         methods=(training_cost.OWN, "prune_channels(0.5)"),
         data=DataConfig(name="mnist_sample", max_train=128),
@@ -34,7 +34,9 @@ def test_methods_are_measured_beside_plain_training():
         epochs=2,
         rounds=1,
     )
-    found = training_cost.measure(config)
+    found = training_cost.measure(config, tmp_path)
+    # Measured once: what an interrupted measurement has is found again.
+    assert training_cost.measure(config, tmp_path).methods == found.methods
     assert found.steps_per_epoch == 4
     assert [method.method for method in found.methods] == [
         "plain",
@@ -48,7 +50,7 @@ def test_methods_are_measured_beside_plain_training():
         assert min(method.peak_memory_bytes) > 2**27
 
 
-def test_a_failing_method_is_named():
+def test_a_failing_method_is_named(tmp_path):
     """TF-MOT's wrapper knows no hard swish; plain training, which comes first, does."""
     config = TrainingCostConfig(
         methods=("tf-mot prune",),
@@ -58,7 +60,7 @@ def test_a_failing_method_is_named():
         rounds=1,
     )
     with pytest.raises(MeasurementError, match=r"Training with tf-mot prune failed: .*supported"):
-        training_cost.measure(config)
+        training_cost.measure(config, tmp_path)
 
 
 def test_the_table_by_hand():

@@ -6,9 +6,12 @@ latency. Does not know how it is shown (`speed` and `report` do).
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,17 @@ import numpy as np
 from tfcompress import backbones, benchmark, export
 from tfcompress.backbones import BackboneConfig
 from tfcompress.benchmark import LatencyConfig
+from tfcompress.config import plain
 from tfcompress.graph import cost
 from tfcompress.graph.kernels import kernels
 from tfcompress.registry import require
+from tfcompress.run_folder import RunFolder
 from tfcompress.speed import SpeedCurve, SpeedPoint
 from tfcompress.techniques import prune_channels
 from tfcompress.techniques.prune_channels import ChannelPruningConfig
+
+CURVES = "curves"
+"""The folder of what was measured of each network."""
 
 _IMAGES = 32
 _CLASSES = 10
@@ -64,23 +72,32 @@ class ChannelSpeedConfig:
 
 
 def measure(
-    config: ChannelSpeedConfig, *, progress: Callable[[int, int], None] | None = None
+    config: ChannelSpeedConfig,
+    output_dir: str | os.PathLike[str],
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[SpeedCurve, ...]:
     """Makes each network narrower step by step and times every file of it.
 
     Args:
       config: what is measured.
+      output_dir: where the curve of each network is kept, and found again by the same measurement;
+        new, empty, or of the same one.
       progress: told how many networks are done, and of how many.
 
     Raises:
       ValueError: a network from which so many channels cannot be removed.
       MeasurementError: a measuring process failed.
+      RunFolderError: the folder belongs to something else.
     """
-    found = []
-    for number, network in enumerate(config.networks, start=1):
-        found.append(_curve(network, config))
-        if progress:
-            progress(number, len(config.networks))
+    folder, found = RunFolder(output_dir), []
+    with folder.open_for({"channel_speed": plain(dataclasses.asdict(config))}):
+        for number, network in enumerate(config.networks, start=1):
+            path = folder.root / CURVES / f"{number:02}.json"
+            make = partial(_curve, network, config)
+            found.append(folder.kept(path, str(network), SpeedCurve, make))
+            if progress:
+                progress(number, len(config.networks))
     return tuple(found)
 
 

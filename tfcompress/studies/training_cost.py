@@ -1,6 +1,6 @@
 """What training under a technique costs beside plain training: time and memory, in one run.
 
-    found = measure(TrainingCostConfig(methods=("prune(0.5)", "qat")))
+    found = measure(TrainingCostConfig(methods=("prune(0.5)", "qat")), "runs/training_cost")
     print(*table_lines(found), sep=os.linesep)
 
 Every method trains the same network on the same images, each in a process of its own, and the
@@ -11,17 +11,29 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from tfcompress import backbones, benchmark, compose, data, environment, recipe, training
+from tfcompress import (
+    backbones,
+    benchmark,
+    compose,
+    data,
+    durable,
+    environment,
+    recipe,
+    training,
+)
 from tfcompress.backbones import BackboneConfig
 from tfcompress.config import plain
 from tfcompress.data import DataConfig
+from tfcompress.run_folder import RunFolder
 from tfcompress.training import TrainingConfig
 
 PLAIN = "plain"
@@ -42,6 +54,9 @@ _OURS = (
     "factorize(energy=0.9)",
 )
 _TIMEOUT_SECONDS = 3600.0
+RESULT = "training_cost.json"
+TURNS = "turns"
+"""The folder of what each process measured."""
 
 
 @dataclass(frozen=True)
@@ -136,51 +151,82 @@ class TrainingCost:
     environment: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class _Reply:
+    """What one process measured; see `MethodCost`."""
+
+    wrap_seconds: float
+    first_epoch_seconds: float
+    step_ms: float
+    peak_memory_bytes: int
+    steps_per_epoch: int
+    image_size: int
+
+
 def measure(
-    config: TrainingCostConfig, *, progress: Callable[[int, int], None] | None = None
+    config: TrainingCostConfig,
+    output_dir: str | os.PathLike[str],
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> TrainingCost:
-    """Trains with each method in turn and measures it.
+    """Trains with each method in turn and measures it, or goes on with an interrupted measurement.
 
     Args:
       config: what to measure.
+      output_dir: where what each process measured, and the result, are kept; new, empty, or of the
+        same measurement.
       progress: called with the count of finished processes, and of all.
 
     Raises:
       MeasurementError: a process failed; the message names the method.
+      RunFolderError: the folder belongs to something else.
     """
+    folder = RunFolder(output_dir)
+    with folder.open_for({"training_cost": plain(dataclasses.asdict(config))}):
+        found = _measured(config, folder, progress or (lambda done, total: None))
+        durable.write_json(folder.root / RESULT, dataclasses.asdict(found))
+    return found
+
+
+def _measured(
+    config: TrainingCostConfig, folder: RunFolder, progress: Callable[[int, int], None]
+) -> TrainingCost:
     methods = (PLAIN, *config.methods)
-    replies: dict[str, list[Mapping[str, Any]]] = {method: [] for method in methods}
+    replies: dict[str, list[_Reply]] = {method: [] for method in methods}
     turns = [method for _ in range(config.rounds) for method in methods]
     for done, method in enumerate(turns, start=1):
         request = {**dataclasses.asdict(config), "method": method}
-        try:
-            replies[method].append(
-                benchmark.run_in_process(request, _TIMEOUT_SECONDS, module=__name__)
-            )
-        except benchmark.MeasurementError as error:
-            raise benchmark.MeasurementError(f"Training with {method} failed: {error}") from error
-        if progress:
-            progress(done, len(turns))
+        path = folder.root / TURNS / f"{done:03}.json"
+        replies[method].append(folder.kept(path, method, _Reply, partial(_asked, request)))
+        progress(done, len(turns))
     first = replies[PLAIN][0]
     width = "" if config.backbone.width == 1 else f" {config.backbone.width:g}"
     return TrainingCost(
         network=(
-            f"{config.backbone.name}{width}, {first['image_size']} px, batch {config.batch_size}"
+            f"{config.backbone.name}{width}, {first.image_size} px, batch {config.batch_size}"
         ),
-        steps_per_epoch=first["steps_per_epoch"],
+        steps_per_epoch=first.steps_per_epoch,
         methods=tuple(_cost(method, answers) for method, answers in replies.items()),
         config=plain(dataclasses.asdict(config)),
         environment=environment.collect(),
     )
 
 
-def _cost(method: str, replies: Sequence[Mapping[str, Any]]) -> MethodCost:
+def _asked(request: Mapping[str, Any]) -> _Reply:
+    try:
+        return _Reply(**benchmark.run_in_process(request, _TIMEOUT_SECONDS, module=__name__))
+    except benchmark.MeasurementError as error:
+        method = request["method"]
+        raise benchmark.MeasurementError(f"Training with {method} failed: {error}") from error
+
+
+def _cost(method: str, replies: Sequence[_Reply]) -> MethodCost:
     return MethodCost(
         method=method,
-        wrap_seconds=tuple(reply["wrap_seconds"] for reply in replies),
-        first_epoch_seconds=tuple(reply["first_epoch_seconds"] for reply in replies),
-        step_ms=tuple(reply["step_ms"] for reply in replies),
-        peak_memory_bytes=tuple(reply["peak_memory_bytes"] for reply in replies),
+        wrap_seconds=tuple(reply.wrap_seconds for reply in replies),
+        first_epoch_seconds=tuple(reply.first_epoch_seconds for reply in replies),
+        step_ms=tuple(reply.step_ms for reply in replies),
+        peak_memory_bytes=tuple(reply.peak_memory_bytes for reply in replies),
     )
 
 
