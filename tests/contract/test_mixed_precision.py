@@ -8,12 +8,14 @@ import pytest
 from tfcompress import placement, registry
 from tfcompress.graph.kernels import distinct, kernels
 
-TECHNIQUES = ("prune", "cluster", "distill", "factorize")
+TECHNIQUES = ("prune", "cluster", "distill", "factorize", "prune_channels")
+"""Those that train in half precision; `ptq` and `qat` always compute in float32."""
 SETTINGS = {
     "prune": {"target_sparsity": 0.5, "schedule": "constant"},
     "cluster": {"clusters": 4},
     "distill": {"features": 1.0, "attention": 1.0},
     "factorize": {"energy": 0.7},
+    "prune_channels": {"target": 0.3, "importance": "taylor", "round_to": 1},
 }
 HALF = ("mixed_float16", "mixed_bfloat16")
 # bfloat16 has 8 bits of fraction, float16 has 11; over twelve steps.
@@ -45,14 +47,21 @@ def examples(count=48):
     return images, np.eye(4, dtype=np.float32)[labels]
 
 
+def supplied(name, model):
+    """What a run would give to a technique."""
+    images, labels = examples()
+    given = {"distill": {"teacher": model}}
+    given["prune_channels"] = {"examples": (images, labels.argmax(axis=1))}
+    return given.get(name, {})
+
+
 def fitted(name, precision, *, optimizer=None, start=None, epochs=2):
     """What a technique leaves of the network, and the loss of each epoch."""
     from tfcompress._keras import keras
 
     module = registry.load("techniques", name)
     model = placement.placed(network(), strategy="none", precision=precision)
-    supplied = {"teacher": model} if name == "distill" else {}
-    config = module.CONFIG(**SETTINGS[name], **supplied)
+    config = module.CONFIG(**SETTINGS[name], **supplied(name, model))
     wrapped = module.wrap(model, config, steps_per_epoch=6, epochs=epochs)
     if start:
         wrapped.set_weights(start)
@@ -70,7 +79,7 @@ def fitted(name, precision, *, optimizer=None, start=None, epochs=2):
         verbose=0,
     )
     stripped = module.strip(wrapped)
-    module.verify(stripped, config)
+    module.verify(stripped, config, before=model)
     return stripped, history.history["loss"], start
 
 
@@ -82,8 +91,7 @@ def fitted_in_single(name):
 def untrained(name, weights):
     """The network in float32, as a technique makes it, with weights of one that was trained."""
     module = registry.load("techniques", name)
-    supplied = {"teacher": network()} if name == "distill" else {}
-    config = module.CONFIG(**SETTINGS[name], **supplied)
+    config = module.CONFIG(**SETTINGS[name], **supplied(name, network()))
     model = module.strip(module.wrap(network(), config, steps_per_epoch=1, epochs=1))
     # A distillation's regressors come last.
     model.set_weights(weights[: len(model.weights)])
