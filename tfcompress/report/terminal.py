@@ -79,9 +79,9 @@ def _cell(cell: tables.Cell, *, column: str = "") -> Text:
 
 
 def _in_lines(name: str) -> str:
-    """A file's name, broken behind the stages of its recipe where it is long."""
+    """A file's name, broken behind stages and settings of its recipe where it is long."""
     lines = [""]
-    for part in re.split(r"(?<=\+)", name):
+    for part in re.split(r"(?<=[+-])", name):
         if lines[-1] and len(lines[-1] + part) > _NAME_WIDTH:
             lines.append("")
         lines[-1] += part
