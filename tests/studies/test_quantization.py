@@ -47,6 +47,13 @@ def test_settings_that_make_no_sense_are_refused(settings, says):
         StudyConfig(**settings)
 
 
+def test_more_steps_than_an_epoch_has_are_refused_before_any_work(run_dir, tmp_path):
+    config = StudyConfig(steps=17, methods=("tflite", "tfcompress"))
+    with pytest.raises(ValueError, match=r"at most an epoch, 16 steps\. Received: 17"):
+        quantization.study(run_dir, config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_without_a_baseline_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="must be the folder of a finished run"):
         quantization.study(tmp_path / "none", StudyConfig(), tmp_path / "out")

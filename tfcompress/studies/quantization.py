@@ -32,6 +32,7 @@ from tfcompress import (
 from tfcompress._keras import keras, tfmot
 from tfcompress.artifact import Artifact
 from tfcompress.config import shortened
+from tfcompress.data.pipeline import steps_per_epoch
 from tfcompress.evaluate import Predictions
 from tfcompress.finished_run import FinishedRun
 from tfcompress.progress import Reporter
@@ -166,6 +167,11 @@ def study(
       ValueError: the folder belongs to something else, or the data are not those of the run.
     """
     source = finished_run.load(run_dir)
+    epoch = steps_per_epoch(source.dataset.train, source.training.batch_size)
+    if any(map(_is_trained, config.methods)) and config.steps > epoch:
+        raise ValueError(
+            f"StudyConfig.steps must be at most an epoch, {epoch} steps. Received: {config.steps}."
+        )
     folder = RunFolder(output_dir)
     settings = {
         "study": dataclasses.asdict(config) | {"methods": list(config.methods)},
@@ -210,8 +216,7 @@ class _Study:
         record = self._folder.root / f"{shortened(_file_name(method))}.json"
 
         def make() -> _Kept:
-            trained = method in TRAINED or isinstance(_own_config(method), qat.QATConfig)
-            judge = self._trained if trained else self._untrained
+            judge = self._trained if _is_trained(method) else self._untrained
             return _Kept(tuple(judge(method, baseline, reference)))
 
         return list(
@@ -238,11 +243,6 @@ class _Study:
             epochs=1, learning_rate=self._config.learning_rate, seed=self._config.seed
         )
         batches = training.image_batches(self._dataset, self._preprocessing, config)
-        if self._config.steps > batches.steps_per_epoch:
-            raise ValueError(
-                f"StudyConfig.steps must be at most an epoch, {batches.steps_per_epoch} steps. "
-                f"Received: {self._config.steps}."
-            )
         state_dir = self._folder.stage(shortened(_file_name(method)))
         midway = state_dir / f"step-{self._config.steps}.npz"
         begun = model.get_weights()
@@ -338,6 +338,10 @@ def _own_config(method: str) -> Any:
             f"epochs, learning_rate and reestimate. Received: {method!r}."
         )
     return stage.config
+
+
+def _is_trained(method: str) -> bool:
+    return method in TRAINED or isinstance(_own_config(method), qat.QATConfig)
 
 
 def _file_name(method: str) -> str:
