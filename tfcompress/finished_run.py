@@ -15,6 +15,7 @@ from tfcompress import data, durable, results
 from tfcompress._keras import keras
 from tfcompress.config import BASELINE
 from tfcompress.data import DataConfig, Dataset
+from tfcompress.export import ExportConfig
 from tfcompress.metadata import preprocessing_of
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.run_folder import RunFolder
@@ -32,6 +33,7 @@ class FinishedRun:
       dataset: the run's data set, the same images as then.
       preprocessing: of the model.
       training: how the baseline was trained.
+      export: how its files were made.
     """
 
     name: str
@@ -40,6 +42,7 @@ class FinishedRun:
     dataset: Dataset
     preprocessing: Preprocessing
     training: TrainingConfig
+    export: ExportConfig
 
     def fine_tuning(self, *, epochs: int, learning_rate: float, seed: int) -> TrainingConfig:
         """How the baseline is trained on: as before, to the end, from another rate.
@@ -87,16 +90,24 @@ def load(run_dir: str | os.PathLike[str]) -> FinishedRun:
         dataset=dataset,
         preprocessing=preprocessing_of(record, name=f"the preprocessing of {folder.root}"),
         training=_training(found.config["training"]),
+        export=_export(found.config["export"]),
     )
 
 
 def _training(record: dict[str, Any]) -> TrainingConfig:
-    """The settings that are still known; an earlier version may have had others.
-
-    On the plain device, as the baseline is loaded.
-    """
-    fields = {field.name for field in dataclasses.fields(TrainingConfig)}
-    options = {name: value for name, value in record.items() if name in fields}
+    """As then, but on the plain device, as the baseline is loaded."""
+    options = _known(TrainingConfig, record)
     augmentation = data.pipeline.AugmentationConfig(**options.pop("augmentation"))
     options |= {"strategy": "none", "precision": "float32"}
     return TrainingConfig(augmentation=augmentation, **options)
+
+
+def _export(record: dict[str, Any]) -> ExportConfig:
+    options = _known(ExportConfig, record)
+    return ExportConfig(**{**options, "formats": tuple(options["formats"])})
+
+
+def _known(kind: Any, record: dict[str, Any]) -> dict[str, Any]:
+    """The settings that are still known; an earlier version may have had others."""
+    fields = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in record.items() if name in fields}

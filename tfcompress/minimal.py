@@ -123,9 +123,15 @@ def minimize(
     return Minimized(found, artifact, tuple(work.records))
 
 
-def unchanged(artifact: Artifact, *, reason: str) -> Minimized:
-    """The record of a file that stays as it is, and why."""
-    return Minimized(artifact, artifact, (MinimalStep(LAYOUT, refused=reason),))
+def minimize_or_keep(artifact: Artifact, *, bias_scales: bool, sparse: bool) -> Minimized:
+    """As `minimize`, for those who have trained for hours: a file with no minimal form is kept.
+
+    Its one step, `layout`, then says what stood in the way.
+    """
+    try:
+        return minimize(artifact, bias_scales=bias_scales, sparse=sparse)
+    except MinimalError as error:
+        return Minimized(artifact, artifact, (MinimalStep(LAYOUT, refused=str(error)),))
 
 
 def _require_writable(artifact: Artifact) -> None:

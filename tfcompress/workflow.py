@@ -239,15 +239,10 @@ class _Run:
         return found
 
     def _minimized(self, name: str, artifact: Artifact) -> minimal.Minimized:
-        try:
-            found = minimal.minimize(
-                artifact,
-                sparse=self._config.export.sparse,
-                bias_scales=self._config.export.bias_scales,
-            )
-        except minimal.MinimalError as error:
-            # A run that has trained for hours is not lost to this.
-            found = minimal.unchanged(artifact, reason=str(error))
+        config = self._config.export
+        found = minimal.minimize_or_keep(
+            artifact, bias_scales=config.bias_scales, sparse=config.sparse
+        )
         for step in found.refused:
             self._reporter.note(f"{name}: not made smaller by {step.name}: {step.refused}")
         return found

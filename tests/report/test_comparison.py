@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from tfcompress.report import comparison
-from tfcompress.results import ArtifactResult, Interval, Latency
+from tfcompress.results import ArtifactResult, Interval, Latency, MinimalStep
 
 
 def _edit(made, name, **changes):
@@ -75,6 +75,17 @@ def test_a_gain_over_a_baseline_that_trained_less_is_pointed_out(example):
     loss = {"difference": -0.02, "difference_interval": Interval(-0.03, -0.01), "p_value": 0.001}
     remarks = comparison.verdict(_edit(example, "prune+qat-int8", **loss)).remarks
     assert "Caution" not in " ".join(remarks)
+
+
+def test_a_file_that_could_not_be_made_minimal_is_pointed_out(example):
+    refused = MinimalStep("layout", refused="It does not run as before.")
+    made = _edit(example, "prune+qat-int8", minimal_steps=(refused,))
+    assert comparison.verdict(made).remarks[-1] == (
+        "Caution: prune+qat-int8 has no minimal form and is as it was exported: It does not run "
+        "as before."
+    )
+    taken = _edit(example, "prune+qat-int8", minimal_steps=(MinimalStep("layout", 90), refused))
+    assert "Caution" not in " ".join(comparison.verdict(taken).remarks)
 
 
 def test_verdict_remarks_on_a_smaller_file_that_loses(example):

@@ -177,6 +177,7 @@ def _examples(*, classes=3, dtype=np.int64, shape=(8, 4, 4, 2)):
         (np.zeros([8, 4, 4, 2], np.float32), "must be a pair, inputs and targets. .*ndarray"),
         (_examples(shape=(0, 4, 4, 2)), "at least one example"),
         (_examples(shape=(8, 5, 5, 2)), r"inputs must hold .* \(4, 4, 2\)"),
+        (([_examples()[0]], _examples()[1]), r"inputs must hold .* \(4, 4, 2\)"),
         (_examples(classes=4), r"integers \[8\] from 0 to 2, .*int64 \[8\] from 0 to 3"),
         (_examples(dtype=np.float32), r"finite numbers \[8, 3\]\. Received: float32 \[8\]"),
         ((_examples()[0], np.full([8, 3], np.nan, np.float32)), "finite numbers"),
@@ -185,6 +186,15 @@ def _examples(*, classes=3, dtype=np.int64, shape=(8, 4, 4, 2)):
 def test_examples_that_do_not_fit_are_refused(examples, says):
     with pytest.raises(ValueError, match=says):
         wrapped(network(RISING), target=0.3, importance="taylor", examples=examples)
+
+
+def test_classes_may_be_a_list():
+    settings = {"target": 0.3, "importance": "taylor", "round_to": 1}
+    inputs, classes = _examples()
+    found = wrapped(network(RISING), **settings, examples=(inputs, classes.tolist()))
+    plain = wrapped(network(RISING), **settings, examples=(inputs, classes))
+    for one, other in zip(plain.get_weights(), found.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tfcompress import compose, recipe
 from tfcompress.export import convert, inference
 from tfcompress.techniques import VerificationError, _integer_model, qat
 from tfcompress.techniques.qat import QATConfig
@@ -272,7 +273,7 @@ def test_a_large_bias_keeps_its_room_while_its_channel_dies_in_training():
 
 
 def test_a_channel_whose_statistics_are_taken_anew_keeps_room_for_its_bias():
-    """A mean that moves after the training makes a bias that the range did not know of."""
+    """A shift that moves after the training makes a bias that the range did not know of."""
     images = np.random.default_rng(0).uniform(0, 1, (64, 8, 8, 1)).astype(np.float32)
     model = wrapped(planted([2], 1e-9, normalized=True), QATConfig(calibration=images))
     (norm,) = (layer for layer in model.layers if type(layer).__name__ == "BatchNormalization")
@@ -287,6 +288,20 @@ def test_a_channel_whose_statistics_are_taken_anew_keeps_room_for_its_bias():
     qat.strip(model)
     assert ranges[2] < 0.1 * model.get_layer("quant_planted")._weight_vars[0][2]["extent"][2]
     assert difference_of_file(model, images) < 3
+
+
+def test_a_recipe_that_takes_statistics_anew_takes_the_ranges_anew():
+    """A mean that hid a large shift from the ranges is no longer there after the training."""
+    images = np.random.default_rng(0).uniform(0, 1, (64, 8, 8, 1)).astype(np.float32)
+    # The other channel, whose shift is seen from the start, makes the tensor's range wide.
+    source = planted([2, 3], 1e-9, normalized=True)
+    gamma, beta, mean, variance = source.get_layer("normal").get_weights()
+    mean[2] = beta[2] * np.sqrt(variance[2] + 1e-3) / gamma[2]
+    source.get_layer("normal").set_weights([gamma, beta, mean, variance])
+    model = wrapped(source, QATConfig(calibration=images))
+    stages = compose.plan(recipe.parse("qat(reestimate=true)")).stages
+    assert compose.reestimate(stages, model, images) == 1
+    assert difference_of_file(qat.strip(model), images) < 3
 
 
 def images(count=48):

@@ -1,4 +1,7 @@
-"""What a model's outputs come from: logits, or the activation that made something else of them."""
+"""What a model's outputs come from: logits, or the activation that made something else of them.
+
+Knows how to look behind layers that pass values on. Does not know losses.
+"""
 
 from __future__ import annotations
 

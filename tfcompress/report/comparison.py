@@ -155,6 +155,12 @@ def _cautions(results: Results) -> list[str]:
             f"Caution: the baseline {by}, while the stages of a recipe train every layer; part of "
             "a difference is that training's."
         )
+    for entry in results.artifacts:
+        if entry.minimal_steps and all(step.refused for step in entry.minimal_steps):
+            found.append(
+                f"Caution: {entry.name} has no minimal form and is as it was exported: "
+                f"{entry.minimal_steps[0].refused}"
+            )
     gained = [e for e in results.artifacts if e.stages and differs(e) and (e.difference or 0) > 0]
     if mode == "full" and gained:
         found.append(

@@ -34,7 +34,7 @@ from tfcompress.config import BASELINE, plain
 from tfcompress.evaluate import Predictions
 from tfcompress.finished_run import FinishedRun
 from tfcompress.graph.rebuild import copied
-from tfcompress.minimal import minimize
+from tfcompress.minimal import minimize_or_keep
 from tfcompress.progress import Reporter, listener
 from tfcompress.registry import require
 from tfcompress.results import Interval, Latency
@@ -182,11 +182,11 @@ class _Comparing:
         self._reporter = reporter
 
     def carry_out(self) -> Comparison:
-        run = results.load(self._run.root)
-        paths = {row.name: self._run.root / str(row.path) for row in run.artifacts}
+        rows = results.load(self._run.root).artifacts
+        paths = {row.name: self._run.root / str(row.path) for row in rows}
         answers = {name: Predictions.load(self._run.predictions(name)) for name in paths}
         for recipe in self._config.recipes:
-            paths[recipe] = self._made(recipe, run.config["export"])
+            paths[recipe] = self._made(recipe)
             answers[recipe] = self._predicted(recipe, Artifact.load(paths[recipe]))
         reference = Predictions.load(self._run.predictions(BASELINE))
         self._reporter.stage("time", ", ".join(paths))
@@ -206,7 +206,7 @@ class _Comparing:
             environment=environment.collect(),
         )
 
-    def _made(self, recipe: str, exported: Mapping[str, Any]) -> Path:
+    def _made(self, recipe: str) -> Path:
         """The int8 file of a recipe, each of whose steps is trained once.
 
         With the run's labels, and minimal where its files are, so that bytes are counted alike.
@@ -223,10 +223,11 @@ class _Comparing:
                 "labels": list(self._source.dataset.classes),
             }
             artifact = export.convert(model, "int8", metadata=metadata)
-            if exported["minimal"]:
-                # A run of an earlier version kept them.
-                scales = exported.get("bias_scales", True)
-                artifact = minimize(artifact, bias_scales=scales).artifact
+            config = self._source.export
+            if config.minimal:
+                artifact = minimize_or_keep(
+                    artifact, bias_scales=config.bias_scales, sparse=config.sparse
+                ).artifact
             artifact.save(path)
 
         self._folder.keep_file(path, weights_sha256(self._source.baseline), make)

@@ -77,7 +77,7 @@ def _by_taylor(model: Any, graph: ChannelGraph, examples: Any) -> np.ndarray:
 
 
 def _gradients(model: Any, weights: list[Any], examples: Any) -> Iterator[list[np.ndarray]]:
-    inputs, targets = examples
+    inputs, targets = map(np.asarray, examples)
     if np.issubdtype(targets.dtype, np.integer):
         logits = final_activation(model) != "softmax"
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)

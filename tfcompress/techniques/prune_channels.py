@@ -356,18 +356,20 @@ def _require_examples(examples: Any, model: Any) -> None:
             f"prune_channels(importance=taylor) takes a model of one input and one output. "
             f"Received: {len(model.inputs)} and {len(model.outputs)}. Rate its channels by l2."
         )
-    inputs, targets = examples
+    inputs, targets = map(np.asarray, examples)
     require_calibration(inputs, model, what=f"{what}: inputs")
-    found, outputs = np.asarray(targets), (len(inputs), *model.output_shape[1:])
-    if np.issubdtype(found.dtype, np.integer):
-        fits = _of_shape(found, outputs[:-1]) and 0 <= found.min() <= found.max() < outputs[-1]
+    shape = (len(inputs), *model.output_shape[1:])
+    classes = shape[-1] or 0
+    if np.issubdtype(targets.dtype, np.integer):
+        fits = _of_shape(targets, shape[:-1]) and 0 <= targets.min() <= targets.max() < classes
     else:
-        fits = _of_shape(found, outputs) and bool(np.isfinite(found).all())
+        fits = _of_shape(targets, shape) and bool(np.isfinite(targets).all())
     if not fits:
+        ends = f" from {targets.min()} to {targets.max()}" if targets.size else ""
         raise ValueError(
-            f"{what}: targets must be classes, integers {list(outputs[:-1])} from 0 to "
-            f"{outputs[-1] - 1}, or finite numbers {list(outputs)}. Received: {found.dtype} "
-            f"{list(found.shape)}" + (f" from {found.min()} to {found.max()}." * bool(found.size))
+            f"{what}: targets must be classes, integers {list(shape[:-1])} from 0 to "
+            f"{classes - 1}, or finite numbers {list(shape)}. Received: {targets.dtype} "
+            f"{list(targets.shape)}{ends}."
         )
 
 
