@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfcompress import evaluate
-from tfcompress.evaluate import Predictions
+from tfcompress.predictions import Predictions
 from tfcompress.preprocessing import Preprocessing
 
 
@@ -156,7 +156,7 @@ def test_large_images_run_in_smaller_batches(size, channels, expected):
 def test_reading_stored_predictions_imports_no_tensorflow(tmp_path):
     path = predictions().save(tmp_path / "p.npz")
     code = (
-        "import sys; from tfcompress.evaluate import Predictions\n"
+        "import sys; from tfcompress.predictions import Predictions\n"
         f"assert len(Predictions.load({str(path)!r})) == 3\n"
         "assert 'tensorflow' not in sys.modules"
     )

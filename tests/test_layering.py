@@ -30,6 +30,7 @@ TIERS = {
         "minimal",
         "minimal_steps",
         "native_output",
+        "predictions",
         "preprocessing",
         "progress",
         "recipe",
@@ -71,7 +72,15 @@ TIERS = {
 # Tiers whose rooms may import one another.
 OPEN_TIERS = ("foundation", "workflow")
 # Beside the tiers: rendered from results, on a machine with no TensorFlow.
-REPORT_SEES = ("durable", "layer_coverage", "layer_sensitivity", "results", "speed", "statistics")
+REPORT_SEES = (
+    "durable",
+    "layer_coverage",
+    "layer_sensitivity",
+    "predictions",
+    "results",
+    "speed",
+    "statistics",
+)
 
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization", "keras")
 KERAS_NAMES = ("keras", "keras3", "tf", "tfmot")

@@ -14,8 +14,8 @@ from tfcompress.backbones import BackboneConfig, ModelConfig
 from tfcompress.benchmark import LatencyConfig
 from tfcompress.config import RunConfig, StageTrainingConfig, TransferConfig
 from tfcompress.data import DataConfig, load
-from tfcompress.evaluate import Predictions
 from tfcompress.export import ExportConfig
+from tfcompress.predictions import Predictions
 from tfcompress.run_folder import RunFolderError
 from tfcompress.training import TrainingConfig
 

@@ -26,9 +26,9 @@ from tfcompress.flatbuffer import OperatorInfo, WeightTensor
 from tfcompress.image_files import read_image
 from tfcompress.litert import Session, check_counts
 from tfcompress.metadata import labels_of, preprocessing_of
+from tfcompress.predictions import OUTPUT_KINDS
 from tfcompress.preprocessing import Preprocessing, check_raw_images
 
-OUTPUT_KINDS = ("logits", "probabilities")
 DEFAULT_BATCH = 32
 
 ImagePath: TypeAlias = str | os.PathLike[str]

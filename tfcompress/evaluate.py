@@ -11,17 +11,14 @@ import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfcompress import durable
-from tfcompress.artifact import OUTPUT_KINDS, Artifact, run_batches
+from tfcompress.artifact import Artifact, run_batches
 from tfcompress.litert import MOST_THREADS, Session, check_counts
+from tfcompress.predictions import Predictions
 from tfcompress.preprocessing import Preprocessing
-from tfcompress.registry import require
 from tfcompress.results import EvaluationSpeed
 
 if TYPE_CHECKING:
@@ -36,94 +33,6 @@ _LARGEST_BATCH = {"artifact": 32, "model": 256}
 _BATCHES_A_TURN = 4
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Raw outputs on every example of a split.
-
-    Attributes:
-      outputs: float32 [examples, classes], as the model gives them.
-      labels: int64 [examples], the true classes.
-      ids: int64 [examples], the examples' indices in the published split; they pair two models.
-      kind: `"logits"` or `"probabilities"`.
-
-    Raises:
-      ValueError: lengths that differ, outputs that are no matrix, or an unknown kind.
-    """
-
-    outputs: np.ndarray
-    labels: np.ndarray
-    ids: np.ndarray
-    kind: str
-
-    def __post_init__(self) -> None:
-        require(self.kind, OUTPUT_KINDS, what="kind of outputs")
-        lengths = len(self.outputs), len(self.labels), len(self.ids)
-        if self.outputs.ndim != 2 or len(set(lengths)) != 1:
-            raise ValueError(
-                "Predictions take outputs [examples, classes] with as many labels and ids. "
-                f"Received: outputs {list(self.outputs.shape)}, {lengths[1]} labels, "
-                f"{lengths[2]} ids."
-            )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def correct(self) -> np.ndarray:
-        """Bool [examples]: whether the most likely class is the true one."""
-        correct: np.ndarray = self.outputs.argmax(axis=1) == self.labels
-        return correct
-
-    @property
-    def accuracy(self) -> float:
-        """The fraction of `correct`."""
-        return float(np.mean(self.correct))
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes an `.npz` file, whole or not at all, and returns its path.
-
-        Raises:
-          ValueError: the path does not end in `.npz`.
-        """
-        target = Path(path)
-        if target.suffix != ".npz":
-            raise ValueError(f"Predictions are stored as .npz. Received: {target}.")
-        with durable.whole_file(target) as temporary:
-            np.savez_compressed(
-                temporary,
-                outputs=self.outputs,
-                labels=self.labels,
-                ids=self.ids,
-                kind=np.array(self.kind),
-            )
-        return target
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Predictions:
-        """Reads what `save` wrote.
-
-        Raises:
-          FileNotFoundError: there is no such file.
-          ValueError: it is damaged, or not of this kind.
-        """
-        try:
-            # A stream of our own: np.load leaves its own open where the file is damaged.
-            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-                return cls(
-                    outputs=stored["outputs"],
-                    labels=stored["labels"],
-                    ids=stored["ids"],
-                    kind=str(stored["kind"]),
-                )
-        except FileNotFoundError:
-            raise
-        except durable.DAMAGED_NPZ as error:
-            raise ValueError(
-                f"{path} holds no stored predictions ({error}). Expected outputs, labels, ids and "
-                "kind. Remove it and evaluate again."
-            ) from error
 
 
 def predict_model(

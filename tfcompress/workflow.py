@@ -30,7 +30,7 @@ from tfcompress import (
 from tfcompress.artifact import Artifact
 from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, RunConfig
-from tfcompress.evaluate import Predictions
+from tfcompress.predictions import Predictions
 from tfcompress.progress import Reporter, Stopwatch
 from tfcompress.results import ArtifactResult, Results
 from tfcompress.run_folder import ENVIRONMENT, RunFolder

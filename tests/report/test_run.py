@@ -68,7 +68,7 @@ def test_truncated_predictions(make_run, kept):
     folder = make_run()
     path = folder / "predictions" / "baseline-int8.npz"
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(run.RunFolderError, match="cannot be read"):
+    with pytest.raises(run.RunFolderError, match="holds no stored predictions"):
         run.load(folder)
 
 
@@ -89,7 +89,7 @@ def test_pickled_predictions_are_not_executed(make_run):
         ids=pickled,
         kind="logits",
     )
-    with pytest.raises(run.RunFolderError, match="cannot be read"):
+    with pytest.raises(run.RunFolderError, match="holds no stored predictions"):
         run.load(folder)
 
 

@@ -13,32 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tfcompress import durable, statistics
 from tfcompress import results as results_module
+from tfcompress import statistics
+from tfcompress.predictions import Predictions
 from tfcompress.results import ArtifactResult, Results
-
-ARRAYS = ("outputs", "labels", "ids", "kind")
 
 
 class RunFolderError(ValueError):
     """A folder that no report can be made of. The message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Raw outputs of one model on the test split, as stored in `predictions/*.npz`.
-
-    Attributes:
-      outputs: float [examples, classes].
-      labels: int [examples].
-      ids: int [examples], index in the published split.
-      kind: `"logits"` or `"probabilities"`.
-    """
-
-    outputs: np.ndarray
-    labels: np.ndarray
-    ids: np.ndarray
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -112,31 +94,18 @@ def _load_results(folder: Path) -> Results:
 def load_predictions(path: str | os.PathLike[str]) -> Predictions:
     """Reads stored predictions with numpy alone; nothing in the file is executed.
 
-    Args:
-      path: an `.npz` with the arrays `outputs`, `labels`, `ids` and `kind`.
-
     Raises:
-      RunFolderError: the file is missing, truncated, or holds other arrays.
+      RunFolderError: the file is missing, damaged, or holds something else.
     """
-    path = Path(path)
-    if not path.is_file():
+    try:
+        return Predictions.load(path)
+    except FileNotFoundError as error:
         raise RunFolderError(
             f"Missing predictions: {path}. Expected beside {results_module.FILE_NAME}, which names "
             "them. Copy the whole run folder, or evaluate again."
-        )
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            missing = [name for name in ARRAYS if name not in archive.files]
-            if missing:
-                raise RunFolderError(
-                    f"{path} lacks {', '.join(missing)}. Expected: {', '.join(ARRAYS)}."
-                )
-            outputs, labels, ids, kind = (archive[name] for name in ARRAYS)
-    except durable.DAMAGED_NPZ as error:
-        if isinstance(error, RunFolderError):
-            raise
-        raise RunFolderError(f"{path} cannot be read ({error}). It may be truncated.") from error
-    return Predictions(outputs, labels, ids, str(kind))
+        ) from error
+    except ValueError as error:
+        raise RunFolderError(str(error)) from error
 
 
 def _judge(entry: ArtifactResult, predictions: Predictions) -> np.ndarray:

@@ -33,8 +33,8 @@ from tfcompress._keras import keras, tfmot
 from tfcompress.artifact import Artifact
 from tfcompress.config import shortened
 from tfcompress.data.pipeline import steps_per_epoch
-from tfcompress.evaluate import Predictions
 from tfcompress.finished_run import FinishedRun
+from tfcompress.predictions import Predictions
 from tfcompress.progress import Reporter
 from tfcompress.registry import require
 from tfcompress.results import Interval

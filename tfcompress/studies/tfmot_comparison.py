@@ -31,10 +31,10 @@ from tfcompress.artifact import Artifact
 from tfcompress.benchmark import LatencyConfig
 from tfcompress.checkpoint import weights_sha256
 from tfcompress.config import BASELINE, plain
-from tfcompress.evaluate import Predictions
 from tfcompress.finished_run import FinishedRun
 from tfcompress.graph.rebuild import copied
 from tfcompress.minimal import minimize_or_keep
+from tfcompress.predictions import Predictions
 from tfcompress.progress import Reporter, listener
 from tfcompress.registry import require
 from tfcompress.results import Interval, Latency

@@ -10,44 +10,9 @@ from scipy import optimize, stats
 
 from tfcompress import statistics
 
-# statsmodels.stats.proportion.proportion_confint(..., method="wilson")
-WILSON = [
-    (9123, 10000, 0.95, 0.9065965642806005, 0.9176867906629395),
-    (0, 20, 0.95, 0.0, 0.1611251580528194),
-    (87, 100, 0.95, 0.7901964855992356, 0.9224283257275949),
-    (87, 100, 0.99, 0.7599889418542458, 0.9339677492360452),
-]
 
-
-@pytest.mark.parametrize(("successes", "trials", "confidence", "low", "high"), WILSON)
-def test_wilson_interval_matches_statsmodels(successes, trials, confidence, low, high):
-    interval = statistics.wilson_interval(successes, trials, confidence=confidence)
-    assert interval.low == pytest.approx(low, abs=1e-12)
-    assert interval.high == pytest.approx(high, abs=1e-12)
-    assert (interval.confidence, interval.method) == (confidence, "wilson")
-
-
-def test_wilson_interval_by_hand():
-    z = 1.959963984540054
-    centre = (0.8 + z * z / 20) / (1 + z * z / 10)
-    half = z / (1 + z * z / 10) * math.sqrt(0.8 * 0.2 / 10 + z * z / 400)
-    interval = statistics.wilson_interval(8, 10)
-    assert interval.low == pytest.approx(centre - half)
-    assert interval.high == pytest.approx(centre + half)
-
-
-@pytest.mark.parametrize("arguments", [(1, 0), (-1, 5), (6, 5)])
-def test_wilson_interval_refuses_counts_out_of_range(arguments):
-    with pytest.raises(ValueError, match="successes"):
-        statistics.wilson_interval(*arguments)
-
-
-@pytest.mark.parametrize("confidence", [0, 1, 95])
-def test_confidence_is_a_fraction(confidence):
-    with pytest.raises(ValueError, match=r"For 95% pass 0\.95"):
-        statistics.wilson_interval(1, 2, confidence=confidence)
-    with pytest.raises(ValueError, match=r"For 95% pass 0\.95"):
-        statistics.paired_difference_interval(1, 2, 9, confidence=confidence)
+def _one_hot(predicted, classes=3):
+    return np.eye(classes, dtype=np.float32)[np.asarray(predicted)]
 
 
 def test_paired_difference_interval_matches_contingencytables():
@@ -150,43 +115,6 @@ def test_mcnemar_refuses_negative_counts():
         statistics.mcnemar_p_value(-1, 3)
 
 
-def test_softmax_is_safe_and_exact():
-    outputs = np.array([[1000.0, 1000.0], [0.0, math.log(3)]], np.float32)
-    assert statistics.softmax(outputs) == pytest.approx(np.array([[0.5, 0.5], [0.25, 0.75]]))
-
-
-def test_probabilities_by_kind():
-    rows = np.array([[0.2, 0.8]])
-    assert statistics.probabilities(rows, "probabilities").tolist() == [[0.2, 0.8]]
-    assert statistics.probabilities(np.zeros([1, 4]), "logits").tolist() == [[0.25] * 4]
-    with pytest.raises(ValueError, match="Known: logits, probabilities"):
-        statistics.probabilities(rows, "scores")
-
-
-def test_correct_takes_the_first_of_equal_outputs():
-    outputs = np.array([[3, 3, 1], [3, 3, 1], [0, 1, 2]], np.int8)
-    assert statistics.correct(outputs, np.array([0, 1, 2])).tolist() == [True, False, True]
-
-
-@pytest.mark.parametrize(
-    ("outputs", "labels", "message"),
-    [
-        (np.zeros([3, 2]), np.zeros(2, int), "labels"),
-        (np.zeros([0, 2]), np.zeros(0, int), "at least one"),
-        (np.zeros([2, 2]), np.array([0, 2]), r"\[0, 2\)"),
-        (np.array([[np.nan, 0.0]]), np.array([0]), "NaN in 1 of 1"),
-    ],
-    ids=["lengths", "empty", "label", "nan"],
-)
-def test_correct_refuses_what_does_not_fit(outputs, labels, message):
-    with pytest.raises(ValueError, match=message):
-        statistics.correct(outputs, labels)
-
-
-def _one_hot(predicted, classes=3):
-    return np.eye(classes, dtype=np.float32)[np.asarray(predicted)]
-
-
 def test_compare_by_hand():
     labels = np.array([0, 0, 1, 1, 2, 2, 2, 2])
     baseline = _one_hot([0, 1, 1, 1, 2, 2, 2, 0])  # right: 1 0 1 1 1 1 1 0
@@ -200,42 +128,6 @@ def test_compare_by_hand():
     assert result.accuracy_interval == statistics.wilson_interval(5, 8)
 
 
-def test_accuracy_with_interval():
-    accuracy, interval = statistics.accuracy_with_interval(_one_hot([0, 1]), np.array([0, 0]))
-    assert accuracy == 0.5
-    assert interval == statistics.wilson_interval(1, 2)
-
-
-def test_per_class_change_by_hand():
-    labels = np.array([0, 0, 2, 2, 2, 2])
-    baseline = np.array([1, 1, 1, 1, 0, 0], bool)
-    right = np.array([1, 0, 1, 1, 1, 1], bool)
-    first, empty, last = statistics.per_class_change(right, baseline, labels, classes=3)
-    assert (first.examples, first.baseline, first.accuracy, first.change) == (2, 1.0, 0.5, -0.5)
-    assert empty == statistics.ClassChange(1, 0, None, None, None, None)
-    assert (last.baseline, last.accuracy, last.change, last.p_value) == (0.5, 1.0, 0.5, 0.5)
-
-
-def test_per_class_change_refuses_a_label_outside_the_classes():
-    right = np.ones(2, bool)
-    with pytest.raises(ValueError, match=r"\[0, 2\)"):
-        statistics.per_class_change(right, right, np.array([0, 2]), classes=2)
-
-
 def test_paired_counts_refuses_different_lengths():
     with pytest.raises(ValueError, match="one length"):
         statistics.paired_counts(np.ones(3, bool), np.ones(4, bool))
-
-
-def test_summarize_seeds_by_hand():
-    summary = statistics.summarize_seeds([0.90, 0.92, 0.94])
-    assert summary.mean == pytest.approx(0.92)
-    assert summary.std == pytest.approx(0.02)
-    assert (summary.n, summary.low, summary.high) == (3, 0.90, 0.94)
-    assert statistics.summarize_seeds([0.9]).std is None
-
-
-@pytest.mark.parametrize("values", [[], [float("nan")]])
-def test_summarize_seeds_refuses_nothing_and_nan(values):
-    with pytest.raises(ValueError, match="finite"):
-        statistics.summarize_seeds(values)

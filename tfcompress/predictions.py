@@ -1,0 +1,143 @@
+"""What a model or an artifact said about every example, as arrays and as an `.npz` file.
+
+Knows which arrays are stored and what makes two of them comparable. Does not know what made them;
+what follows from them is computed in `statistics`. No TensorFlow.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfcompress import durable
+from tfcompress.registry import require
+
+OUTPUT_KINDS = ("logits", "probabilities")
+_ARRAYS = ("outputs", "labels", "ids", "kind")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Raw outputs on every example of a split.
+
+    Attributes:
+      outputs: float32 [examples, classes], as the model gives them.
+      labels: int64 [examples], the true classes.
+      ids: int64 [examples], the examples' indices in the published split; they pair two models.
+      kind: `"logits"` or `"probabilities"`.
+
+    Raises:
+      ValueError: lengths that differ, outputs that are no matrix, or an unknown kind.
+    """
+
+    outputs: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray
+    kind: str
+
+    def __post_init__(self) -> None:
+        require(self.kind, OUTPUT_KINDS, what="kind of outputs")
+        lengths = len(self.outputs), len(self.labels), len(self.ids)
+        if self.outputs.ndim != 2 or len(set(lengths)) != 1:
+            raise ValueError(
+                "Predictions take outputs [examples, classes] with as many labels and ids. "
+                f"Received: outputs {list(self.outputs.shape)}, {lengths[1]} labels, "
+                f"{lengths[2]} ids."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Bool [examples]: whether the most likely class is the true one."""
+        correct: np.ndarray = self.outputs.argmax(axis=1) == self.labels
+        return correct
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of `correct`."""
+        return float(np.mean(self.correct))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes an `.npz` file, whole or not at all, and returns its path.
+
+        Raises:
+          ValueError: the path does not end in `.npz`.
+        """
+        target = Path(path)
+        if target.suffix != ".npz":
+            raise ValueError(f"Predictions are stored as .npz. Received: {target}.")
+        with durable.whole_file(target) as temporary:
+            np.savez_compressed(
+                temporary,
+                outputs=self.outputs,
+                labels=self.labels,
+                ids=self.ids,
+                kind=np.array(self.kind),
+            )
+        return target
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Predictions:
+        """Reads what `save` wrote; nothing in the file is executed.
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          ValueError: it is damaged, or not of this kind.
+        """
+        try:
+            # A stream of our own: np.load leaves its own open where the file is damaged.
+            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+                missing = [name for name in _ARRAYS if name not in stored.files]
+                if missing:
+                    raise ValueError(f"it lacks {', '.join(missing)}")
+                outputs, labels, ids, kind = (stored[name] for name in _ARRAYS)
+        except FileNotFoundError:
+            raise
+        except durable.DAMAGED_NPZ as error:
+            raise ValueError(
+                f"{path} holds no stored predictions ({error}); it may be truncated. Expected "
+                f"{', '.join(_ARRAYS[:-1])} and {_ARRAYS[-1]}. Remove it and evaluate again."
+            ) from error
+        try:
+            return cls(outputs, labels, ids, str(kind))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def aligned_to(self, reference: Predictions) -> Predictions:
+        """The same predictions in the order of another model's, so that the two can be paired.
+
+        Args:
+          reference: of the same examples, in any order.
+
+        Raises:
+          ValueError: another number of examples, other examples, or other labels for the same ones.
+        """
+        if len(self) != len(reference):
+            raise ValueError(
+                f"Predictions on {len(self):,} and on {len(reference):,} examples cannot be "
+                "paired. Evaluate both on the same test split."
+            )
+        found = self
+        if not np.array_equal(self.ids, reference.ids):
+            mine, theirs = np.argsort(self.ids, kind="stable"), np.argsort(reference.ids)
+            if not np.array_equal(self.ids[mine], reference.ids[theirs]):
+                raise ValueError(
+                    "The predictions are of other examples: their ids differ. Evaluate both on "
+                    "the same test split."
+                )
+            order = np.empty_like(mine)
+            order[theirs] = mine
+            found = Predictions(self.outputs[order], self.labels[order], self.ids[order], self.kind)
+        if not np.array_equal(found.labels, reference.labels):
+            different = int(np.sum(found.labels != reference.labels))
+            raise ValueError(
+                f"The predictions carry other labels for {different:,} of {len(self):,} examples "
+                "of the same ids: they are of another data set. Evaluate both on the same test "
+                "split."
+            )
+        return found
