@@ -186,7 +186,8 @@ class ArtifactResult:
       parity: against the Keras model, on validation.
       latency_ms: one entry for each measured setting.
       peak_memory_bytes: peak resident size of the process that ran it, at batch 1.
-      predictions: path of its stored outputs, relative to the run folder.
+      predictions: path of its stored outputs on the test split, relative to the run folder.
+      validation_predictions: path of those on the validation split, for what has to be fitted.
       p_value: McNemar's exact test of the paired difference to the baseline.
       distinct_weights: for each weight tensor, the largest count of distinct values within one
         channel.
@@ -213,6 +214,7 @@ class ArtifactResult:
     latency_ms: tuple[Latency, ...] = ()
     peak_memory_bytes: int | None = None
     predictions: str | None = None
+    validation_predictions: str | None = None
     p_value: float | None = None
     distinct_weights: int | None = None
     minimal_steps: tuple[MinimalStep, ...] | None = None
@@ -262,6 +264,7 @@ class Results:
       data: which data was used.
       baseline: the trained, uncompressed classifier, as a Keras model.
       artifacts: the exported files.
+      models: the Keras model at the end of each recipe, which its files are made from.
       stages: training of the baseline and of each technique.
       evaluation_speed: batched against single evaluation.
       seconds: wall time of the run, over all sessions.
@@ -275,6 +278,7 @@ class Results:
     data: DataResult
     baseline: ArtifactResult
     artifacts: tuple[ArtifactResult, ...]
+    models: tuple[ArtifactResult, ...] = ()
     stages: tuple[StageResult, ...] = ()
     evaluation_speed: EvaluationSpeed | None = None
     seconds: float | None = None
