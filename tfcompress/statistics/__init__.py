@@ -6,6 +6,11 @@ TensorFlow, no files; what draws random numbers takes a seed.
 """
 
 from tfcompress.statistics.classes import ClassChange, per_class_change
+from tfcompress.statistics.comparisons import (
+    DetectableDifference,
+    holm,
+    smallest_detectable_difference,
+)
 from tfcompress.statistics.outputs import correct, probabilities, softmax
 from tfcompress.statistics.paired import (
     Comparison,
@@ -20,15 +25,18 @@ from tfcompress.statistics.seeds import SeedSummary, summarize_seeds
 __all__ = [
     "ClassChange",
     "Comparison",
+    "DetectableDifference",
     "SeedSummary",
     "accuracy_with_interval",
     "compare",
     "correct",
+    "holm",
     "mcnemar_p_value",
     "paired_counts",
     "paired_difference_interval",
     "per_class_change",
     "probabilities",
+    "smallest_detectable_difference",
     "softmax",
     "summarize_seeds",
     "wilson_interval",
