@@ -171,6 +171,7 @@ class ArtifactResult:
       path: relative to the run folder; None for a Keras model.
       sha256: of the file's bytes.
       stages: techniques applied, in order; empty for the baseline.
+      model: name of the Keras model that a file is made from: the baseline or one of `models`.
       format: export format, such as `"int8"`.
       size_bytes: of the file.
       gzip_size_bytes: of the file after gzip at level 9.
@@ -189,6 +190,8 @@ class ArtifactResult:
       predictions: path of its stored outputs on the test split, relative to the run folder.
       validation_predictions: path of those on the validation split, for what has to be fitted.
       p_value: McNemar's exact test of the paired difference to the baseline.
+      gained: test images that it has right and the baseline wrong.
+      lost: test images that it has wrong and the baseline right.
       distinct_weights: for each weight tensor, the largest count of distinct values within one
         channel.
       minimal_steps: what made the file minimal, in order; None for a file as it was exported.
@@ -198,6 +201,7 @@ class ArtifactResult:
     path: str | None = None
     sha256: str | None = None
     stages: tuple[str, ...] = ()
+    model: str | None = None
     format: str | None = None
     size_bytes: int | None = None
     gzip_size_bytes: int | None = None
@@ -216,6 +220,8 @@ class ArtifactResult:
     predictions: str | None = None
     validation_predictions: str | None = None
     p_value: float | None = None
+    gained: int | None = None
+    lost: int | None = None
     distinct_weights: int | None = None
     minimal_steps: tuple[MinimalStep, ...] | None = None
 

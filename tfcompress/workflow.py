@@ -231,6 +231,7 @@ class _Run:
             path=self._folder.relative(path),
             sha256=artifact.sha256,
             stages=compose.techniques(item.stages),
+            model=item.title,
             format=item.format,
             size_bytes=artifact.size_bytes,
             gzip_size_bytes=artifact.gzip_size_bytes,
@@ -330,6 +331,8 @@ class _Run:
             difference=versus.difference,
             difference_interval=versus.difference_interval,
             p_value=versus.p_value,
+            gained=versus.gained,
+            lost=versus.lost,
         )
 
     def _keep_predictions(self, path: Path, made_from: str, predict: Any, name: str) -> None:

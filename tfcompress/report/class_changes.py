@@ -47,15 +47,10 @@ class ChangeTable:
 
 def table(run: Run) -> ChangeTable | None:
     """Computes the changes out of the stored predictions; None with nothing to compare."""
-    baseline = run.right.get(run.results.baseline.name)
-    files = [a.name for a in run.results.artifacts if a.name in run.right]
-    if baseline is None or run.labels is None or not files:
-        return None
     names = run.results.data.classes
-    changes = [
-        statistics.per_class_change(run.right[f], baseline, run.labels, classes=len(names))
-        for f in files
-    ]
+    changes = [each.class_changes for each in run.files if each.class_changes is not None]
+    if not changes:
+        return None
     size = [max(abs(row[k].change or 0.0) for row in changes) for k in range(len(names))]
     present = [k for k in range(len(names)) if changes[0][k].examples]
     shown = sorted(sorted(present, key=lambda k: -size[k])[:MOST_CLASSES])
@@ -63,7 +58,7 @@ def table(run: Run) -> ChangeTable | None:
     # Of all classes: those shown are chosen by their change, which one must not profit from twice.
     adjusted = statistics.holm(np.array([[cell.p_value for cell in row] for row in changes], float))
     return ChangeTable(
-        files=tuple(files),
+        files=tuple(each.name for each in run.files),
         classes=tuple(names[k] for k in shown),
         changes=kept,
         significant=adjusted[:, shown] <= LEVEL,

@@ -1,0 +1,89 @@
+"""What follows from the stored predictions of a run, file by file.
+
+Knows which statistics a report shows. Does not know where the predictions lie nor how anything is
+shown. Predictions of one file at a time are in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfcompress import statistics
+from tfcompress.predictions import Predictions
+from tfcompress.statistics import Calibration, ClassChange
+
+Load = Callable[[str], Predictions]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One model or file on the test split.
+
+    Attributes:
+      name: as in the results.
+      right: bool [examples]: which it has right.
+      calibration: of its outputs as they are.
+      calibrated: the same after division by the temperature that fits the validation split best;
+        None where no predictions on it are stored, or where no temperature is best.
+      class_changes: its accuracy on each class beside the baseline's; None for the baseline itself.
+    """
+
+    name: str
+    right: np.ndarray
+    calibration: Calibration
+    calibrated: Calibration | None
+    class_changes: tuple[ClassChange, ...] | None = None
+
+
+def judge(
+    name: str,
+    found: Predictions,
+    validation: Predictions | None,
+    *,
+    baseline: Predictions | None,
+    classes: int,
+) -> Judged:
+    """Computes all of it.
+
+    Args:
+      name: of the file.
+      found: on the test split.
+      validation: on the validation split, to fit a temperature on; None leaves it out.
+      baseline: on the same examples as `found`; None where `found` is the baseline's.
+      classes: how many there are.
+
+    Raises:
+      ValueError: outputs or labels that do not fit.
+    """
+    right = statistics.correct(found.outputs, found.labels)
+    mine = Judged(
+        name,
+        right,
+        statistics.summarize_calibration(found.outputs, found.labels, found.kind),
+        None if validation is None else _calibrated(found, validation),
+    )
+    if baseline is None:
+        return mine
+    before = statistics.correct(baseline.outputs, baseline.labels)
+    return Judged(
+        mine.name,
+        mine.right,
+        mine.calibration,
+        mine.calibrated,
+        class_changes=statistics.per_class_change(right, before, found.labels, classes=classes),
+    )
+
+
+def _calibrated(found: Predictions, validation: Predictions) -> Calibration | None:
+    statistics.correct(validation.outputs, validation.labels)
+    try:
+        fitted = statistics.fit_temperature(validation.outputs, validation.labels, validation.kind)
+    except ValueError:
+        # No temperature is best, as where every validation image is right.
+        return None
+    return statistics.summarize_calibration(
+        found.outputs, found.labels, found.kind, temperature=fitted.temperature
+    )
