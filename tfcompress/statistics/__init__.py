@@ -5,6 +5,11 @@ outputs and labels. Does not know where the outputs came from or how a number is
 TensorFlow, no files; what draws random numbers takes a seed.
 """
 
+from tfcompress.statistics.bootstrap import (
+    BootstrapDifference,
+    bootstrap_interval,
+    paired_bootstrap,
+)
 from tfcompress.statistics.calibration import (
     Calibration,
     ReliabilityBin,
@@ -50,6 +55,7 @@ from tfcompress.statistics.temperature import Temperature, fit_temperature, scal
 
 __all__ = [
     "PROBABILITY_FLOOR",
+    "BootstrapDifference",
     "Calibration",
     "ClassChange",
     "Comparison",
@@ -59,6 +65,7 @@ __all__ = [
     "SelectiveAccuracy",
     "Temperature",
     "accuracy_with_interval",
+    "bootstrap_interval",
     "brier_losses",
     "brier_score",
     "compare",
@@ -70,6 +77,7 @@ __all__ = [
     "mcnemar_p_value",
     "negative_log_likelihood",
     "normalized_probabilities",
+    "paired_bootstrap",
     "paired_counts",
     "paired_difference_interval",
     "per_class_change",
