@@ -145,7 +145,7 @@ def test_intervals_of_r_squared_cover_the_truth():
 
 
 def test_no_difference_is_seldom_called_one():
-    """At most 5% of 1,000 draws, whose standard error is 0.7 points, and a little for resampling."""
+    """At most 5%; 1,000 draws have a standard error of 0.7 points, and resampling adds a little."""
     generator, called = np.random.default_rng(6), 0
     for seed in range(1000):
         shared = generator.exponential(size=300)

@@ -23,6 +23,13 @@ from tfcompress.statistics.comparisons import (
     holm,
     smallest_detectable_difference,
 )
+from tfcompress.statistics.confusions import (
+    ConfusionChange,
+    confusion_change,
+    largest_confusion_changes,
+)
+from tfcompress.statistics.flips import Flips, count_flips
+from tfcompress.statistics.identified import IdentifiedExamples, identified_examples
 from tfcompress.statistics.outputs import (
     correct,
     normalized_probabilities,
@@ -59,7 +66,10 @@ __all__ = [
     "Calibration",
     "ClassChange",
     "Comparison",
+    "ConfusionChange",
     "DetectableDifference",
+    "Flips",
+    "IdentifiedExamples",
     "ReliabilityBin",
     "SeedSummary",
     "SelectiveAccuracy",
@@ -69,10 +79,14 @@ __all__ = [
     "brier_losses",
     "brier_score",
     "compare",
+    "confusion_change",
     "correct",
+    "count_flips",
     "expected_calibration_error",
     "fit_temperature",
     "holm",
+    "identified_examples",
+    "largest_confusion_changes",
     "log_losses",
     "mcnemar_p_value",
     "negative_log_likelihood",
