@@ -5,6 +5,11 @@ outputs and labels. Does not know where the outputs came from or how a number is
 TensorFlow, no files; what draws random numbers takes a seed.
 """
 
+from tfcompress.statistics.bootstrap import (
+    BootstrapDifference,
+    bootstrap_interval,
+    paired_bootstrap,
+)
 from tfcompress.statistics.calibration import (
     Calibration,
     ReliabilityBin,
@@ -18,6 +23,13 @@ from tfcompress.statistics.comparisons import (
     holm,
     smallest_detectable_difference,
 )
+from tfcompress.statistics.confusions import (
+    ConfusionChange,
+    confusion_change,
+    largest_confusion_changes,
+)
+from tfcompress.statistics.flips import Flips, count_flips
+from tfcompress.statistics.identified import IdentifiedExamples, identified_examples
 from tfcompress.statistics.outputs import (
     correct,
     normalized_probabilities,
@@ -50,26 +62,36 @@ from tfcompress.statistics.temperature import Temperature, fit_temperature, scal
 
 __all__ = [
     "PROBABILITY_FLOOR",
+    "BootstrapDifference",
     "Calibration",
     "ClassChange",
     "Comparison",
+    "ConfusionChange",
     "DetectableDifference",
+    "Flips",
+    "IdentifiedExamples",
     "ReliabilityBin",
     "SeedSummary",
     "SelectiveAccuracy",
     "Temperature",
     "accuracy_with_interval",
+    "bootstrap_interval",
     "brier_losses",
     "brier_score",
     "compare",
+    "confusion_change",
     "correct",
+    "count_flips",
     "expected_calibration_error",
     "fit_temperature",
     "holm",
+    "identified_examples",
+    "largest_confusion_changes",
     "log_losses",
     "mcnemar_p_value",
     "negative_log_likelihood",
     "normalized_probabilities",
+    "paired_bootstrap",
     "paired_counts",
     "paired_difference_interval",
     "per_class_change",

@@ -113,7 +113,8 @@ def expected_calibration_error(
     `sum over bins of count / n |accuracy - confidence|`. It is never 0 by chance alone: a model
     whose confidence is exactly right shows about `sqrt(2 bins p (1 - p) / (pi n))` with an accuracy
     of `p`, so 0.009 with 10,000 examples at 90% and 15 bins. Compare models on the same examples
-    only, and their difference with `paired_bootstrap`.
+    only; whether two differ, `paired_bootstrap` tells by their `log_losses` or `brier_losses`, for
+    this error is no figure to resample.
 
     Args:
       probabilities: [examples, classes], as `normalized_probabilities` takes them.
