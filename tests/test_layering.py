@@ -35,6 +35,7 @@ TIERS = {
         "progress",
         "recipe",
         "registry",
+        "resource_use",
         "results",
         "settings",
         "sparse_encoding",

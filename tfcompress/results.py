@@ -128,8 +128,11 @@ class StageResult:
       name: folder name under `stages/`, such as `"01-prune"`.
       technique: `"baseline"` or the technique's name.
       config: the stage's settings, JSON-ready.
-      history: for each epoch the Keras metrics (`loss`, `accuracy`, `val_loss`, `val_accuracy`,
-        `learning_rate`, `seconds`).
+      history: for each epoch the Keras metrics (`loss`, `accuracy`, `val_loss`, `val_accuracy`),
+        `learning_rate`, `seconds` (wall time, validation included), `examples` (trained on),
+        `peak_memory_bytes` (greatest resident size of the process within the epoch) and
+        `energy_joules` (of the processors and GPUs that count it); the last two only where they
+        can be measured.
       best_epoch: 0-based epoch whose weights were kept, chosen on validation; None where nothing
         was trained.
       seconds: wall time of the stage, over all sessions.

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from tfcompress import statistics
-from tfcompress.report import class_changes, drawing, figures, run, trade_off, training_curves
+from tfcompress.report import (
+    class_changes,
+    drawing,
+    figures,
+    run,
+    time_curves,
+    trade_off,
+    training_curves,
+)
 from tfcompress.results import ArtifactResult, DataResult, Results, StageResult
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -21,6 +29,7 @@ NAMES = [
     "selective-accuracy",
     "layer-sparsity",
     "training-curves",
+    "accuracy-time",
 ]
 
 
@@ -164,6 +173,42 @@ def test_class_changes_by_hand(make_run):
     assert [c.change for c in changes.changes[row]] == pytest.approx(expected)
     assert sum(expected) / 10 == pytest.approx(-10 / 2000)
     assert changes.omitted == 0
+
+
+def test_the_front_holds_what_nothing_beats(example):
+    # gzipped KiB and accuracy by hand: the smallest first, and no accuracy is bought twice.
+    points = {p.name: p for p in trade_off.size_points(example)}
+    front = trade_off.front(list(points.values()))
+    assert front[0].name == "prune+qat-int8"
+    for kept in points.values():
+        beaten = any(
+            p.x <= kept.x
+            and p.accuracy >= kept.accuracy
+            and (p.x, p.accuracy) != (kept.x, kept.accuracy)
+            for p in points.values()
+        )
+        assert (kept in front) != beaten
+
+
+def _stage(name, seconds, accuracies):
+    history = tuple({"seconds": seconds, "val_accuracy": value} for value in accuracies)
+    return StageResult(name, "x", {}, history, seconds=seconds * len(accuracies))
+
+
+def test_stages_follow_one_another_on_the_clock():
+    stages = (
+        _stage("00-baseline", 60, (0.5, 0.6)),
+        _stage("01-prune", 30, (0.55,)),
+        _stage("02-prune+qat", 30, (0.58,)),
+        _stage("03-cluster", 60, (0.57, 0.59)),
+    )
+    found = {curve.title: curve.minutes for curve in time_curves.curves(stages)}
+    assert found == {
+        "baseline": (1.0, 2.0),
+        "prune": (2.5,),
+        "prune+qat": (3.0,),
+        "cluster": (3.0, 4.0),
+    }
 
 
 def test_only_the_classes_that_change_most_are_shown(make_run):

@@ -88,6 +88,20 @@ def test_a_stage_that_trained_nothing_is_listed(example):
     } == {"\u2013"}
 
 
+def test_what_a_stage_cost_by_hand(example):
+    epochs = (
+        {"seconds": 2.0, "examples": 300.0, "peak_memory_bytes": 3.0 * 2**20, "energy_joules": 500},
+        {"seconds": 1.0, "examples": 300.0, "peak_memory_bytes": 2.0 * 2**20, "energy_joules": 700},
+    )
+    made = dataclasses.replace(example, stages=(StageResult("00-x", "x", {}, epochs),))
+    cells = _cells(run_tables.stages(made), "00-x")
+    assert (cells["Images a second"][0], cells["Memory"][0]) == ("200", "3.0")
+    assert cells["Energy"][0] == "1.2"
+    partly = ({**epochs[0]}, {"seconds": 1.0})
+    made = dataclasses.replace(example, stages=(StageResult("00-x", "x", {}, partly),))
+    assert _cells(run_tables.stages(made), "00-x")["Energy"][0] == "\u2013"
+
+
 def test_layers_say_why_they_were_skipped(example):
     table = run_tables.layers(example.stages[1])
     assert _cells(table, "stem_conv")["Treated"] == ("no: first layer", "")

@@ -6,16 +6,16 @@ shown. Predictions of one file at a time are in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 
 from tfcompress import statistics
 from tfcompress.predictions import Predictions
-from tfcompress.statistics import Calibration, ClassChange
+from tfcompress.statistics import Calibration, ClassChange, ConfusionChange, Flips
 
-Load = Callable[[str], Predictions]
+MOST_CONFUSIONS = 3
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,18 @@ class Judged:
       calibration: of its outputs as they are.
       calibrated: the same after division by the temperature that fits the validation split best;
         None where no predictions on it are stored, or where no temperature is best.
-      class_changes: its accuracy on each class beside the baseline's; None for the baseline itself.
+      flips: on how many examples it answers other than the baseline; None for the baseline itself.
+      class_changes: its accuracy on each class beside the baseline's; None likewise.
+      confusion_changes: which classes it takes for which, where that changed most; None likewise.
     """
 
     name: str
     right: np.ndarray
     calibration: Calibration
     calibrated: Calibration | None
+    flips: Flips | None = None
     class_changes: tuple[ClassChange, ...] | None = None
+    confusion_changes: tuple[ConfusionChange, ...] | None = None
 
 
 def judge(
@@ -67,13 +71,16 @@ def judge(
     )
     if baseline is None:
         return mine
-    before = statistics.correct(baseline.outputs, baseline.labels)
-    return Judged(
-        mine.name,
-        mine.right,
-        mine.calibration,
-        mine.calibrated,
-        class_changes=statistics.per_class_change(right, before, found.labels, classes=classes),
+    after, before = (statistics.predicted_classes(each.outputs) for each in (found, baseline))
+    return dataclasses.replace(
+        mine,
+        flips=statistics.count_flips(after, before, found.labels),
+        class_changes=statistics.per_class_change(
+            right, before == found.labels, found.labels, classes=classes
+        ),
+        confusion_changes=statistics.largest_confusion_changes(
+            after, before, found.labels, classes=classes, limit=MOST_CONFUSIONS
+        ),
     )
 
 

@@ -100,7 +100,7 @@ def _sections(run: Run) -> tuple[Section, ...]:
             "A file of the same accuracy may be right on other images. Lost are those that only "
             "the baseline has right, gained those that only the file has right.",
             ("class-change",),
-            (),
+            _present((prediction_tables.flips(run),)),
         ),
         Section(
             "Can its confidence be believed?",
@@ -117,7 +117,7 @@ def _sections(run: Run) -> tuple[Section, ...]:
         Section(
             "Training",
             "What every stage learned, and what it cost.",
-            ("training-curves",),
+            ("training-curves", "accuracy-time"),
             _present((run_tables.stages(results),)),
         ),
     )

@@ -83,14 +83,15 @@ def definitions(results: Results) -> tuple[tuple[str, str], ...]:
             "Test images that only the baseline, and that only the file, has right.",
         ),
         (
-            "Calibration error",
-            "Mean distance between confidence (the greatest probability) and accuracy over 15 "
+            "ECE",
+            "Expected calibration error: the mean distance between confidence (the greatest probability) and accuracy over 15 "
             "groups of about equally many test images, ranked by confidence. A perfectly "
             "calibrated model shows a little, by chance.",
         ),
         (
-            "Log-likelihood, Brier score",
-            "Means over the test images of minus the logarithm of the probability of the true "
+            "NLL, Brier score",
+            "Negative log-likelihood and Brier score: the means over the test images of minus the "
+            "logarithm of the probability of the true "
             "class, and of the squared distance between probabilities and truth, summed over "
             "classes. Lower is better for both.",
         ),

@@ -17,6 +17,7 @@ from tfcompress.report import (
     drawing,
     sparsity_chart,
     text,
+    time_curves,
     trade_off,
     training_curves,
 )
@@ -49,7 +50,7 @@ class Drawn:
 def draw_all(run: Run) -> tuple[Drawn, ...]:
     """Draws every figure that the run has data for, in reading order."""
     with drawing.theme():
-        makers = (_size, _latency, _classes, _reliability, _selective, _sparsity, _curves)
+        makers = (_size, _latency, _classes, _reliability, _selective, _sparsity, _curves, _clock)
         return tuple(drawn for maker in makers if (drawn := maker(run)) is not None)
 
 
@@ -111,6 +112,19 @@ def _curves(run: Run) -> Drawn | None:
         "Loss and accuracy after each epoch of each stage. "
         "The circle marks the epoch whose weights were kept, chosen on validation.",
         lambda width: training_curves.draw(stages, width=width),
+    )
+
+
+def _clock(run: Run) -> Drawn | None:
+    found = time_curves.curves(run.results.stages)
+    if not found:
+        return None
+    return _drawn(
+        "accuracy-time",
+        "Accuracy against time",
+        "Validation accuracy at the end of each epoch, by the wall time of all training that leads "
+        "to it: each stage begins where the one before it in its recipe ended.",
+        lambda width: time_curves.draw(found, width=width),
     )
 
 

@@ -9,7 +9,44 @@ from tfcompress.report import text
 from tfcompress.report.analysis import Judged
 from tfcompress.report.run import Run
 from tfcompress.report.tables import Cell, Column, Table
-from tfcompress.statistics import Calibration
+
+
+def flips(run: Run) -> Table | None:
+    """A row for each file: which images changed; None without stored predictions."""
+    columns = (
+        Column("Name", numeric=False),
+        Column("Same class", "% of images"),
+        Column("Lost", "images"),
+        Column("Gained", "images"),
+        Column("Wrong in another way", "images"),
+        Column("Mistakes that changed most", "baseline to file", numeric=False),
+    )
+    names = run.results.data.classes
+    rows = tuple(_flip_row(each, names) for each in run.files)
+    note = (
+        "Two trainings that differ in their seed alone disagree too. Mistakes are places to look "
+        "at: they were picked for their size."
+    )
+    return Table("What changed", columns, rows, note) if rows else None
+
+
+def _flip_row(judged: Judged, names: tuple[str, ...]) -> tuple[Cell, ...]:
+    found = judged.flips
+    assert found is not None
+    interval = found.churn_interval
+    same = f"{text.percent(1 - interval.high)} to {text.percent(1 - interval.low)}"
+    mistakes = "; ".join(
+        f"{names[each.true]} taken for {names[each.predicted]}: {each.baseline} to {each.model}"
+        for each in judged.confusion_changes or ()
+    )
+    return (
+        Cell(judged.name),
+        Cell(text.percent(found.agreement), same),
+        Cell(text.count(found.bad)),
+        Cell(text.count(found.good)),
+        Cell(text.count(found.neutral)),
+        Cell(mistakes or "none"),
+    )
 
 
 def calibration(run: Run) -> Table | None:
@@ -17,19 +54,17 @@ def calibration(run: Run) -> Table | None:
     columns = (
         Column("Name", numeric=False),
         Column("Accuracy", "%"),
-        Column("Mean confidence", "%"),
-        Column("Calibration error", "points"),
-        Column("Log-likelihood, negative", "nats"),
+        Column("Confidence", "%, mean"),
+        Column("ECE", "points"),
+        Column("NLL", "nats"),
         Column("Brier score"),
         Column("Temperature"),
-        Column("Calibration error", "points, with it"),
-        Column("Log-likelihood, negative", "nats, with it"),
         Column("Accuracy of the surest 80%", "%"),
     )
     rows = tuple(_calibration_row(each) for each in run.judged.values())
     note = (
-        "The temperature is fitted on the validation split and judged on test; it changes no "
-        "answer, only how sure the model says to be."
+        "Small figures: with outputs divided by the temperature, which is fitted on the validation "
+        "split and judged on test. It changes no answer, only how sure the model says to be."
     )
     return Table("Calibration", columns, rows, note) if rows else None
 
@@ -40,20 +75,13 @@ def _calibration_row(judged: Judged) -> tuple[Cell, ...]:
     return (
         Cell(judged.name),
         Cell(text.percent(plain.accuracy)),
-        Cell(text.percent(plain.mean_confidence)),
-        Cell(text.percent(plain.ece)),
-        Cell(f"{plain.nll:.4f}"),
-        Cell(f"{plain.brier:.4f}"),
-        *_scaled_cells(scaled),
+        Cell(
+            text.percent(plain.mean_confidence),
+            text.percent(scaled.mean_confidence) if scaled else "",
+        ),
+        Cell(text.percent(plain.ece), text.percent(scaled.ece) if scaled else ""),
+        Cell(f"{plain.nll:.4f}", f"{scaled.nll:.4f}" if scaled else ""),
+        Cell(f"{plain.brier:.4f}", f"{scaled.brier:.4f}" if scaled else ""),
+        Cell(f"{scaled.temperature:.2f}" if scaled and scaled.temperature else text.MISSING),
         Cell(text.percent(surest.get(0.8))),
-    )
-
-
-def _scaled_cells(scaled: Calibration | None) -> tuple[Cell, Cell, Cell]:
-    if scaled is None or scaled.temperature is None:
-        return Cell(text.MISSING), Cell(text.MISSING), Cell(text.MISSING)
-    return (
-        Cell(f"{scaled.temperature:.2f}"),
-        Cell(text.percent(scaled.ece)),
-        Cell(f"{scaled.nll:.4f}"),
     )

@@ -40,7 +40,7 @@ class Run:
     @property
     def files(self) -> tuple[Judged, ...]:
         """Those of `judged` that were compared with the baseline."""
-        return tuple(each for each in self.judged.values() if each.class_changes is not None)
+        return tuple(each for each in self.judged.values() if each.flips is not None)
 
 
 def load(run_dir: str | os.PathLike[str]) -> Run:

@@ -22,9 +22,17 @@ def stages(results: Results) -> Table | None:
         Column("Validation loss", "best epoch"),
         Column("Layers treated"),
         Column("Time"),
+        Column("Images a second", "trained on"),
+        Column("Memory", "MiB, peak"),
+        Column("Energy", "kJ"),
     )
     rows = tuple(_stage_row(stage) for stage in results.stages)
-    note = "Epochs count from 1. The best epoch is chosen on the validation split, never on test."
+    note = (
+        "Epochs count from 1. The best epoch is chosen on the validation split, never on test. "
+        "Images a second: those trained on, by the wall time of the epochs, validation included. "
+        "Memory: the greatest resident size of the process in an epoch. Energy: of the processors "
+        "and GPUs, where they count it."
+    )
     return Table("Stages", columns, rows, note) if rows else None
 
 
@@ -41,7 +49,26 @@ def _stage_row(stage: StageResult) -> tuple[Cell, ...]:
         Cell(text.MISSING if loss is None else f"{loss:.4f}"),
         Cell(_treated(stage.report)),
         Cell(text.duration(stage.seconds)),
+        *_cost(stage),
     )
+
+
+def _cost(stage: StageResult) -> tuple[Cell, Cell, Cell]:
+    """Of the epochs: what was not recorded for every one of them is missing."""
+    images, seconds = _total(stage, "examples"), _total(stage, "seconds")
+    joules = _total(stage, "energy_joules")
+    peaks = [epoch["peak_memory_bytes"] for epoch in stage.history if "peak_memory_bytes" in epoch]
+    return (
+        Cell(f"{images / seconds:,.0f}" if images and seconds else text.MISSING),
+        Cell(text.mib(max(peaks)) if peaks else text.MISSING),
+        Cell(text.MISSING if joules is None else f"{joules / 1000:,.1f}"),
+    )
+
+
+def _total(stage: StageResult, name: str) -> float | None:
+    values = [epoch.get(name) for epoch in stage.history]
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
 
 
 def _treated(report: CompressionReport | None) -> str:
