@@ -52,7 +52,12 @@ from tfcompress.statistics.scoring import (
     log_losses,
     negative_log_likelihood,
 )
-from tfcompress.statistics.seeds import SeedSummary, summarize_seeds
+from tfcompress.statistics.seeds import (
+    SeedDifference,
+    SeedSummary,
+    paired_seed_difference,
+    summarize_seeds,
+)
 from tfcompress.statistics.selective import (
     SelectiveAccuracy,
     risk_coverage_area,
@@ -71,6 +76,7 @@ __all__ = [
     "Flips",
     "IdentifiedExamples",
     "ReliabilityBin",
+    "SeedDifference",
     "SeedSummary",
     "SelectiveAccuracy",
     "Temperature",
@@ -94,6 +100,7 @@ __all__ = [
     "paired_bootstrap",
     "paired_counts",
     "paired_difference_interval",
+    "paired_seed_difference",
     "per_class_change",
     "predicted_classes",
     "probabilities",
