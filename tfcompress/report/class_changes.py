@@ -23,6 +23,8 @@ MOST_CLASSES = 10
 LEVEL = 0.05
 CELL_HEIGHT = 24
 LONGEST_NAME = 80.0
+# From here on a cell has no room for a tenth of a point.
+LARGE = 0.1
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def _draw_cells(axes: Axes, changes: ChangeTable, *, row: int, top: float, width
         axes.text(
             (column + 0.5) * width,
             top + CELL_HEIGHT / 2,
-            text.points(change.change, 1),
+            text.points(change.change, 1 if scale < LARGE else 0),
             fontsize=drawing.SMALL if width >= 42 else 10.5 if width >= 32 else 9.5,
             color=COLORS["ink"],
             weight="bold" if outlined else "normal",

@@ -71,7 +71,7 @@ def draw_reliability(models: Sequence[Shown], *, width: int) -> Figure:
     beside = width >= 450
     columns = len(models) if beside else 1
     rows = -(-len(models) // columns)
-    figure = drawing.new_figure(width, HEAD + rows * (PANEL + 62) - 12)
+    figure = drawing.new_figure(width, HEAD + rows * (PANEL + 62) - 32)
     _draw_series_legend(figure, calibrated=any(m.judged.calibrated for m in models))
     low = min(_lowest(each.judged) for each in models)
     panel = (width - columns * 46) / columns

@@ -79,21 +79,16 @@ def definitions(results: Results) -> tuple[tuple[str, str], ...]:
             "over the cells of the figure; the others are within noise.",
         ),
         (
-            "Lost, gained",
-            "Test images that only the baseline, and that only the file, has right.",
-        ),
-        (
             "ECE",
-            "Expected calibration error: the mean distance between confidence (the greatest probability) and accuracy over 15 "
-            "groups of about equally many test images, ranked by confidence. A perfectly "
-            "calibrated model shows a little, by chance.",
+            "Expected calibration error: the mean distance between confidence (the greatest "
+            "probability) and accuracy over 15 groups of about equally many test images, ranked by "
+            "confidence. A perfectly calibrated model shows a little, by chance.",
         ),
         (
             "NLL, Brier score",
             "Negative log-likelihood and Brier score: the means over the test images of minus the "
-            "logarithm of the probability of the true "
-            "class, and of the squared distance between probabilities and truth, summed over "
-            "classes. Lower is better for both.",
+            "logarithm of the true class's probability, and of the squared distance between "
+            "probabilities and truth, summed over classes. Lower is better for both.",
         ),
         (
             "Temperature",

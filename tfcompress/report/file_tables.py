@@ -130,9 +130,9 @@ def models(results: Results) -> Table | None:
     """Where a loss comes from: each recipe's Keras model and its files; None without a recipe."""
     columns = (
         Column("Recipe", numeric=False),
-        Column("Keras model", "difference to the baseline, points"),
+        Column("Keras model", "points"),
         Column("File", numeric=False),
-        Column("File", "difference to the baseline, points"),
+        Column("File", "points"),
         Column("By the export", "points"),
     )
     known = {model.name: model for model in (results.baseline, *results.models)}
@@ -140,8 +140,9 @@ def models(results: Results) -> Table | None:
         _model_row(known[entry.model], entry) for entry in results.artifacts if entry.model in known
     )
     note = (
-        "A compressed Keras model loses in training what its files cannot give back; the rest is "
-        "the export's: rounding to the format, and the runtime's arithmetic."
+        "Accuracy minus the baseline's. A compressed Keras model loses in training what its files "
+        "cannot give back; the rest is the export's: rounding to the format, and the runtime's "
+        "arithmetic."
     )
     compressed = any(entry.model != results.baseline.name for entry in results.artifacts)
     return Table("Compression or export?", columns, rows, note) if rows and compressed else None

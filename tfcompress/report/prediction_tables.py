@@ -18,14 +18,15 @@ def flips(run: Run) -> Table | None:
         Column("Same class", "% of images"),
         Column("Lost", "images"),
         Column("Gained", "images"),
-        Column("Wrong in another way", "images"),
-        Column("Mistakes that changed most", "baseline to file", numeric=False),
+        Column("Other mistake", "images"),
+        Column("Changed most", "baseline to file", numeric=False),
     )
     names = run.results.data.classes
     rows = tuple(_flip_row(each, names) for each in run.files)
     note = (
-        "Two trainings that differ in their seed alone disagree too. Mistakes are places to look "
-        "at: they were picked for their size."
+        "Lost: only the baseline is right. Gained: only the file is. Other mistake: both are "
+        "wrong, with different classes. Two trainings that differ in their seed alone disagree "
+        "too. The mistakes on the right are places to look at: they were picked for their size."
     )
     return Table("What changed", columns, rows, note) if rows else None
 
