@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfcompress import (
     backbones,
     benchmark,
@@ -39,6 +41,8 @@ from tfcompress.stages import StageTrainer
 from tfcompress.supplies import Supplies
 
 _PARITY_EXAMPLES = 1000
+# Kept of the test images: enough to show, about a megabyte of CIFAR-10's.
+_PICTURES = 500
 
 
 @dataclass(frozen=True)
@@ -281,7 +285,27 @@ class _Run:
             self._judged_model(title, item.model, item.stages, item.inputs)
             for title, item in ends.items()
         ]
-        return first, models, [self._judged_file(row) for _, row in artifacts]
+        rows = [self._judged_file(row) for _, row in artifacts]
+        self._keep_pictures([*models, *rows])
+        return first, models, rows
+
+    def _keep_pictures(self, rows: Sequence[ArtifactResult]) -> None:
+        """Of the test images on which most models and files answer other than the baseline."""
+
+        def predicted(name: str) -> np.ndarray:
+            stored = Predictions.load(self._folder.predictions(name))
+            return statistics.predicted_classes(stored.outputs)
+
+        changed = statistics.telling_changes(
+            [predicted(row.name) for row in rows], predicted(BASELINE), limit=_PICTURES
+        )
+
+        def make(path: Path) -> None:
+            evaluate.pictures(self._dataset, changed).save(path)
+
+        if changed.size:
+            key = durable.sha256(changed.tobytes())
+            self._folder.keep_file(self._folder.pictures, key, make)
 
     def _judged_model(
         self, name: str, model: Any, stages: tuple[PlannedStage, ...], inputs: Supplies

@@ -99,7 +99,7 @@ def _sections(run: Run) -> tuple[Section, ...]:
             "Who paid",
             "A file of the same accuracy may be right on other images. Lost are those that only "
             "the baseline has right, gained those that only the file has right.",
-            ("class-change",),
+            ("class-change", "changed-images"),
             _present((prediction_tables.flips(run),)),
         ),
         Section(

@@ -15,11 +15,13 @@ from tfcompress.report import (
     comparison,
     confidence_charts,
     drawing,
+    picture_grid,
     sparsity_chart,
     text,
     time_curves,
     trade_off,
     training_curves,
+    verdict,
 )
 from tfcompress.report.run import Run
 
@@ -50,7 +52,17 @@ class Drawn:
 def draw_all(run: Run) -> tuple[Drawn, ...]:
     """Draws every figure that the run has data for, in reading order."""
     with drawing.theme():
-        makers = (_size, _latency, _classes, _reliability, _selective, _sparsity, _curves, _clock)
+        makers = (
+            _size,
+            _latency,
+            _classes,
+            _pictures,
+            _reliability,
+            _selective,
+            _sparsity,
+            _curves,
+            _clock,
+        )
         return tuple(drawn for maker in makers if (drawn := maker(run)) is not None)
 
 
@@ -145,6 +157,25 @@ def _classes(run: Run) -> Drawn | None:
         f"{which}"
         "Outlined cells stand out from noise (5%, corrected for the number of cells).",
         lambda width: class_changes.draw(changes, width=width),
+    )
+
+
+def _pictures(run: Run) -> Drawn | None:
+    chosen, baseline = verdict.reach(run.results).chosen, run.judged.get(run.results.baseline.name)
+    judged = run.judged.get(chosen.name) if chosen else None
+    if judged is None or baseline is None:
+        return None
+    pictures = picture_grid.changed(run, judged, baseline)
+    if not pictures:
+        return None
+    changed = int((judged.predicted != baseline.predicted).sum())
+    which = f" ({len(pictures)} of {changed})" if len(pictures) < changed else ""
+    return _drawn(
+        "changed-images",
+        "Images with another answer",
+        f"Test images to which {judged.name} gives another class than the baseline{which}: the "
+        "baseline's class, then the file's. A tick marks the true one. First those that were lost.",
+        lambda width: picture_grid.draw(pictures, width=width),
     )
 
 

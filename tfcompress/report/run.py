@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from tfcompress import results as results_module
-from tfcompress.predictions import Predictions
+from tfcompress.predictions import Pictures, Predictions
 from tfcompress.report import analysis
 from tfcompress.report.analysis import Judged
 from tfcompress.results import ArtifactResult, Results
+
+PICTURES = Path("predictions") / "pictures.npz"
 
 
 class RunFolderError(ValueError):
@@ -31,11 +35,14 @@ class Run:
       results: its `results.json`.
       judged: what follows from the stored predictions: of the baseline and of each file with
         recorded ones, by name, in their order.
+      pictures: of some test images, uint8 [height, width, 1 or 3] by id: those that most files
+        answer other than the baseline.
     """
 
     folder: Path
     results: Results
     judged: Mapping[str, Judged]
+    pictures: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     @property
     def files(self) -> tuple[Judged, ...]:
@@ -61,7 +68,7 @@ def load(run_dir: str | os.PathLike[str]) -> Run:
         if entry.predictions is not None:
             beside = None if entry is results.baseline else baseline
             judged[entry.name] = _judge(folder, entry, beside, classes=len(results.data.classes))
-    return Run(folder, results, judged)
+    return Run(folder, results, judged, _pictures(folder))
 
 
 def _load_results(folder: Path) -> Results:
@@ -102,6 +109,17 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
         ) from error
     except ValueError as error:
         raise RunFolderError(str(error)) from error
+
+
+def _pictures(folder: Path) -> dict[int, np.ndarray]:
+    path = folder / PICTURES
+    if not path.is_file():
+        return {}
+    try:
+        found = Pictures.load(path)
+    except ValueError as error:
+        raise RunFolderError(str(error)) from error
+    return {int(index): image for index, image in zip(found.ids, found.images, strict=True)}
 
 
 def _stored(folder: Path, name: str | None) -> Predictions | None:

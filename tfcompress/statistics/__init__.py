@@ -28,7 +28,7 @@ from tfcompress.statistics.confusions import (
     confusion_change,
     largest_confusion_changes,
 )
-from tfcompress.statistics.flips import Flips, count_flips
+from tfcompress.statistics.flips import Flips, count_flips, telling_changes
 from tfcompress.statistics.identified import IdentifiedExamples, identified_examples
 from tfcompress.statistics.outputs import (
     correct,
@@ -126,5 +126,6 @@ __all__ = [
     "summarize_calibration",
     "summarize_regression",
     "summarize_seeds",
+    "telling_changes",
     "wilson_interval",
 ]
