@@ -36,6 +36,7 @@ TIERS = {
         "recipe",
         "registry",
         "results",
+        "robustness",
         "settings",
         "sparse_encoding",
         "speed",
@@ -78,6 +79,7 @@ REPORT_SEES = (
     "layer_sensitivity",
     "predictions",
     "results",
+    "robustness",
     "speed",
     "statistics",
 )
