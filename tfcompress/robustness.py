@@ -239,20 +239,19 @@ def _other_classes(file: ShiftedFile) -> Sequence[str]:
 
 
 def _percent(value: float | None, interval: Interval | None = None, *, digits: int = 2) -> str:
-    if value is None:
-        return ""
-    return f"{100 * value:.{digits}f}" + _bounds(interval, f".{digits}f")
+    return _with_bounds(value, interval, digits=digits, sign="")
 
 
 def _points(value: float | None, interval: Interval | None = None) -> str:
+    return _with_bounds(value, interval, digits=2, sign="+")
+
+
+def _with_bounds(value: float | None, interval: Interval | None, *, digits: int, sign: str) -> str:
+    def shown(fraction: float) -> str:
+        # Adding zero makes a negative zero a plain one.
+        return f"{round(100 * fraction, digits) + 0.0:{sign}.{digits}f}"
+
     if value is None:
         return ""
-    return f"{round(100 * value, 2) + 0.0:+.2f}" + _bounds(interval, "+.2f")
-
-
-def _bounds(interval: Interval | None, form: str) -> str:
-    if interval is None:
-        return ""
-    low, high = (round(100 * end, 2) + 0.0 for end in (interval.low, interval.high))
-    return f" ({low:{form}} to {high:{form}})"
-
+    bounds = "" if interval is None else f" ({shown(interval.low)} to {shown(interval.high)})"
+    return shown(value) + bounds

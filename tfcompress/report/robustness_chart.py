@@ -107,7 +107,7 @@ def _draw_differences(axes: Axes, cells: Sequence[Cell], *, y: int) -> None:
         points = round(100 * difference, 1) + 0.0
         drawing.draw_cell(
             axes,
-            f"{points:+.1f}".replace("-", "\N{MINUS SIGN}"),
+            f"{points:+.1f}".replace("-", "\N{MINUS SIGN}") if points else "0.0",
             x=x,
             y=y,
             strength=abs(points) / FULL,

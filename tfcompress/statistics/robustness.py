@@ -150,19 +150,10 @@ def compare_robustness(
             "Both models must be judged on the same corruptions, severities and examples. "
             f"Received: {list(model.corrupted.shape)} and {list(baseline.corrupted.shape)}."
         )
-    count, severities, examples = model.corrupted.shape
     parts = (model.errors, baseline.errors, model.increases, baseline.increases)
-    features = np.concatenate(parts)
-    generator = np.random.default_rng(seed)
-    sums = np.concatenate(
-        [
-            resampled_counts(examples, resamples=part, generator=generator) @ features.T
-            for part in portions(resamples, examples=examples)
-        ]
+    found, spread = _figures(
+        np.stack(parts), severities=model.corrupted.shape[1], resamples=resamples, seed=seed
     )
-    answers = severities * examples
-    found = _Figures.of(features.sum(axis=1), corruptions=count, answers=answers)
-    spread = _Figures.of(sums, corruptions=count, answers=answers)
 
     def interval(values: np.ndarray) -> Interval | None:
         return percentile_interval(values, confidence=confidence)
@@ -185,13 +176,29 @@ def compare_robustness(
                 accuracy=float(found.accuracies[index]),
                 difference=float(found.differences[index]),
                 difference_interval=interval(spread.differences[:, index]),
-                error_ratio=mean_error_ratio(
-                    found.errors[index, None], found.baseline_errors[index, None]
-                ),
+                error_ratio=mean_error_ratio(found.errors[[index]], found.baseline_errors[[index]]),
             )
-            for index in range(count)
+            for index in range(len(found.errors))
         ),
     )
+
+
+def _figures(
+    parts: np.ndarray, *, severities: int, resamples: int, seed: int
+) -> tuple[_Figures, _Figures]:
+    """Of all examples, and of each resample, from [4, corruptions, examples] of `_Figures`."""
+    *shape, examples = parts.shape
+    features = parts.reshape(-1, examples)
+    generator = np.random.default_rng(seed)
+    sums = np.concatenate(
+        [
+            resampled_counts(examples, resamples=part, generator=generator) @ features.T
+            for part in portions(resamples, examples=examples)
+        ]
+    )
+    answers = severities * examples
+    spread = np.moveaxis(sums.reshape(-1, *shape), 1, 0)
+    return _Figures(*(parts.sum(axis=-1) / answers)), _Figures(*(spread / answers))
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,11 +209,6 @@ class _Figures:
     baseline_errors: np.ndarray
     increases: np.ndarray
     baseline_increases: np.ndarray
-
-    @classmethod
-    def of(cls, sums: np.ndarray, *, corruptions: int, answers: int) -> _Figures:
-        parts = [sums[..., i * corruptions : (i + 1) * corruptions] / answers for i in range(4)]
-        return cls(*parts)
 
     @property
     def accuracies(self) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -153,33 +154,28 @@ class _Judging:
 
     def _ask_about_corruptions(self) -> None:
         """All files about one set of images, then about the next."""
-        config, done = self._config, 0
-        total = len(config.corruptions) * len(config.severities) * len(self._files)
+        conditions = list(itertools.product(self._config.corruptions, self._config.severities))
+        self._reporter.note(f"{len(conditions)} sets of corrupted images")
         with self._reporter.bar("corruptions") as step:
-            for name in config.corruptions:
-                for severity in config.severities:
-                    # Made where an answer is still missing, and once for all files.
-                    dataset = functools.cache(
-                        functools.partial(
-                            corruptions.corrupted,
-                            self._source.dataset,
-                            name=name,
-                            severity=severity,
-                            seed=config.seed,
-                        )
-                    )
-                    for file in self._files:
-                        condition = _condition(name, severity)
-                        answers(
-                            file,
-                            self._folder,
-                            dataset,
-                            condition=condition,
-                            key=f"seed {config.seed}",
-                        )
-                        done += 1
-                        step(done, total)
-                self._reporter.note(name)
+            for done, (name, severity) in enumerate(conditions, start=1):
+                self._ask_about(name, severity)
+                step(done, len(conditions))
+                if severity == self._config.severities[-1]:
+                    self._reporter.note(name)
+
+    def _ask_about(self, name: str, severity: int) -> None:
+        seed = self._config.seed
+
+        # Made where an answer is still missing, and once for all files.
+        @functools.cache
+        def dataset() -> data.Dataset:
+            return corruptions.corrupted(
+                self._source.dataset, name=name, severity=severity, seed=seed
+            )
+
+        for file in self._files:
+            condition = _condition(name, severity)
+            answers(file, self._folder, dataset, condition=condition, key=f"seed {seed}")
 
     def _right(self, name: str, clean: Predictions) -> RightAnswers:
         """From what is kept."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,10 @@ from tfcompress.studies.judged_files import JudgedFile, answers
 
 CONDITION = "shift"
 """The folder of the answers under `predictions/`."""
+
+_COMPARED_WITH_NOTHING: Mapping[str, Any] = dict.fromkeys(
+    ("difference", "difference_interval", "auroc_difference", "auroc_difference_interval")
+)
 
 
 def settings(run_dir: Path, name: str) -> DataConfig:
@@ -84,13 +89,7 @@ def judge(
             rows.append(_told_apart(file.name, *pairs, resamples=resamples, seed=seed))
         else:
             rows.append(_right(file.name, *pairs))
-    rows[0] = dataclasses.replace(
-        rows[0],
-        difference=None,
-        difference_interval=None,
-        auroc_difference=None,
-        auroc_difference_interval=None,
-    )
+    rows[0] = dataclasses.replace(rows[0], **_COMPARED_WITH_NOTHING)
     return Shift(
         dataset=dataset.name,
         source=dataset.source,
