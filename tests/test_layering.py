@@ -37,6 +37,7 @@ TIERS = {
         "registry",
         "resource_use",
         "results",
+        "robustness",
         "settings",
         "sparse_encoding",
         "speed",
@@ -79,6 +80,7 @@ REPORT_SEES = (
     "layer_sensitivity",
     "predictions",
     "results",
+    "robustness",
     "speed",
     "statistics",
 )
