@@ -81,7 +81,7 @@ def contents(run: Run) -> Contents:
         run_tables.environment(results),
     )
     return Contents(
-        title=_title(results),
+        title=title(results),
         subtitle=_subtitle(results),
         verdict=verdict.reach(results),
         files=file_tables.files(results),
@@ -127,7 +127,8 @@ def _present(found: tuple[Table | None, ...]) -> tuple[Table, ...]:
     return tuple(table for table in found if table is not None)
 
 
-def _title(results: Results) -> str:
+def title(results: Results) -> str:
+    """What was compressed, on which data."""
     backbone = _named(results.config, "backbone")
     return f"{backbone} on {results.data.name}" if backbone else results.data.name
 

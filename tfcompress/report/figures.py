@@ -16,6 +16,8 @@ from tfcompress.report import (
     confidence_charts,
     drawing,
     picture_grid,
+    repetitions,
+    side_by_side,
     sparsity_chart,
     text,
     time_curves,
@@ -64,6 +66,30 @@ def draw_all(run: Run) -> tuple[Drawn, ...]:
             _clock,
         )
         return tuple(drawn for maker in makers if (drawn := maker(run)) is not None)
+
+
+def draw_comparison(runs: Sequence[Run]) -> tuple[Drawn, ...]:
+    """Draws the figures of a report on several runs of different settings."""
+    with drawing.theme():
+        drawn = _size(side_by_side.gathered(runs))
+    return () if drawn is None else (drawn,)
+
+
+def draw_repetitions(runs: Sequence[Run]) -> tuple[Drawn, ...]:
+    """Draws the figures of a report on repetitions with other seeds."""
+    name, pictures = repetitions.pictures(runs)
+    if not pictures:
+        return ()
+    with drawing.theme():
+        drawn = _drawn(
+            "identified-images",
+            "Images that compression forgets",
+            f"Test images to which most of the {len(runs)} models behind {name} give another class "
+            "than most baselines: the baselines' class, then the compressed models'. A tick marks "
+            "the true one.",
+            lambda width: picture_grid.draw(pictures, width=width),
+        )
+    return (drawn,)
 
 
 def _drawn(name: str, title: str, description: str, draw: Callable[[int], Figure]) -> Drawn:

@@ -61,7 +61,7 @@ def load(run_dir: str | os.PathLike[str]) -> Run:
         `results.json`, predictions that are missing, unreadable or disagree with it.
     """
     folder = Path(run_dir)
-    results = _load_results(folder)
+    results = load_results(folder)
     baseline = _stored(folder, results.baseline.predictions)
     judged: dict[str, Judged] = {}
     for entry in (results.baseline, *results.artifacts):
@@ -71,7 +71,13 @@ def load(run_dir: str | os.PathLike[str]) -> Run:
     return Run(folder, results, judged, _pictures(folder))
 
 
-def _load_results(folder: Path) -> Results:
+def load_results(run_dir: str | os.PathLike[str]) -> Results:
+    """Reads `results.json` alone.
+
+    Raises:
+      RunFolderError: no such folder, no run, an unfinished run, a truncated or foreign file.
+    """
+    folder = Path(run_dir)
     if not folder.is_dir():
         raise RunFolderError(f"No such folder: {folder}. Pass the folder of a finished run.")
     if not (folder / results_module.FILE_NAME).is_file():

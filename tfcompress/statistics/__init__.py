@@ -41,6 +41,7 @@ from tfcompress.statistics.outputs import (
 from tfcompress.statistics.paired import (
     Comparison,
     compare,
+    compare_right,
     mcnemar_p_value,
     paired_counts,
     paired_difference_interval,
@@ -109,6 +110,7 @@ __all__ = [
     "brier_losses",
     "brier_score",
     "compare",
+    "compare_right",
     "compare_robustness",
     "confusion_change",
     "correct",
