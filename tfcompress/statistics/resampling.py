@@ -12,11 +12,26 @@ import numpy as np
 from tfcompress.results import Interval
 from tfcompress.statistics.proportions import check_confidence
 
-METHOD = "paired_bootstrap"
 # Counts held at once: 16 MiB of them as float64.
 _BUDGET = 2**21
 # Of the resamples, so many may leave a figure undefined before its interval is.
 _MOST_UNDEFINED = 0.01
+
+
+def resampled_indices(
+    examples: int, *, resamples: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Which examples samples hold that are drawn from them with repetition.
+
+    Args:
+      examples: to draw from, and to draw; at least 1.
+      resamples: at least 1; see `portions`.
+      generator: of the random numbers.
+
+    Returns:
+      int64 [resamples, examples] in [0, examples).
+    """
+    return generator.integers(0, examples, (resamples, examples))
 
 
 def resampled_counts(
@@ -39,7 +54,7 @@ def resampled_counts(
       >>> resampled_counts(5, resamples=2, generator=np.random.default_rng(0)).sum(axis=1).tolist()
       [5.0, 5.0]
     """
-    drawn = generator.integers(0, examples, (resamples, examples))
+    drawn = resampled_indices(examples, resamples=resamples, generator=generator)
     drawn += examples * np.arange(resamples)[:, None]
     counts = np.bincount(drawn.ravel(), minlength=resamples * examples)
     return counts.reshape(resamples, examples).astype(np.float64)
@@ -69,12 +84,15 @@ def portions(resamples: int, *, examples: int) -> Iterator[int]:
         yield min(most, resamples - start)
 
 
-def percentile_interval(values: np.ndarray, *, confidence: float = 0.95) -> Interval | None:
+def percentile_interval(
+    values: np.ndarray, *, confidence: float = 0.95, method: str = "paired_bootstrap"
+) -> Interval | None:
     """The interval that the middle of a figure's resampled values spans.
 
     Args:
       values: float [resamples]; NaN where a resample leaves the figure undefined.
       confidence: a fraction in (0, 1).
+      method: what the interval says of how it was made.
 
     Returns:
       The interval, or None where more than 1 in 100 resamples are undefined: an interval of the
@@ -95,4 +113,4 @@ def percentile_interval(values: np.ndarray, *, confidence: float = 0.95) -> Inte
     if len(defined) < (1 - _MOST_UNDEFINED) * len(values):
         return None
     low, high = np.quantile(defined, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return Interval(float(low), float(high), confidence, METHOD)
+    return Interval(float(low), float(high), confidence, method)
