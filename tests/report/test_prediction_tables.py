@@ -54,16 +54,18 @@ def test_what_changed(run):
 
 def test_calibration(run):
     table = prediction_tables.calibration(run)
-    accuracy, confidence, error, nll, brier, *rest = cells(table, "file")
+    accuracy, confidence, error, nll, change, brier, *rest = cells(table, "file")
     assert (accuracy, confidence, error) == ("62.50", "80.00", "17.50")
     # Five right at 0.8, three wrong at 0.1.
     assert nll == f"{-(5 * np.log(0.8) + 3 * np.log(0.1)) / 8:.4f}"
     assert brier == f"{(5 * (0.04 + 0.01 * 2) + 3 * (0.64 + 0.81 + 0.01)) / 8:.4f}"
+    # The baseline has six right at 0.8, two wrong at 0.1: one loss of ln 8 more for the file.
+    assert change == f"+{np.log(8) / 8:.4f}"
     assert rest[0] == "\u2013"
     # 6 of 8 right: a temperature that makes confidence 0.75 leaves no error.
     row = table.rows[0]
     assert (row[0].value, row[2].detail, row[3].detail) == ("baseline", "75.00", "0.00")
-    assert float(row[6].value) > 1
+    assert float(row[7].value) > 1
 
 
 def test_a_validation_split_without_a_mistake_gives_no_temperature():

@@ -13,9 +13,17 @@ import numpy as np
 
 from tfcompress import statistics
 from tfcompress.predictions import Predictions
-from tfcompress.statistics import Calibration, ClassChange, ConfusionChange, Flips
+from tfcompress.statistics import (
+    BootstrapDifference,
+    Calibration,
+    ClassChange,
+    ConfusionChange,
+    Flips,
+)
 
 MOST_CONFUSIONS = 3
+# Half a step of an int8 softmax, which holds exact zeros: for both where one of them is such.
+INTEGER_FLOOR = 1 / 512
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,8 @@ class Judged:
         None where no predictions on it are stored, or where no temperature is best.
       flips: on how many examples it answers other than the baseline; None for the baseline itself.
       class_changes: its accuracy on each class beside the baseline's; None likewise.
+      nll_change: negative log-likelihood minus the baseline's, nats, by a paired bootstrap; None
+        likewise.
       confusion_changes: which classes it takes for which, where that changed most; None likewise.
     """
 
@@ -46,6 +56,7 @@ class Judged:
     flips: Flips | None = None
     class_changes: tuple[ClassChange, ...] | None = None
     confusion_changes: tuple[ConfusionChange, ...] | None = None
+    nll_change: BootstrapDifference | None = None
 
 
 def judge(
@@ -91,7 +102,22 @@ def judge(
         confusion_changes=statistics.largest_confusion_changes(
             after, before, found.labels, classes=classes, limit=MOST_CONFUSIONS
         ),
+        nll_change=_nll_change(found, baseline),
     )
+
+
+def _nll_change(found: Predictions, baseline: Predictions) -> BootstrapDifference:
+    kinds = {found.kind, baseline.kind}
+    floor = INTEGER_FLOOR if "probabilities" in kinds else statistics.PROBABILITY_FLOOR
+    mine, theirs = (
+        statistics.log_losses(
+            statistics.probabilities(each.outputs, each.kind),
+            each.labels,
+            floor=floor,
+        )
+        for each in (found, baseline)
+    )
+    return statistics.paired_bootstrap("mean", mine, theirs)
 
 
 def _calibrated(found: Predictions, validation: Predictions) -> Calibration | None:
