@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib import font_manager, textpath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 # Light-page colours. Each is unlike any other colour in a figure, so that the page's SVG can name
@@ -146,6 +147,25 @@ def draw_cell(
         fontsize=SMALL,
         color=COLORS["muted" if pale else "ink"],
     )
+
+
+def write_line_key(figure: Figure, text: str, *, color: str, style: Any, y: float) -> None:
+    """Puts a line of a legend at the figure's left edge: a stroke, and what it stands for.
+
+    Args:
+      figure: of any size.
+      text: shortened where the figure is narrower.
+      color: a name in `COLORS`.
+      style: matplotlib's line style.
+      y: baseline of the text, in pixels from the upper edge.
+    """
+    width, height = figure.get_size_inches() * 72
+    level = 1 - (y - 4) / height
+    figure.add_artist(
+        Line2D([6 / width, 30 / width], [level, level], color=COLORS[color], lw=1.8, ls=style)
+    )
+    shown = shorten(text, width - 50, SMALL)
+    write(figure, shown, x=36, y=y, size=SMALL, color="muted")
 
 
 def text_size(text: str, size: float = FONT_SIZE) -> tuple[float, float]:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from tfcompress.report import drawing
@@ -78,11 +77,7 @@ def draw(found: Sequence[Curve], *, width: int) -> Figure:
     axes = drawing.add_axes(figure, left=40, top=head + 8, width=width - 54, height=180)
     for index, curve in enumerate(found):
         color, style = STYLES[index % len(STYLES)]
-        level = 1 - (30 + 18 * index) / (head + 236)
-        line = Line2D([6 / width, 30 / width], [level] * 2, color=COLORS[color], ls=style, lw=1.8)
-        figure.add_artist(line)
-        name = drawing.shorten(curve.title, width - 50, drawing.SMALL)
-        drawing.write(figure, name, x=36, y=34 + 18 * index, size=drawing.SMALL, color="muted")
+        drawing.write_line_key(figure, curve.title, color=color, style=style, y=34 + 18 * index)
         axes.plot(
             curve.minutes,
             [100 * accuracy for accuracy in curve.accuracy],
