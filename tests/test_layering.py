@@ -22,6 +22,7 @@ TIERS = {
         "durable",
         "environment",
         "flatbuffer",
+        "goals",
         "image_files",
         "layer_coverage",
         "layer_sensitivity",
