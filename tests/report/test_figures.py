@@ -163,10 +163,24 @@ def test_only_the_classes_that_change_most_are_shown(make_run):
     assert changes.omitted == 30
 
 
-def test_holm_by_hand():
-    # Sorted: 0.001 <= 0.05/4, 0.016 <= 0.05/3, 0.03 > 0.05/2: stops, so 0.04 is kept too.
-    p_values = np.array([[0.04, 0.001], [0.03, 0.016]])
-    assert class_changes.holm(p_values, level=0.05).tolist() == [[False, True], [False, True]]
+def test_cells_stand_out_after_a_correction_for_all_classes(make_run):
+    """Also for those that are not shown, as the shown ones were chosen for their change."""
+    classes = tuple(f"c{i}" for i in range(40))
+    loaded = run.load(make_run(images=4000, classes=classes))
+    files = class_changes.table(loaded).files
+    base = loaded.right["baseline"]
+    # In class 3 the first file loses so many images that p is 0.002: enough for the 10 shown
+    # classes of one file, not for all 40.
+    right = {name: base.copy() for name in files}
+    members = np.flatnonzero((loaded.labels == 3) & base)
+    right[files[0]][members[:10]] = False
+    few = dataclasses.replace(loaded, right={"baseline": base} | right)
+    assert not class_changes.table(few).significant.any()
+    right[files[0]][members[:20]] = False
+    many = class_changes.table(dataclasses.replace(loaded, right={"baseline": base} | right))
+    assert many.significant.tolist() == [
+        [name == files[0] and k == "c3" for k in many.classes] for name in files
+    ]
 
 
 @pytest.mark.parametrize(

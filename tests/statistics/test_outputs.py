@@ -41,3 +41,39 @@ def test_correct_takes_the_first_of_equal_outputs():
 def test_correct_refuses_what_does_not_fit(outputs, labels, message):
     with pytest.raises(ValueError, match=message):
         statistics.correct(outputs, labels)
+
+
+def test_correct_refuses_labels_that_are_no_whole_numbers():
+    with pytest.raises(ValueError, match="whole numbers"):
+        statistics.correct(np.zeros([2, 2]), np.array([0.0, 0.5]))
+
+
+def test_normalized_probabilities_takes_what_a_quantized_softmax_gives():
+    quantized = np.array([[128, 64, 0, 63], [255, 0, 0, 0]]) / 256
+    rows = statistics.normalized_probabilities(quantized)
+    assert rows == pytest.approx(np.array([[128 / 255, 64 / 255, 0, 63 / 255], [1, 0, 0, 0]]))
+    # Each of 1,000 classes below half a step: the file says nothing.
+    nothing = statistics.normalized_probabilities(np.zeros([1, 1000]))
+    assert nothing.tolist() == [[0.001] * 1000]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array([[2.0, -1.0]]), "For logits"),
+        (np.array([[np.nan, 1.0]]), "NaN in 1 of 1"),
+        (np.array([[0.0, 0.0]]), "sum to 1. Received: a sum of 0"),
+        (np.array([[0.9, 0.7]]), "sigmoids"),
+        (np.array([0.5, 0.5]), r"\[examples, classes\]"),
+    ],
+    ids=["logits", "nan", "zeros", "sigmoids", "vector"],
+)
+def test_normalized_probabilities_refuses_what_is_none(values, message):
+    with pytest.raises(ValueError, match=message):
+        statistics.normalized_probabilities(values)
+
+
+def test_predicted_classes_takes_the_first_of_equals_and_refuses_nan():
+    assert statistics.predicted_classes(np.array([[1, 3, 3], [0, 0, 0]])).tolist() == [1, 0]
+    with pytest.raises(ValueError, match="NaN in 1 of 2"):
+        statistics.predicted_classes(np.array([[np.nan, 0.0], [0.0, 0.0]]))

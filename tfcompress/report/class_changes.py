@@ -33,7 +33,8 @@ class ChangeTable:
       files: names, in the order of the results.
       classes: names of the shown classes.
       changes: for each file, a record for each shown class.
-      significant: bool [files, classes], by McNemar's exact test after Holm's correction.
+      significant: bool [files, classes], by McNemar's exact test after Holm's correction for all
+        files and classes, shown or not.
       omitted: classes that are not shown; those shown change the most.
     """
 
@@ -59,36 +60,15 @@ def table(run: Run) -> ChangeTable | None:
     present = [k for k in range(len(names)) if changes[0][k].examples]
     shown = sorted(sorted(present, key=lambda k: -size[k])[:MOST_CLASSES])
     kept = tuple(tuple(row[k] for k in shown) for row in changes)
-    values = np.array([[cell.p_value for cell in row] for row in kept], float)
+    # Of all classes: those shown are chosen by their change, which one must not profit from twice.
+    adjusted = statistics.holm(np.array([[cell.p_value for cell in row] for row in changes], float))
     return ChangeTable(
         files=tuple(files),
         classes=tuple(names[k] for k in shown),
         changes=kept,
-        significant=holm(values, level=LEVEL),
+        significant=adjusted[:, shown] <= LEVEL,
         omitted=len(names) - len(shown),
     )
-
-
-def holm(p_values: np.ndarray, *, level: float) -> np.ndarray:
-    """Which hypotheses Holm's step-down procedure rejects.
-
-    Args:
-      p_values: of any shape.
-      level: family-wise error rate, a fraction.
-
-    Returns:
-      bool of the same shape.
-
-    Example:
-      >>> holm(np.array([0.04, 0.01, 0.03]), level=0.05).tolist()
-      [False, True, False]
-    """
-    flat = p_values.ravel()
-    order = np.argsort(flat)
-    passes = flat[order] <= level / np.arange(flat.size, 0, -1)
-    rejected = np.zeros(flat.size, bool)
-    rejected[order] = np.logical_and.accumulate(passes)
-    return rejected.reshape(p_values.shape)
 
 
 def draw(changes: ChangeTable, *, width: int) -> Figure:

@@ -5,8 +5,38 @@ outputs and labels. Does not know where the outputs came from or how a number is
 TensorFlow, no files; what draws random numbers takes a seed.
 """
 
+from tfcompress.statistics.bootstrap import (
+    BootstrapDifference,
+    bootstrap_interval,
+    paired_bootstrap,
+)
+from tfcompress.statistics.calibration import (
+    Calibration,
+    ReliabilityBin,
+    expected_calibration_error,
+    reliability_bins,
+    summarize_calibration,
+)
 from tfcompress.statistics.classes import ClassChange, per_class_change
-from tfcompress.statistics.outputs import correct, probabilities, softmax
+from tfcompress.statistics.comparisons import (
+    DetectableDifference,
+    holm,
+    smallest_detectable_difference,
+)
+from tfcompress.statistics.confusions import (
+    ConfusionChange,
+    confusion_change,
+    largest_confusion_changes,
+)
+from tfcompress.statistics.flips import Flips, count_flips
+from tfcompress.statistics.identified import IdentifiedExamples, identified_examples
+from tfcompress.statistics.outputs import (
+    correct,
+    normalized_probabilities,
+    predicted_classes,
+    probabilities,
+    softmax,
+)
 from tfcompress.statistics.paired import (
     Comparison,
     compare,
@@ -15,21 +45,65 @@ from tfcompress.statistics.paired import (
     paired_difference_interval,
 )
 from tfcompress.statistics.proportions import accuracy_with_interval, wilson_interval
+from tfcompress.statistics.scoring import (
+    PROBABILITY_FLOOR,
+    brier_losses,
+    brier_score,
+    log_losses,
+    negative_log_likelihood,
+)
 from tfcompress.statistics.seeds import SeedSummary, summarize_seeds
+from tfcompress.statistics.selective import (
+    SelectiveAccuracy,
+    risk_coverage_area,
+    selective_accuracies,
+)
+from tfcompress.statistics.temperature import Temperature, fit_temperature, scaled_probabilities
 
 __all__ = [
+    "PROBABILITY_FLOOR",
+    "BootstrapDifference",
+    "Calibration",
     "ClassChange",
     "Comparison",
+    "ConfusionChange",
+    "DetectableDifference",
+    "Flips",
+    "IdentifiedExamples",
+    "ReliabilityBin",
     "SeedSummary",
+    "SelectiveAccuracy",
+    "Temperature",
     "accuracy_with_interval",
+    "bootstrap_interval",
+    "brier_losses",
+    "brier_score",
     "compare",
+    "confusion_change",
     "correct",
+    "count_flips",
+    "expected_calibration_error",
+    "fit_temperature",
+    "holm",
+    "identified_examples",
+    "largest_confusion_changes",
+    "log_losses",
     "mcnemar_p_value",
+    "negative_log_likelihood",
+    "normalized_probabilities",
+    "paired_bootstrap",
     "paired_counts",
     "paired_difference_interval",
     "per_class_change",
+    "predicted_classes",
     "probabilities",
+    "reliability_bins",
+    "risk_coverage_area",
+    "scaled_probabilities",
+    "selective_accuracies",
+    "smallest_detectable_difference",
     "softmax",
+    "summarize_calibration",
     "summarize_seeds",
     "wilson_interval",
 ]
