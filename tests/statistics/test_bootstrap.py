@@ -37,7 +37,7 @@ def test_the_fast_way_and_a_function_agree(losses):
 def test_limits_match_scipy_within_the_noise_of_resampling(losses):
     expected = stats.bootstrap(
         losses, lambda a, b, axis: np.mean(a, axis) - np.mean(b, axis), paired=True,
-        n_resamples=4000, method="percentile", rng=np.random.default_rng(1),
+        n_resamples=4000, method="percentile", random_state=np.random.default_rng(1),
     ).confidence_interval  # fmt: skip
     found = statistics.paired_bootstrap("mean", *losses, resamples=4000).interval
     width = expected.high - expected.low

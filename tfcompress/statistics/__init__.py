@@ -45,6 +45,14 @@ from tfcompress.statistics.paired import (
     paired_difference_interval,
 )
 from tfcompress.statistics.proportions import accuracy_with_interval, wilson_interval
+from tfcompress.statistics.regression import (
+    Regression,
+    absolute_errors,
+    mean_absolute_error,
+    r_squared,
+    root_mean_squared_error,
+    summarize_regression,
+)
 from tfcompress.statistics.scoring import (
     PROBABILITY_FLOOR,
     brier_losses,
@@ -52,7 +60,12 @@ from tfcompress.statistics.scoring import (
     log_losses,
     negative_log_likelihood,
 )
-from tfcompress.statistics.seeds import SeedSummary, summarize_seeds
+from tfcompress.statistics.seeds import (
+    SeedDifference,
+    SeedSummary,
+    paired_seed_difference,
+    summarize_seeds,
+)
 from tfcompress.statistics.selective import (
     SelectiveAccuracy,
     risk_coverage_area,
@@ -70,10 +83,13 @@ __all__ = [
     "DetectableDifference",
     "Flips",
     "IdentifiedExamples",
+    "Regression",
     "ReliabilityBin",
+    "SeedDifference",
     "SeedSummary",
     "SelectiveAccuracy",
     "Temperature",
+    "absolute_errors",
     "accuracy_with_interval",
     "bootstrap_interval",
     "brier_losses",
@@ -89,21 +105,26 @@ __all__ = [
     "largest_confusion_changes",
     "log_losses",
     "mcnemar_p_value",
+    "mean_absolute_error",
     "negative_log_likelihood",
     "normalized_probabilities",
     "paired_bootstrap",
     "paired_counts",
     "paired_difference_interval",
+    "paired_seed_difference",
     "per_class_change",
     "predicted_classes",
     "probabilities",
+    "r_squared",
     "reliability_bins",
     "risk_coverage_area",
+    "root_mean_squared_error",
     "scaled_probabilities",
     "selective_accuracies",
     "smallest_detectable_difference",
     "softmax",
     "summarize_calibration",
+    "summarize_regression",
     "summarize_seeds",
     "wilson_interval",
 ]

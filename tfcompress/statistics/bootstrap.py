@@ -61,7 +61,8 @@ def paired_bootstrap(
 
     Not for `expected_calibration_error`: its value grows by chance, in a resample twice, so that
     the interval of a difference between a model whose confidence is right and one whose is not held
-    the truth in 1% of cases with 1,000 examples. Compare `log_losses` or `brier_losses`.
+    the truth in no more than 1% of cases with 1,000 examples. Compare `log_losses` or
+    `brier_losses`.
 
     Args:
       metric: `"mean"` for a figure that is a mean over examples (of `log_losses`, `brier_losses`,

@@ -135,7 +135,8 @@ def expected_calibration_error(
     Reference: Naeini, Cooper and Hauskrecht, AAAI 2015; bins of equal counts: Nixon et al.,
     "Measuring Calibration in Deep Learning", CVPR Workshops 2019.
     """
-    return _error(reliability_bins(probabilities, labels, bins=bins))
+    confidence = normalized_probabilities(probabilities).max(axis=1)
+    return _error(confidence, correct(probabilities, labels), bins=bins)
 
 
 def summarize_calibration(
@@ -173,7 +174,6 @@ def summarize_calibration(
     else:
         shares = scaled_probabilities(outputs, kind, temperature, floor=floor)
     confidence = shares.max(axis=1)
-    found = _bins(confidence, right, bins=bins)
     return Calibration(
         examples=right.size,
         accuracy=float(right.mean()),
@@ -181,8 +181,8 @@ def summarize_calibration(
         nll=scoring.negative_log_likelihood(shares, labels, floor=floor),
         floored=int((scoring.label_probabilities(shares, labels) < floor).sum()),
         brier=scoring.brier_score(shares, labels),
-        ece=_error(found),
-        bins=found,
+        ece=_error(confidence, right, bins=bins),
+        bins=_bins(confidence, right, bins=bins),
         selective=selective.accuracies_by_confidence(
             confidence, right, coverages=selective.COVERAGES
         ),
@@ -192,12 +192,18 @@ def summarize_calibration(
 
 
 def _bins(confidence: np.ndarray, right: np.ndarray, *, bins: int) -> tuple[ReliabilityBin, ...]:
+    places = _places(confidence, bins=bins)
+    return tuple(_bin(confidence[places == k], right[places == k]) for k in np.unique(places))
+
+
+def _places(confidence: np.ndarray, *, bins: int) -> np.ndarray:
+    """The bin of each example, int64 [examples]; equal confidences have one place."""
     if bins < 1:
         raise ValueError(f"bins must be at least 1. Received: {bins}.")
     _, group, sizes = np.unique(confidence, return_inverse=True, return_counts=True)
     middles = np.cumsum(sizes) - sizes / 2
-    places = np.floor(bins * middles / confidence.size)[group]
-    return tuple(_bin(confidence[places == k], right[places == k]) for k in np.unique(places))
+    places: np.ndarray = np.floor(bins * middles / confidence.size).astype(np.int64)[group]
+    return places
 
 
 def _bin(confidence: np.ndarray, right: np.ndarray) -> ReliabilityBin:
@@ -211,6 +217,8 @@ def _bin(confidence: np.ndarray, right: np.ndarray) -> ReliabilityBin:
     )
 
 
-def _error(bins: tuple[ReliabilityBin, ...]) -> float:
-    total = sum(each.count for each in bins)
-    return sum(each.count * abs(each.accuracy - each.confidence) for each in bins) / total
+def _error(confidence: np.ndarray, right: np.ndarray, *, bins: int) -> float:
+    """Distances of sums, which is that of means weighed by counts."""
+    places = _places(confidence, bins=bins)
+    distances = np.bincount(places, confidence) - np.bincount(places, right)
+    return float(np.abs(distances).sum() / confidence.size)
