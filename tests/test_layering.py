@@ -51,6 +51,7 @@ TIERS = {
         "checkpoint",
         "data",
         "export",
+        "objectives",
         "placement",
         "runtimes",
         "techniques",
@@ -59,6 +60,7 @@ TIERS = {
     "workflow": (
         "config",
         "finished_run",
+        "judging",
         "probe",
         "run_folder",
         "stage_state",

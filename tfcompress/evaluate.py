@@ -17,7 +17,7 @@ import numpy as np
 
 from tfcompress.artifact import Artifact, run_batches
 from tfcompress.litert import MOST_THREADS, Session, check_counts
-from tfcompress.predictions import Predictions
+from tfcompress.predictions import VALUES, Predictions
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.results import EvaluationSpeed
 
@@ -46,7 +46,7 @@ def predict_model(
     """Runs a Keras model over the whole test split.
 
     Args:
-      model: one image input, one output [batch, classes].
+      model: one image input, one output [batch, classes], or [batch, targets].
       dataset: whose test split is read.
       preprocessing: what the model was trained with.
       batch_size: images in one call; None chooses by the size of an image.
@@ -66,7 +66,8 @@ def predict_model(
         outputs.append(call(images))
         if progress is not None:
             progress(start + len(images), len(split))
-    return Predictions(np.concatenate(outputs), split.labels, split.ids, output_kind(model))
+    kind = VALUES if split.labels.dtype.kind == "f" else output_kind(model)
+    return Predictions(np.concatenate(outputs), split.labels, split.ids, kind)
 
 
 def predict_artifact(

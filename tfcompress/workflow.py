@@ -23,13 +23,14 @@ from tfcompress import (
     environment,
     evaluate,
     export,
+    judging,
     minimal,
     results,
-    statistics,
 )
 from tfcompress.artifact import Artifact
 from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, RunConfig
+from tfcompress.goals import Values
 from tfcompress.predictions import Predictions
 from tfcompress.progress import Reporter, Stopwatch
 from tfcompress.results import ArtifactResult, Results
@@ -38,6 +39,9 @@ from tfcompress.stages import StageTrainer
 from tfcompress.supplies import Supplies
 
 _PARITY_EXAMPLES = 1000
+# Steps of an int8 output in standard deviations of a target beyond which rounding shows: its
+# variance is a twelfth of the step's square, 0.5% of the target's here.
+_COARSE = 0.25
 
 
 @dataclass(frozen=True)
@@ -101,16 +105,36 @@ class _Run:
         self._folder = folder
         self._reporter = reporter
         self._watch = Stopwatch()
-        # First, so that a model that cannot be used is refused before any data is fetched.
-        source = backbones.opened(config.backbone)
+        # First, so that a model that cannot be used is refused before any data is fetched. Where
+        # only the labels tell the task, they lie on this machine.
+        possible = data.tasks(config.data)
+        source = backbones.opened(config.backbone, task=possible[0]) if len(possible) == 1 else None
         reporter.stage("data", config.data.name)
         self._dataset = data.load(config.data)
+        goal = self._dataset.goal
+        source = source or backbones.opened(config.backbone, task=goal.task)
         sizes = ", ".join(f"{n} {size:,}" for n, size in self._dataset.split_sizes().items())
         reporter.note(f"{self._dataset.source}: {sizes}")
         folder.require_same_data(self._dataset.checksums())
+        self._note_values()
         self._trainer = StageTrainer(
             config, folder, source=source, dataset=self._dataset, reporter=reporter
         )
+
+    def _note_values(self) -> None:
+        """Says what a regression is about, and where an int8 output is too coarse for it."""
+        goal = self._dataset.goal
+        if not isinstance(goal, Values):
+            return
+        steps = goal.int8_steps(self._dataset.train.labels)
+        for name, mean, std, step in zip(goal.names, goal.mean, goal.std, steps, strict=True):
+            self._reporter.note(f"{name}: mean {mean:.4g}, standard deviation {std:.4g}")
+            if step > _COARSE:
+                self._reporter.note(
+                    f"{name} varies by {1 / step:.1f} steps of an int8 output, which spans all "
+                    "targets and zero: integer files will be coarse. Give targets near zero and "
+                    "of like size, or export int16x8."
+                )
 
     def carry_out(self) -> Results:
         environment_path = self._folder.root / ENVIRONMENT
@@ -126,7 +150,11 @@ class _Run:
             config=self._config.to_dict(),
             environment=durable.read_json(environment_path),
             data=results.DataResult(
-                self._config.data.name, self._dataset.source, self._dataset.classes, sizes
+                self._config.data.name,
+                self._dataset.source,
+                self._dataset.classes,
+                sizes,
+                self._dataset.targets,
             ),
             baseline=baseline_result,
             artifacts=tuple(rows),
@@ -201,7 +229,7 @@ class _Run:
             calibration=item.inputs.calibration,
             metadata={
                 "preprocessing": item.inputs.preprocessing,
-                "labels": list(self._dataset.classes),
+                self._dataset.goal.named_in_files: list(self._dataset.goal.names),
                 "stages": list(compose.techniques(item.stages)),
             },
             sparse=config.sparse and item.format == "float32",
@@ -232,10 +260,7 @@ class _Run:
             minimal_steps=None if minimized is None else minimized.steps,
         )
         artifact.save(path)
-        self._reporter.note(
-            f"{item.name}: {found.size_bytes:,} bytes, same top class as the Keras model in "
-            f"{parity.top1_agreement:.1%} of {parity.examples:,} validation images"
-        )
+        self._reporter.note(f"{item.name}: {found.size_bytes:,} bytes, {_agreement(parity)}")
         return found
 
     def _minimized(self, name: str, artifact: Artifact) -> minimal.Minimized:
@@ -297,25 +322,10 @@ class _Run:
     def _scored(
         self, row: ArtifactResult, found: Predictions, reference: Predictions
     ) -> ArtifactResult:
-        versus = statistics.compare(found.outputs, reference.outputs, found.labels)
-        interval = versus.accuracy_interval
-        self._reporter.note(
-            f"{row.name}: {versus.accuracy:.2%} ({interval.low:.2%} to {interval.high:.2%})"
-        )
-        row = dataclasses.replace(
-            row,
-            accuracy=versus.accuracy,
-            accuracy_interval=interval,
-            predictions=self._folder.relative(self._folder.predictions(row.name)),
-        )
-        if found is reference:
-            return row
-        return dataclasses.replace(
-            row,
-            difference=versus.difference,
-            difference_interval=versus.difference_interval,
-            p_value=versus.p_value,
-        )
+        row = judging.judged(row, found, reference)
+        self._reporter.note(f"{row.name}: {judging.sentence(row)}")
+        path = self._folder.predictions(row.name)
+        return dataclasses.replace(row, predictions=self._folder.relative(path))
 
     def _timed(self, rows: Sequence[ArtifactResult]) -> list[ArtifactResult]:
         config = self._config.latency
@@ -366,6 +376,18 @@ class _Run:
         path.unlink()
         self._folder.kept(path, "", _KeptSeconds, lambda: _KeptSeconds(total))
         return total
+
+
+def _agreement(parity: results.Parity) -> str:
+    """How far a file agrees with its Keras model, in words."""
+    images = f"{parity.examples:,} validation images"
+    if parity.top1_agreement is not None:
+        share = f"{parity.top1_agreement:.1%}"
+        return f"same top class as the Keras model in {share} of {images}"
+    return (
+        f"within {parity.max_difference:.3g} of the Keras model on {images}, "
+        f"{parity.mean_difference:.3g} on average"
+    )
 
 
 def _cost(model: Any) -> dict[str, Any]:

@@ -27,11 +27,8 @@ def turned(digits: Published) -> Published:
       The same images in the same order, with float32 labels [n, 1]: degrees in [-45, 45],
       anticlockwise, drawn uniformly by the image's id and split.
     """
-    parts = {name: _turned(getattr(digits, name), split) for split, name in enumerate(_PARTS)}
-    return dataclasses.replace(digits, classes=(), targets=TARGETS, **parts)
-
-
-_PARTS = ("train", "test")
+    train, test = (_turned(part, number) for number, part in enumerate((digits.train, digits.test)))
+    return dataclasses.replace(digits, classes=(), targets=TARGETS, train=train, test=test)
 
 
 def _turned(split: Split, number: int) -> Split:
