@@ -38,14 +38,14 @@ def show(values: Any) -> None:
     from rich.console import Console
 
     from tfcompress import durable, survey
-    from tfcompress.report import tables, terminal
+    from tfcompress.report import run_tables, terminal
 
     survey.planned(recipe=values.recipe)  # A wrong recipe is answered before TensorFlow loads.
     given = values.model or classifier(values.backbone, image_size=values.image_size)
     found = survey.coverage(given, recipe=values.recipe)
     console = Console()
     if console.is_terminal:
-        terminal.print_table(tables.coverage(found), console)
+        terminal.print_table(run_tables.coverage(found), console)
     else:
         print(found)
     if values.csv:

@@ -36,6 +36,7 @@ TIERS = {
         "progress",
         "recipe",
         "registry",
+        "resource_use",
         "results",
         "settings",
         "sparse_encoding",

@@ -20,6 +20,7 @@ DISTRIBUTIONS = {
     "absl": "absl-py",
     "ai_edge_litert": "ai-edge-litert",
     "ai_edge_quantizer": "ai-edge-quantizer",
+    "pynvml": "nvidia-ml-py",
     "markupsafe": "jinja2",  # A part of Jinja's interface that lives in a package of its own.
     "tensorflow_datasets": "tensorflow-datasets",
     "tensorflow_model_optimization": "tensorflow-model-optimization",
@@ -66,7 +67,8 @@ def test_ci_guards_the_count_of_tests() -> None:
 
 def test_every_import_is_required() -> None:
     # What an extra brings is imported where it is used, after a check that it is there.
-    declared = required("install_requires") | required("compare", "options.extras_require")
+    extras = (required(name, "options.extras_require") for name in ("compare", "gpu"))
+    declared = required("install_requires").union(*extras)
     for path in ROOT.glob("tfcompress/**/*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             named: list[str] = []

@@ -13,6 +13,7 @@ from tfcompress.benchmark import LatencyConfig
 from tfcompress.config import RunConfig, StageTrainingConfig, TransferConfig
 from tfcompress.data import DataConfig
 from tfcompress.export import ExportConfig
+from tfcompress.predictions import Predictions
 from tfcompress.run_folder import RunFolderError
 from tfcompress.training import TrainingConfig
 
@@ -69,6 +70,23 @@ def test_the_numbers_are_those_of_the_recipes(finished):
     assert {row.macs for row in rows.values()} == {266_200}
     assert {row.parameters for row in rows.values()} == {266_200 + 410}
     assert all(row.parity.max_difference < 1e-3 for row in rows.values())
+
+
+def test_every_model_and_file_has_its_outputs_on_test_and_validation(finished):
+    found, folder = finished
+    assert [row.name for row in found.models] == ["distill", "prune", "prune+cluster"]
+    sizes = found.data.split_sizes
+    for row in (found.baseline, *found.models, *found.artifacts):
+        judged = Predictions.load(folder / row.predictions)
+        assert (len(judged), judged.accuracy) == (sizes["test"], pytest.approx(row.accuracy))
+        assert len(Predictions.load(folder / row.validation_predictions)) == sizes["validation"]
+
+
+def test_the_models_and_their_float_files_agree(finished):
+    found, _ = finished
+    files = {row.name: row for row in found.artifacts}
+    for row in found.models:
+        assert row.accuracy == files[f"{row.name}-float32"].accuracy
 
 
 def test_the_baselines_file_computes_the_baseline(finished):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress import registry
+from tfcompress import registry, resource_use
 from tfcompress.litert import TensorDetails, check_counts
 from tfcompress.results import Latency
 
@@ -282,24 +281,8 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         "load_ns": loaded - start,
         "first_call_ns": first_call,
         "samples_ns": samples,
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": resource_use.peak_memory_bytes(),
     }
-
-
-def peak_memory_bytes() -> int:
-    """The greatest resident size that this process has had.
-
-    Linux keeps it for the program (`VmHWM`). There `ru_maxrss` also counts what the parent held
-    when it started this process, which in a parent with TensorFlow is far more than the model; it
-    serves on other systems.
-    """
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    except (OSError, StopIteration):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _inputs(details: TensorDetails) -> np.ndarray:

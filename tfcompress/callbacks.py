@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfcompress._keras import keras
+from tfcompress.resource_use import Meter
 
 
 class EpochRecorder(keras.callbacks.Callback):
@@ -17,7 +18,8 @@ class EpochRecorder(keras.callbacks.Callback):
 
     Args:
       on_epoch: called with (epoch, metrics) after each epoch; metrics also holds `seconds` (wall
-        time of the epoch, validation included) and `learning_rate` (at its end).
+        time of the epoch, validation included), `learning_rate` (at its end) and what
+        `resource_use.Meter` measures over the epoch.
       should_stop: asked after `on_epoch`; True ends the training.
     """
 
@@ -30,9 +32,11 @@ class EpochRecorder(keras.callbacks.Callback):
         self._on_epoch = on_epoch
         self._should_stop = should_stop
         self._started = 0.0
+        self._meter = Meter()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Starts the clock."""
+        self._meter.start()
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
@@ -42,6 +46,7 @@ class EpochRecorder(keras.callbacks.Callback):
             keras.backend.get_value(self.model.optimizer.learning_rate)
         )
         metrics["seconds"] = time.perf_counter() - self._started
+        metrics |= self._meter.stop()
         self._on_epoch(epoch, metrics)
         if self._should_stop():
             self.model.stop_training = True

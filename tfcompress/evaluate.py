@@ -1,7 +1,7 @@
-"""Stores what a model or an artifact says about every example of the test split.
+"""What a model or an artifact says about every example of the test split, or of validation.
 
-The only reader of that split. Knows how to run all of it in batches and how raw outputs are kept;
-accuracy, intervals and tests are computed from the stored files elsewhere, with no TensorFlow.
+The only reader of the test split. Knows how to run all of it in batches; accuracy, intervals and
+tests are computed from the stored outputs elsewhere, with no TensorFlow.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tfcompress.artifact import Artifact, run_batches
 from tfcompress.litert import MOST_THREADS, Session, check_counts
 from tfcompress.predictions import VALUES, Predictions
 from tfcompress.preprocessing import Preprocessing
+from tfcompress.registry import require
 from tfcompress.results import EvaluationSpeed
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _LARGEST_BATCH = {"artifact": 32, "model": 256}
 # Batches preprocessed together: enough to spread the cost of a call, little enough for the cache.
 _BATCHES_A_TURN = 4
 
+SPLITS = ("test", "validation")
 Progress = Callable[[int, int], None]
 
 
@@ -40,34 +42,36 @@ def predict_model(
     dataset: Dataset,
     preprocessing: Preprocessing,
     *,
+    split: str = "test",
     batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> Predictions:
-    """Runs a Keras model over the whole test split.
+    """Runs a Keras model over the whole test split, or over the validation split.
 
     Args:
       model: one image input, one output [batch, classes], or [batch, targets].
-      dataset: whose test split is read.
+      dataset: whose split is read.
       preprocessing: what the model was trained with.
+      split: `"test"`, or `"validation"` for what may be fitted, such as a temperature.
       batch_size: images in one call; None chooses by the size of an image.
       progress: called with the count of images done and of all.
 
     Raises:
-      ValueError: the split is empty.
+      ValueError: another split, or an empty one.
     """
     # Here, not above: reading stored predictions needs no export.
     from tfcompress.export import inference, output_kind
 
-    split, call = _non_empty(dataset.test), inference(model)
+    examples, call = _split(dataset, split), inference(model)
     batch_size = _batch_size(batch_size, preprocessing, "model")
     outputs = []
-    for start in range(0, len(split), batch_size):
-        images = preprocessing.apply(split.images[start : start + batch_size])
+    for start in range(0, len(examples), batch_size):
+        images = preprocessing.apply(examples.images[start : start + batch_size])
         outputs.append(call(images))
         if progress is not None:
-            progress(start + len(images), len(split))
-    kind = VALUES if split.labels.dtype.kind == "f" else output_kind(model)
-    return Predictions(np.concatenate(outputs), split.labels, split.ids, kind)
+            progress(start + len(images), len(examples))
+    kind = VALUES if examples.labels.dtype.kind == "f" else output_kind(model)
+    return _stored(outputs, examples, kind)
 
 
 def predict_artifact(
@@ -75,34 +79,36 @@ def predict_artifact(
     dataset: Dataset,
     preprocessing: Preprocessing | None = None,
     *,
+    split: str = "test",
     threads: int | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> Predictions:
-    """Runs an exported file over the whole test split, in batches on every core.
+    """Runs an exported file over a whole split, in batches on every core.
 
     Args:
       artifact: the file; its metadata say what its outputs are.
-      dataset: whose test split is read.
+      dataset: whose split is read.
       preprocessing: None takes what the file carries.
+      split: `"test"`, or `"validation"` for what may be fitted, such as a temperature.
       threads: processor threads; None takes every core that this process may use.
       batch_size: images in one call; None chooses by the size of an image.
       progress: called with the count of images done and of all.
 
     Raises:
-      ValueError: the file lacks the metadata, or the split is empty.
+      ValueError: the file lacks the metadata; another split, or an empty one.
     """
-    split = _non_empty(dataset.test)
+    examples = _split(dataset, split)
     preprocessing = preprocessing or artifact.preprocessing
     batch_size = _batch_size(batch_size, preprocessing, "artifact")
-    sessions = _sessions(artifact, threads, min(batch_size, len(split)))
+    sessions = _sessions(artifact, threads, min(batch_size, len(examples)))
     outputs, done = [], 0
-    for part in _outputs(sessions, split.images, preprocessing):
+    for part in _outputs(sessions, examples.images, preprocessing):
         outputs.append(part)
         done += len(part)
         if progress is not None:
-            progress(done, len(split))
-    return Predictions(np.concatenate(outputs), split.labels, split.ids, artifact.output)
+            progress(done, len(examples))
+    return _stored(outputs, examples, artifact.output)
 
 
 def evaluation_speed(
@@ -137,7 +143,7 @@ def evaluation_speed(
     Raises:
       ValueError: the file lacks the metadata, or the split is empty.
     """
-    images = _non_empty(dataset.test).images[:batched_images]
+    images = _split(dataset, "test").images[:batched_images]
     preprocessing = artifact.preprocessing
     batch_size = min(_batch_size(batch_size, preprocessing, "artifact"), len(images))
     check_counts(rounds=rounds, single_images=single_images, batched_images=batched_images)
@@ -169,10 +175,15 @@ def evaluation_speed(
     )
 
 
-def _non_empty(split: Split) -> Split:
-    if len(split) == 0:
-        raise ValueError("There is no example to evaluate: the split is empty.")
-    return split
+def _split(dataset: Dataset, name: str) -> Split:
+    found: Split = getattr(dataset, require(name, SPLITS, what="split to evaluate"))
+    if len(found) == 0:
+        raise ValueError(f"There is no example to evaluate: the {name} split is empty.")
+    return found
+
+
+def _stored(outputs: Sequence[np.ndarray], examples: Split, kind: str) -> Predictions:
+    return Predictions(np.concatenate(outputs), examples.labels, examples.ids, kind)
 
 
 def _batch_size(asked: int | None, preprocessing: Preprocessing, kind: str) -> int:

@@ -27,32 +27,33 @@ FIGURES: Mapping[str, Errors] = {
 """Of a regression, by the name of the metric: functions of outputs and targets."""
 
 
-def judged(row: ArtifactResult, found: Predictions, reference: Predictions) -> ArtifactResult:
+def judged(row: ArtifactResult, found: Predictions, baseline: Predictions | None) -> ArtifactResult:
     """A row with the figures of its predictions.
 
     Args:
       row: of a model or a file.
       found: its predictions.
-      reference: those of the baseline, of the same examples in the same order; `found` itself for
-        the baseline, which has no difference.
+      baseline: those of the baseline, of the same examples in the same order; None for the baseline
+        itself, which has no difference.
 
     Raises:
       ValueError: predictions that do not fit each other, or that are not finite.
     """
     if found.kind == VALUES:
-        baseline = None if found is reference else reference
         return dataclasses.replace(row, metrics=value_metrics(found, baseline))
-    versus = statistics.compare(found.outputs, reference.outputs, found.labels)
+    versus = statistics.compare(found.outputs, (baseline or found).outputs, found.labels)
     row = dataclasses.replace(
         row, accuracy=versus.accuracy, accuracy_interval=versus.accuracy_interval
     )
-    if found is reference:
+    if baseline is None:
         return row
     return dataclasses.replace(
         row,
         difference=versus.difference,
         difference_interval=versus.difference_interval,
         p_value=versus.p_value,
+        gained=versus.gained,
+        lost=versus.lost,
     )
 
 

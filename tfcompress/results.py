@@ -131,8 +131,11 @@ class StageResult:
       name: folder name under `stages/`, such as `"01-prune"`.
       technique: `"baseline"` or the technique's name.
       config: the stage's settings, JSON-ready.
-      history: for each epoch the Keras metrics (`loss`, `accuracy`, `val_loss`, `val_accuracy`,
-        of values `mean_absolute_error` and `val_mean_absolute_error`; `learning_rate`, `seconds`).
+      history: for each epoch the Keras metrics (`loss`, `accuracy`, `val_loss`, `val_accuracy`; of
+        values `mean_absolute_error` and `val_mean_absolute_error`), `learning_rate`, `seconds`
+        (wall time, validation included), `examples` (trained on), `peak_memory_bytes` (greatest
+        resident size of the process within the epoch) and `energy_joules` (of the processors and GPUs that count it); the last two only where they
+        can be measured.
       best_epoch: 0-based epoch whose weights were kept, chosen on validation; None where nothing
         was trained.
       seconds: wall time of the stage, over all sessions.
@@ -195,6 +198,7 @@ class ArtifactResult:
       path: relative to the run folder; None for a Keras model.
       sha256: of the file's bytes.
       stages: techniques applied, in order; empty for the baseline.
+      model: name of the Keras model that a file is made from: the baseline or one of `models`.
       format: export format, such as `"int8"`.
       size_bytes: of the file.
       gzip_size_bytes: of the file after gzip at level 9.
@@ -210,8 +214,11 @@ class ArtifactResult:
       parity: against the Keras model, on validation.
       latency_ms: one entry for each measured setting.
       peak_memory_bytes: peak resident size of the process that ran it, at batch 1.
-      predictions: path of its stored outputs, relative to the run folder.
+      predictions: path of its stored outputs on the test split, relative to the run folder.
+      validation_predictions: path of those on the validation split, for what has to be fitted.
       p_value: McNemar's exact test of the paired difference to the baseline.
+      gained: test images that it has right and the baseline wrong.
+      lost: test images that it has wrong and the baseline right.
       distinct_weights: for each weight tensor, the largest count of distinct values within one
         channel.
       minimal_steps: what made the file minimal, in order; None for a file as it was exported.
@@ -223,6 +230,7 @@ class ArtifactResult:
     path: str | None = None
     sha256: str | None = None
     stages: tuple[str, ...] = ()
+    model: str | None = None
     format: str | None = None
     size_bytes: int | None = None
     gzip_size_bytes: int | None = None
@@ -239,7 +247,10 @@ class ArtifactResult:
     latency_ms: tuple[Latency, ...] = ()
     peak_memory_bytes: int | None = None
     predictions: str | None = None
+    validation_predictions: str | None = None
     p_value: float | None = None
+    gained: int | None = None
+    lost: int | None = None
     distinct_weights: int | None = None
     minimal_steps: tuple[MinimalStep, ...] | None = None
     metrics: tuple[Metric, ...] = ()
@@ -291,6 +302,7 @@ class Results:
       data: which data was used.
       baseline: the trained, uncompressed classifier, as a Keras model.
       artifacts: the exported files.
+      models: the Keras model at the end of each recipe, which its files are made from.
       stages: training of the baseline and of each technique.
       evaluation_speed: batched against single evaluation.
       seconds: wall time of the run, over all sessions.
@@ -304,6 +316,7 @@ class Results:
     data: DataResult
     baseline: ArtifactResult
     artifacts: tuple[ArtifactResult, ...]
+    models: tuple[ArtifactResult, ...] = ()
     stages: tuple[StageResult, ...] = ()
     evaluation_speed: EvaluationSpeed | None = None
     seconds: float | None = None

@@ -62,9 +62,10 @@ class RunFolder:
         """One trained Keras model."""
         return self.root / "models" / f"{name}.keras"
 
-    def predictions(self, name: str) -> Path:
-        """The stored outputs of one file or model on the test split."""
-        return self.root / "predictions" / f"{name}.npz"
+    def predictions(self, name: str, split: str = "test") -> Path:
+        """The stored outputs of one file or model on the test split, or on another."""
+        folder = self.root / "predictions"
+        return (folder if split == "test" else folder / split) / f"{name}.npz"
 
     def relative(self, path: Path) -> str:
         """A path as it is written in results: relative to the folder."""

@@ -145,7 +145,7 @@ class TrainingResult:
     """What a training did; the model itself holds the best epoch's weights.
 
     Attributes:
-      history: for each epoch the Keras metrics, `learning_rate` and `seconds`.
+      history: for each epoch the Keras metrics, and what `results.StageResult` lists.
       best_epoch: 0-based.
       seconds: wall time of all epochs, over all sessions.
     """
@@ -375,6 +375,7 @@ def fit(
 
     def record(epoch: int, metrics: Mapping[str, float]) -> None:
         _require_finite(epoch, metrics, config)
+        metrics = {**metrics, "examples": float(steps * config.batch_size)}
         state.record(metrics)
         if on_epoch:
             on_epoch(epoch, metrics)

@@ -7,6 +7,7 @@ part.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,9 +61,10 @@ class _KeptSeconds:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A file to export, with the model it is made from."""
+    """A file to export, with the model it is made from and that model's name."""
 
     name: str
+    title: str
     model: Any
     format: str
     stages: tuple[PlannedStage, ...]
@@ -142,7 +144,7 @@ class _Run:
             durable.write_json(environment_path, environment.collect())
         baseline = self._trainer.baseline
         artifacts = self._exported(self._candidates(baseline))
-        baseline_result, rows = self._evaluated(baseline, artifacts)
+        baseline_result, models, rows = self._evaluated(baseline, artifacts)
         rows = self._timed(rows)
         seconds = self._record_seconds()
         sizes = self._dataset.split_sizes()
@@ -158,6 +160,7 @@ class _Run:
             ),
             baseline=baseline_result,
             artifacts=tuple(rows),
+            models=tuple(models),
             stages=tuple(self._trainer.records),
             evaluation_speed=self._evaluation_speed(rows),
             seconds=seconds,
@@ -170,7 +173,10 @@ class _Run:
         """Every file: the baseline and each finished recipe, in every format it is asked for."""
         formats = self._config.export.formats
         inputs = self._trainer.supplies()
-        found = [_Candidate(f"{BASELINE}-{name}", baseline, name, (), inputs) for name in formats]
+        found = [
+            _Candidate(f"{BASELINE}-{name}", BASELINE, baseline, name, (), inputs)
+            for name in formats
+        ]
         self._save(BASELINE, baseline)
         for title, plan in zip(self._config.titles, self._config.plans, strict=True):
             model = self._trainer.compressed(plan.stages)
@@ -182,7 +188,12 @@ class _Run:
             names = {item.name for item in found}
             found += [
                 _Candidate(
-                    f"{title}-{name}", model, name, plan.stages, self._trainer.supplies(plan.stages)
+                    f"{title}-{name}",
+                    title,
+                    model,
+                    name,
+                    plan.stages,
+                    self._trainer.supplies(plan.stages),
                 )
                 for name in own
                 if f"{title}-{name}" not in names
@@ -248,6 +259,7 @@ class _Run:
             path=self._folder.relative(path),
             sha256=artifact.sha256,
             stages=compose.techniques(item.stages),
+            model=item.title,
             format=item.format,
             size_bytes=artifact.size_bytes,
             gzip_size_bytes=artifact.gzip_size_bytes,
@@ -285,47 +297,60 @@ class _Run:
 
     def _evaluated(
         self, baseline: Any, artifacts: Sequence[tuple[_Candidate, ArtifactResult]]
-    ) -> tuple[ArtifactResult, list[ArtifactResult]]:
+    ) -> tuple[ArtifactResult, list[ArtifactResult], list[ArtifactResult]]:
+        """The baseline, the model at the end of each recipe, and each file, judged."""
         self._reporter.stage("evaluate", "every model and file on the whole test split")
-        reference = self._predictions(
-            BASELINE,
-            checkpoint.weights_sha256(baseline),
-            lambda step: evaluate.predict_model(
-                baseline, self._dataset, self._trainer.supplies().preprocessing, progress=step
-            ),
+        first = self._judged_model(BASELINE, baseline, (), self._trainer.supplies())
+        ends = {item.title: item for item, _ in artifacts if item.stages}
+        models = [
+            self._judged_model(title, item.model, item.stages, item.inputs)
+            for title, item in ends.items()
+        ]
+        return first, models, [self._judged_file(row) for _, row in artifacts]
+
+    def _judged_model(
+        self, name: str, model: Any, stages: tuple[PlannedStage, ...], inputs: Supplies
+    ) -> ArtifactResult:
+        row = ArtifactResult(
+            name=name, format="keras", stages=compose.techniques(stages), **_cost(model)
         )
-        first = ArtifactResult(name=BASELINE, format="keras", **_cost(baseline))
-        first = self._scored(first, reference, reference)
-        rows = []
-        for _, row in artifacts:
-            artifact = Artifact.load(self._folder.root / str(row.path))
-            found = self._predictions(
-                row.name,
-                str(row.sha256),
-                lambda step, artifact=artifact: evaluate.predict_artifact(
-                    artifact, self._dataset, progress=step
-                ),
+
+        def predict(split: str, step: evaluate.Progress) -> Predictions:
+            return evaluate.predict_model(
+                model, self._dataset, inputs.preprocessing, split=split, progress=step
             )
-            rows.append(self._scored(row, found, reference))
-        return first, rows
 
-    def _predictions(self, name: str, made_from: str, predict: Any) -> Predictions:
-        path = self._folder.predictions(name)
+        return self._judged(row, checkpoint.weights_sha256(model), predict)
 
+    def _judged_file(self, row: ArtifactResult) -> ArtifactResult:
+        artifact = Artifact.load(self._folder.root / str(row.path))
+
+        def predict(split: str, step: evaluate.Progress) -> Predictions:
+            return evaluate.predict_artifact(artifact, self._dataset, split=split, progress=step)
+
+        return self._judged(row, str(row.sha256), predict)
+
+    def _judged(self, row: ArtifactResult, made_from: str, predict: Any) -> ArtifactResult:
+        """Its outputs on test and validation, stored, and its accuracy beside the baseline's."""
+        paths = {split: self._folder.predictions(row.name, split) for split in evaluate.SPLITS}
+        for split, path in paths.items():
+            self._keep_predictions(path, made_from, functools.partial(predict, split), row.name)
+        found = Predictions.load(paths["test"])
+        reference = Predictions.load(self._folder.predictions(BASELINE))
+        row = judging.judged(row, found, None if row.name == BASELINE else reference)
+        self._reporter.note(f"{row.name}: {judging.sentence(row)}")
+        return dataclasses.replace(
+            row,
+            predictions=self._folder.relative(paths["test"]),
+            validation_predictions=self._folder.relative(paths["validation"]),
+        )
+
+    def _keep_predictions(self, path: Path, made_from: str, predict: Any, name: str) -> None:
         def make(path: Path) -> None:
             with self._reporter.bar(name) as step:
                 predict(step).save(path)
 
         self._folder.keep_file(path, made_from, make)
-        return Predictions.load(path)
-
-    def _scored(
-        self, row: ArtifactResult, found: Predictions, reference: Predictions
-    ) -> ArtifactResult:
-        row = judging.judged(row, found, reference)
-        self._reporter.note(f"{row.name}: {judging.sentence(row)}")
-        path = self._folder.predictions(row.name)
-        return dataclasses.replace(row, predictions=self._folder.relative(path))
 
     def _timed(self, rows: Sequence[ArtifactResult]) -> list[ArtifactResult]:
         config = self._config.latency

@@ -99,6 +99,8 @@ def artifact(file: File, right: np.ndarray, baseline_right: np.ndarray) -> Artif
         difference=(gained - lost) / n,
         difference_interval=statistics.paired_difference_interval(gained, lost, n),
         p_value=statistics.mcnemar_p_value(gained, lost),
+        gained=gained,
+        lost=lost,
         parity=Parity(512, 0.998, 0.0213, 0.004, 0.1 if "int8" in file.format else None),
         latency_ms=(Latency(file.p50, file.p50 * 1.2, "litert_cpu", 1, 1, 250, spread, 0.9, 3.1),),
         peak_memory_bytes=41_000_000,

@@ -8,11 +8,29 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from tfcompress.report import class_changes, drawing, figures, run, trade_off, training_curves
+from tfcompress import statistics
+from tfcompress.report import (
+    class_changes,
+    drawing,
+    figures,
+    run,
+    time_curves,
+    trade_off,
+    training_curves,
+)
 from tfcompress.results import ArtifactResult, DataResult, Results, StageResult
 
 SVG = "{http://www.w3.org/2000/svg}"
-NAMES = ["accuracy-size", "accuracy-latency", "layer-sparsity", "training-curves", "class-change"]
+NAMES = [
+    "accuracy-size",
+    "accuracy-latency",
+    "class-change",
+    "reliability",
+    "selective-accuracy",
+    "layer-sparsity",
+    "training-curves",
+    "accuracy-time",
+]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +96,7 @@ def test_the_same_run_gives_the_same_bytes(make_run):
 
 def test_a_run_with_nothing_measured_has_no_figures(tmp_path):
     bare = Results({}, {}, DataResult("x", "s", ("a",), {}), ArtifactResult("b"), ())
-    assert figures.draw_all(run.Run(tmp_path, bare, None, {})) == ()
+    assert figures.draw_all(run.Run(tmp_path, bare, {})) == ()
 
 
 def test_crowded_points_get_numbers_and_a_key(example):
@@ -122,9 +140,10 @@ def test_odd_names_are_text_not_markup(make_run):
         odd = dataclasses.replace(made.artifacts[1], name="a<b>&$\\frac{1}{2}$")
         return dataclasses.replace(made, data=data, artifacts=(made.artifacts[0], odd))
 
-    for each in figures.draw_all(run.load(make_run(edit=edit))):
-        ElementTree.fromstring(each.wide)
-    assert {"$x$", "<b>", "日本"} <= _texts(each.wide)
+    drawn = {each.name: each.wide for each in figures.draw_all(run.load(make_run(edit=edit)))}
+    for svg in drawn.values():
+        ElementTree.fromstring(svg)
+    assert {"$x$", "<b>", "日本"} <= _texts(drawn["class-change"])
 
 
 @pytest.mark.parametrize(
@@ -147,13 +166,49 @@ def test_curves_of_scant_histories(history):
 def test_class_changes_by_hand(make_run):
     loaded = run.load(make_run())
     changes = class_changes.table(loaded)
-    labels, base = loaded.labels, loaded.right["baseline"]
-    mine = loaded.right["baseline-int8"]
+    labels = np.arange(2000) % 10
+    base, mine = (loaded.judged[name].right for name in ("baseline", "baseline-int8"))
     row = changes.files.index("baseline-int8")
     expected = [(mine[labels == k].mean() - base[labels == k].mean()) for k in range(10)]
     assert [c.change for c in changes.changes[row]] == pytest.approx(expected)
     assert sum(expected) / 10 == pytest.approx(-10 / 2000)
     assert changes.omitted == 0
+
+
+def test_the_front_holds_what_nothing_beats(example):
+    # gzipped KiB and accuracy by hand: the smallest first, and no accuracy is bought twice.
+    points = {p.name: p for p in trade_off.size_points(example)}
+    front = trade_off.front(list(points.values()))
+    assert front[0].name == "prune+qat-int8"
+    for kept in points.values():
+        beaten = any(
+            p.x <= kept.x
+            and p.accuracy >= kept.accuracy
+            and (p.x, p.accuracy) != (kept.x, kept.accuracy)
+            for p in points.values()
+        )
+        assert (kept in front) != beaten
+
+
+def _stage(name, seconds, accuracies):
+    history = tuple({"seconds": seconds, "val_accuracy": value} for value in accuracies)
+    return StageResult(name, "x", {}, history, seconds=seconds * len(accuracies))
+
+
+def test_stages_follow_one_another_on_the_clock():
+    stages = (
+        _stage("00-baseline", 60, (0.5, 0.6)),
+        _stage("01-prune", 30, (0.55,)),
+        _stage("02-prune+qat", 30, (0.58,)),
+        _stage("03-cluster", 60, (0.57, 0.59)),
+    )
+    found = {curve.title: curve.minutes for curve in time_curves.curves(stages)}
+    assert found == {
+        "baseline": (1.0, 2.0),
+        "prune": (2.5,),
+        "prune+qat": (3.0,),
+        "cluster": (3.0, 4.0),
+    }
 
 
 def test_only_the_classes_that_change_most_are_shown(make_run):
@@ -168,16 +223,26 @@ def test_cells_stand_out_after_a_correction_for_all_classes(make_run):
     classes = tuple(f"c{i}" for i in range(40))
     loaded = run.load(make_run(images=4000, classes=classes))
     files = class_changes.table(loaded).files
-    base = loaded.right["baseline"]
+    labels, base = np.arange(4000) % 40, loaded.judged["baseline"].right
+
+    def judged(right):
+        changed = {
+            name: dataclasses.replace(
+                loaded.judged[name],
+                class_changes=statistics.per_class_change(mine, base, labels, classes=40),
+            )
+            for name, mine in right.items()
+        }
+        return dataclasses.replace(loaded, judged=changed)
+
     # In class 3 the first file loses so many images that p is 0.002: enough for the 10 shown
     # classes of one file, not for all 40.
     right = {name: base.copy() for name in files}
-    members = np.flatnonzero((loaded.labels == 3) & base)
+    members = np.flatnonzero((labels == 3) & base)
     right[files[0]][members[:10]] = False
-    few = dataclasses.replace(loaded, right={"baseline": base} | right)
-    assert not class_changes.table(few).significant.any()
+    assert not class_changes.table(judged(right)).significant.any()
     right[files[0]][members[:20]] = False
-    many = class_changes.table(dataclasses.replace(loaded, right={"baseline": base} | right))
+    many = class_changes.table(judged(right))
     assert many.significant.tolist() == [
         [name == files[0] and k == "c3" for k in many.classes] for name in files
     ]

@@ -78,7 +78,7 @@ def test_the_page_and_the_markdown_say_the_same(make_run):
     text = paths.markdown.read_text()
     for sentence in (
         "prune+qat-int8 is the smallest file that shows no loss against the baseline.",
-        "no difference shown at this sample size (2,000 images)",
+        "no difference shown at this sample size (2,000 images, on which",
         "Wilson's score interval",
     ):
         assert sentence in page
@@ -138,7 +138,8 @@ def test_a_run_with_the_least_results_is_rendered(make_run):
         )
 
     paths = report.render(make_run(edit=edit))
-    assert [path.stem for path in paths.figures] == ["accuracy-size"]
+    shown = ["accuracy-size", "reliability", "selective-accuracy"]
+    assert [path.stem for path in paths.figures] == shown
     assert "no verdict" in paths.html.read_text()
 
 
@@ -150,7 +151,7 @@ def test_markdown_tables_hold_their_columns(make_run):
             widths.add(line.count("|"))
             assert re.sub(r"\\\|", "", lines[index - 1]).count("|") == line.count("|")
             assert re.sub(r"\\\|", "", lines[index + 1]).count("|") == line.count("|")
-    assert 13 in widths
+    assert {8, 11} <= widths
 
 
 def test_markdown_escapes_markup():

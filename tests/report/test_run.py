@@ -11,10 +11,12 @@ from tfcompress.report import run
 
 def test_load_tells_which_examples_are_right(make_run):
     loaded = run.load(make_run())
-    assert set(loaded.right) == {"baseline", *(a.name for a in loaded.results.artifacts)}
+    names = [a.name for a in loaded.results.artifacts]
+    assert list(loaded.judged) == ["baseline", *names]
+    assert [each.name for each in loaded.files] == names
     for entry in (loaded.results.baseline, *loaded.results.artifacts):
-        assert loaded.right[entry.name].mean() == pytest.approx(entry.accuracy)
-    assert loaded.labels.size == 2000
+        assert loaded.judged[entry.name].right.mean() == pytest.approx(entry.accuracy)
+        assert loaded.judged[entry.name].right.size == 2000
 
 
 def test_no_such_folder(tmp_path):
@@ -98,9 +100,22 @@ def test_predictions_of_other_examples(make_run):
     path = folder / "predictions" / "baseline-int8.npz"
     with np.load(path) as archive:
         arrays = dict(archive)
-    np.savez(path, **(arrays | {"ids": arrays["ids"][::-1]}))
-    with pytest.raises(run.RunFolderError, match="other examples"):
+    np.savez(path, **(arrays | {"ids": arrays["ids"] + 1}))
+    with pytest.raises(run.RunFolderError, match=r"baseline-int8\.npz: .*their ids differ"):
         run.load(folder)
+
+
+def test_predictions_in_another_order_are_paired_by_example(make_run):
+    folder = make_run()
+    before = run.load(folder).judged["baseline-int8"]
+    path = folder / "predictions" / "baseline-int8.npz"
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    flipped = {name: arrays[name][::-1] for name in ("outputs", "labels", "ids")}
+    np.savez(path, **(arrays | flipped))
+    after = run.load(folder).judged["baseline-int8"]
+    np.testing.assert_array_equal(after.right, before.right)
+    assert after.class_changes == before.class_changes
 
 
 def test_predictions_that_disagree_with_the_results(make_run):
@@ -134,8 +149,8 @@ def test_a_run_without_recorded_predictions_loads(make_run):
         )
 
     loaded = run.load(make_run(edit=edit))
-    assert loaded.labels is None
-    assert loaded.right == {}
+    assert loaded.judged == {}
+    assert loaded.files == ()
 
 
 def test_one_changed_byte_in_compressed_predictions_is_a_clear_error(tmp_path):

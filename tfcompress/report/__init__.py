@@ -42,7 +42,7 @@ def render(run_dir: str | os.PathLike[str]) -> ReportPaths:
     from tfcompress.report import run as run_module
 
     run = run_module.load(run_dir)
-    from tfcompress.report import drawing, figures, html, markdown
+    from tfcompress.report import contents, drawing, figures, html, markdown
 
     drawn = figures.draw_all(run)
     folder = Path(run_dir)
@@ -53,6 +53,7 @@ def render(run_dir: str | os.PathLike[str]) -> ReportPaths:
     )
     for path, each in zip(paths.figures, drawn, strict=True):
         durable.write_text(path, drawing.for_file(each.wide))
-    durable.write_text(paths.markdown, markdown.render(run.results, drawn))
-    durable.write_text(paths.html, html.render(run.results, drawn))
+    parts = contents.contents(run)
+    durable.write_text(paths.markdown, markdown.render(parts, drawn))
+    durable.write_text(paths.html, html.render(parts, drawn))
     return paths

@@ -23,6 +23,8 @@ MOST_CLASSES = 10
 LEVEL = 0.05
 CELL_HEIGHT = 24
 LONGEST_NAME = 80.0
+# From here on a cell has no room for a tenth of a point.
+LARGE = 0.1
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,10 @@ class ChangeTable:
 
 def table(run: Run) -> ChangeTable | None:
     """Computes the changes out of the stored predictions; None with nothing to compare."""
-    baseline = run.right.get(run.results.baseline.name)
-    files = [a.name for a in run.results.artifacts if a.name in run.right]
-    if baseline is None or run.labels is None or not files:
-        return None
     names = run.results.data.classes
-    changes = [
-        statistics.per_class_change(run.right[f], baseline, run.labels, classes=len(names))
-        for f in files
-    ]
+    changes = [each.class_changes for each in run.files if each.class_changes is not None]
+    if not changes:
+        return None
     size = [max(abs(row[k].change or 0.0) for row in changes) for k in range(len(names))]
     present = [k for k in range(len(names)) if changes[0][k].examples]
     shown = sorted(sorted(present, key=lambda k: -size[k])[:MOST_CLASSES])
@@ -63,7 +60,7 @@ def table(run: Run) -> ChangeTable | None:
     # Of all classes: those shown are chosen by their change, which one must not profit from twice.
     adjusted = statistics.holm(np.array([[cell.p_value for cell in row] for row in changes], float))
     return ChangeTable(
-        files=tuple(files),
+        files=tuple(each.name for each in run.files),
         classes=tuple(names[k] for k in shown),
         changes=kept,
         significant=adjusted[:, shown] <= LEVEL,
@@ -156,7 +153,7 @@ def _draw_cells(axes: Axes, changes: ChangeTable, *, row: int, top: float, width
         axes.text(
             (column + 0.5) * width,
             top + CELL_HEIGHT / 2,
-            text.points(change.change, 1),
+            text.points(change.change, 1 if scale < LARGE else 0),
             fontsize=drawing.SMALL if width >= 42 else 10.5 if width >= 32 else 9.5,
             color=COLORS["ink"],
             weight="bold" if outlined else "normal",

@@ -1,13 +1,11 @@
-"""What the results say when set against one another: ratios, a common timing setting, the verdict.
+"""What the results say when set against one another: ratios, and a common timing setting.
 
-Knows which file stands for the baseline and how the verdict is reached. Does not know tables or
-figures.
+Knows which file stands for the baseline. Does not know what is concluded, nor tables or figures.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from tfcompress.report import text
@@ -24,32 +22,6 @@ class Setting:
 
     def __str__(self) -> str:
         return f"{self.runtime}, {text.plural(self.threads, 'thread')}, batch {self.batch}"
-
-
-@dataclass(frozen=True)
-class Card:
-    """One of the large figures on top of the report."""
-
-    value: str
-    label: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The answer of a run.
-
-    Attributes:
-      headline: names the file that answers the run's question.
-      remarks: what it costs, then further sentences, such as on a smaller file that loses accuracy.
-      chosen: the file that the headline is about; None where there is none.
-      cards: its figures.
-    """
-
-    headline: str
-    remarks: tuple[str, ...]
-    chosen: ArtifactResult | None
-    cards: tuple[Card, ...]
 
 
 def reference(results: Results) -> ArtifactResult | None:
@@ -84,188 +56,6 @@ def speedup(entry: ArtifactResult, results: Results) -> float | None:
     setting, base = common_setting(results), reference(results)
     mine, theirs = latency_in(entry, setting), base and latency_in(base, setting)
     return ratio(theirs.p50, mine.p50) if mine and theirs else None
-
-
-def differs(entry: ArtifactResult) -> bool:
-    """Whether a difference is shown: the interval leaves zero out and the exact test agrees.
-
-    The two can part by a hair, since the score interval is asymptotic and the test is exact; only
-    what both say counts as shown.
-    """
-    interval, p_value = entry.difference_interval, entry.p_value
-    if interval is None or interval.low <= 0 <= interval.high:
-        return False
-    return p_value is None or p_value < 1 - interval.confidence
-
-
-def within_noise(entry: ArtifactResult) -> bool | None:
-    """Whether no loss is shown; None where the difference was not measured."""
-    if entry.difference is None or entry.difference_interval is None:
-        return None
-    return not (differs(entry) and entry.difference < 0)
-
-
-def verdict(results: Results) -> Verdict:
-    """Finds the smallest file that shows no loss against the baseline and says what it costs.
-
-    Candidates are all files but the baseline's float32 one. The smallest is judged by gzipped bytes
-    where all candidates have them (pruning and clustering show nowhere else), by stored bytes
-    otherwise. Where every one shows a loss, the file that loses least is named instead.
-    """
-    base = reference(results)
-    candidates = [a for a in results.artifacts if a is not base]
-    if not candidates:
-        return Verdict(
-            "This run holds no compressed file to compare with the baseline.", (), None, ()
-        )
-    measured = [a for a in candidates if within_noise(a) is not None]
-    if not measured:
-        headline = "No file's accuracy was compared with the baseline: no verdict on accuracy."
-        return Verdict(headline, (), None, ())
-    by_gzip = all(a.gzip_size_bytes is not None for a in candidates)
-    kept = [a for a in measured if within_noise(a)]
-    if kept:
-        chosen = min(kept, key=lambda a: _size(a, by_gzip=by_gzip))
-        headline = f"{chosen.name} is the smallest file that shows no loss against the baseline."
-    else:
-        chosen = max(measured, key=lambda a: a.difference or 0.0)
-        headline = f"Every compressed file loses accuracy; {chosen.name} loses least."
-    costs = ", ".join(_costs(chosen, results))
-    remarks = (
-        f"{costs[0].upper()}{costs[1:]}.",
-        *_smaller_but_worse(chosen, measured, by_gzip=by_gzip),
-        *_cautions(results),
-    )
-    return Verdict(headline, remarks, chosen, _cards(chosen, results))
-
-
-def _cautions(results: Results) -> list[str]:
-    """What makes the comparison say less than it seems to."""
-    found = []
-    classes, interval = len(results.data.classes), results.baseline.accuracy_interval
-    if interval is not None and interval.low <= 1 / classes:
-        found.append(
-            f"Caution: the baseline is not shown to be better than chance among {classes} classes, "
-            "so that the differences say little."
-        )
-    mode = results.config.get("transfer", {}).get("mode", "full")
-    if mode != "full" and any(entry.stages for entry in results.artifacts):
-        by = "is the model as it was given" if mode == "none" else f"was transferred by {mode}"
-        found.append(
-            f"Caution: the baseline {by}, while the stages of a recipe train every layer; part of "
-            "a difference is that training's."
-        )
-    for entry in results.artifacts:
-        if entry.minimal_steps and all(step.refused for step in entry.minimal_steps):
-            found.append(
-                f"Caution: {entry.name} has no minimal form and is as it was exported: "
-                f"{entry.minimal_steps[0].refused}"
-            )
-    gained = [e for e in results.artifacts if e.stages and differs(e) and (e.difference or 0) > 0]
-    if mode == "full" and gained:
-        found.append(
-            f"Caution: {', '.join(entry.name for entry in gained)} went on training where the "
-            "baseline's training ended; a gain is that training's, not the compression's."
-        )
-    return found
-
-
-def accuracy_sentence(entry: ArtifactResult, results: Results) -> str:
-    """The accuracy difference, its interval and what may be said from it."""
-    if entry.difference is None or entry.difference_interval is None:
-        return "accuracy difference not measured"
-    interval = entry.difference_interval
-    shown = (
-        f"accuracy difference {text.points(entry.difference)} points "
-        f"({round(100 * interval.confidence)}% interval {text.points_interval(interval)})"
-    )
-    if differs(entry):
-        worse = f"worse by {text.percent(-entry.difference)} points"
-        return f"{shown}: {'better than the baseline' if entry.difference > 0 else worse}"
-    images = results.data.split_sizes.get("test")
-    size = "" if images is None else f" ({text.plural(images, 'image')})"
-    answer = f"{shown}: no difference shown at this sample size{size}"
-    if interval.low >= 0:
-        p_value = text.p_value(entry.p_value)
-        return f"{answer}, since the exact test does not confirm it (p = {p_value})"
-    return f"{answer}; a loss of up to {text.percent(-interval.low)} points is not excluded"
-
-
-def _costs(entry: ArtifactResult, results: Results) -> list[str]:
-    base = reference(results)
-    sentences = []
-    if base is not None:
-        gzip = ratio(base.gzip_size_bytes, entry.gzip_size_bytes)
-        stored = ratio(base.size_bytes, entry.size_bytes)
-        if gzip and stored:
-            sentences.append(
-                f"{_times(gzip, 'smaller', 'larger')} than {base.name} gzipped "
-                f"({_times(stored, 'smaller', 'larger')} as stored)"
-            )
-        elif stored:
-            sentences.append(f"{_times(stored, 'smaller', 'larger')} than {base.name} as stored")
-    faster = speedup(entry, results)
-    if faster is not None:
-        setting = common_setting(results)
-        sentences.append(f"{_times(faster, 'faster', 'slower')} (median, {setting})")
-    return [*sentences, accuracy_sentence(entry, results)]
-
-
-def _smaller_but_worse(
-    chosen: ArtifactResult, measured: list[ArtifactResult], *, by_gzip: bool
-) -> tuple[str, ...]:
-    smallest = min(measured, key=lambda a: _size(a, by_gzip=by_gzip))
-    if smallest is chosen or _size(smallest, by_gzip=by_gzip) >= _size(chosen, by_gzip=by_gzip):
-        return ()
-    size = smallest.gzip_size_bytes if by_gzip else smallest.size_bytes
-    bytes_kind = "gzipped" if by_gzip else "as stored"
-    return (
-        f"The smallest file of all, {smallest.name} ({text.kib(size)} KiB {bytes_kind}), "
-        f"differs by {text.points(smallest.difference)} points "
-        f"({text.points_interval(smallest.difference_interval)}).",
-    )
-
-
-def _cards(entry: ArtifactResult, results: Results) -> tuple[Card, ...]:
-    base, setting = reference(results), common_setting(results)
-    cards = []
-    if base is not None:
-        cards += [
-            _ratio_card(base.gzip_size_bytes, entry.gzip_size_bytes, text.kib, "KiB", "gzipped"),
-            _ratio_card(base.size_bytes, entry.size_bytes, text.kib, "KiB", "stored"),
-        ]
-    mine, theirs = latency_in(entry, setting), base and latency_in(base, setting)
-    if mine and theirs:
-        cards.append(_ratio_card(theirs.p50, mine.p50, text.milliseconds, "ms", "median"))
-    if entry.difference is not None:
-        interval = text.points_interval(entry.difference_interval)
-        cards.append(Card(text.points(entry.difference), "points of accuracy", interval))
-    return tuple(card for card in cards if card is not None)
-
-
-def _ratio_card(
-    before: float | None, after: float | None, show: Callable[[float], str], unit: str, what: str
-) -> Card | None:
-    value = ratio(before, after)
-    if value is None or before is None or after is None:
-        return None
-    words = ("faster", "slower") if unit == "ms" else ("smaller", "larger")
-    word = words[0] if value >= 0.995 else words[1]
-    shown = text.ratio(value if value >= 0.995 else 1 / value)
-    return Card(shown, f"{word}, {what}", f"{show(before)} to {show(after)} {unit}")
-
-
-def _times(value: float, above: str, below: str) -> str:
-    if 0.995 <= value < 1.005:
-        return f"neither {above} nor {below}"
-    word, factor = (above, value) if value >= 1 else (below, 1 / value)
-    digits = 2 if factor < 1.1 else 1 if factor < 10 else 0
-    return f"{factor:.{digits}f} times {word}"
-
-
-def _size(entry: ArtifactResult, *, by_gzip: bool) -> float:
-    size = entry.gzip_size_bytes if by_gzip else entry.size_bytes
-    return float("inf") if size is None else size
 
 
 def _setting(latency: Latency) -> Setting:

@@ -9,10 +9,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tfcompress.report import comparison, definitions, tables, text
-from tfcompress.report.comparison import Verdict
+from tfcompress.report import (
+    definitions,
+    file_tables,
+    prediction_tables,
+    run_tables,
+    tables,
+    text,
+    verdict,
+)
+from tfcompress.report.run import Run
 from tfcompress.report.tables import Table
+from tfcompress.report.verdict import Verdict
 from tfcompress.results import Results
+
+
+@dataclass(frozen=True)
+class Section:
+    """A question, its figures and tables.
+
+    Attributes:
+      title: heading.
+      lead: what to take from it, in a sentence or two.
+      figures: names of the figures, in order; one that the run has no data for is not drawn.
+      tables: shown in full, below the figures.
+    """
+
+    title: str
+    lead: str
+    figures: tuple[str, ...]
+    tables: tuple[Table, ...]
 
 
 @dataclass(frozen=True)
@@ -24,7 +50,8 @@ class Contents:
       subtitle: recipe, sample size, wall time.
       verdict: the answer, on top.
       files: the main table.
-      sections: tables that are shown in full.
+      figures: names of those that belong to the answer.
+      sections: the questions behind the answer.
       folded: tables for reference, which a page may fold.
       definitions: pairs of a term and its meaning.
     """
@@ -33,31 +60,71 @@ class Contents:
     subtitle: str
     verdict: Verdict
     files: Table
-    sections: tuple[Table, ...]
+    figures: tuple[str, ...]
+    sections: tuple[Section, ...]
     folded: tuple[Table, ...]
     definitions: tuple[tuple[str, str], ...]
 
 
-def contents(results: Results) -> Contents:
-    """Gathers what a report of these results shows."""
-    sections = (tables.latencies(results), tables.stages(results), tables.data(results))
+def contents(run: Run) -> Contents:
+    """Gathers what the report of a run shows."""
+    results = run.results
     folded = (
-        tables.origins(results),
-        *(tables.coverage(found) for found in results.coverage),
-        *(tables.layers(stage) for stage in results.stages),
-        *(tables.stage_settings(stage) for stage in results.stages),
+        file_tables.details(results),
+        file_tables.latencies(results),
+        run_tables.data(results),
+        file_tables.origins(results),
+        *(run_tables.coverage(found) for found in results.coverage),
+        *(run_tables.layers(stage) for stage in results.stages),
+        *(run_tables.stage_settings(stage) for stage in results.stages),
         tables.settings(results.config, title="Configuration"),
-        tables.environment(results),
+        run_tables.environment(results),
     )
     return Contents(
         title=_title(results),
         subtitle=_subtitle(results),
-        verdict=comparison.verdict(results),
-        files=tables.artifacts(results),
-        sections=tuple(table for table in sections if table is not None),
-        folded=tuple(table for table in folded if table is not None),
+        verdict=verdict.reach(results),
+        files=file_tables.files(results),
+        figures=("accuracy-size", "accuracy-latency"),
+        sections=_sections(run),
+        folded=_present(folded),
         definitions=definitions.definitions(results),
     )
+
+
+def _sections(run: Run) -> tuple[Section, ...]:
+    results = run.results
+    return (
+        Section(
+            "Who paid",
+            "A file of the same accuracy may be right on other images. Lost are those that only "
+            "the baseline has right, gained those that only the file has right.",
+            ("class-change",),
+            _present((prediction_tables.flips(run),)),
+        ),
+        Section(
+            "Can its confidence be believed?",
+            "A model is calibrated where, of the images that it is 90% sure of, 90% are right.",
+            ("reliability", "selective-accuracy"),
+            _present((prediction_tables.calibration(run),)),
+        ),
+        Section(
+            "Where it comes from",
+            "What the layers lost, and whether compression or export took it.",
+            ("layer-sparsity",),
+            _present((file_tables.models(results),)),
+        ),
+        Section(
+            "Training",
+            "What every stage learned, and what it cost.",
+            ("training-curves", "accuracy-time"),
+            _present((run_tables.stages(results),)),
+        ),
+    )
+
+
+def _present(found: tuple[Table | None, ...]) -> tuple[Table, ...]:
+    return tuple(table for table in found if table is not None)
 
 
 def _title(results: Results) -> str:

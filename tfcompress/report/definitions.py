@@ -38,13 +38,16 @@ def definitions(results: Results) -> tuple[tuple[str, str], ...]:
             "Difference",
             "Accuracy minus the baseline's, in percentage points, paired image by image. The "
             "interval is Tango's score interval for paired proportions, which holds its coverage "
-            "where two models differ on few images. A file is within noise unless the interval "
-            "and McNemar's exact test both show a loss; that none is shown proves no absence.",
+            "where two models differ on few images.",
         ),
         (
-            "p",
-            "McNemar's exact test, two-sided, on the images that only one of the two has right. "
-            "Not corrected for the number of files.",
+            "Is it real?",
+            "Better or worse only where the interval leaves zero out and McNemar's exact test, "
+            "corrected by Holm's procedure for the number of files, gives p below 0.05. A question "
+            "mark: the interval and the uncorrected test would say so. A file is called free of "
+            "loss only where neither does; that no loss is shown proves no absence. The difference "
+            "that would be found in four cases of five is that of a test with a power of 80% on "
+            "these images, at the share of them on which the two disagree.",
         ),
         ("Parity", _parity(results)),
         ("Latency", _latency(results)),
@@ -74,6 +77,24 @@ def definitions(results: Results) -> tuple[tuple[str, str], ...]:
             "Accuracy on the test images of one class minus the baseline's on the same images. "
             "Outlined cells differ by McNemar's exact test at 5% after Holm's correction "
             "over the cells of the figure; the others are within noise.",
+        ),
+        (
+            "ECE",
+            "Expected calibration error: the mean distance between confidence (the greatest "
+            "probability) and accuracy over 15 groups of about equally many test images, ranked by "
+            "confidence. A perfectly calibrated model shows a little, by chance.",
+        ),
+        (
+            "NLL, Brier score",
+            "Negative log-likelihood and Brier score: the means over the test images of minus the "
+            "logarithm of the true class's probability, and of the squared distance between "
+            "probabilities and truth, summed over classes. Lower is better for both.",
+        ),
+        (
+            "Temperature",
+            "The number that outputs are divided by before the softmax, fitted on the validation "
+            "split: above 1 for a model that is too sure of itself, below for one that is not "
+            "sure enough, as after training with label smoothing.",
         ),
         (text.MISSING, "Not measured in this run, or not defined for this file."),
     )

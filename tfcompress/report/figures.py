@@ -5,7 +5,7 @@ Knows the list of figures and the two widths of a page. Does not know HTML or Ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from tfcompress.report import (
     class_changes,
     comparison,
+    confidence_charts,
     drawing,
     sparsity_chart,
     text,
+    time_curves,
     trade_off,
     training_curves,
 )
@@ -48,7 +50,7 @@ class Drawn:
 def draw_all(run: Run) -> tuple[Drawn, ...]:
     """Draws every figure that the run has data for, in reading order."""
     with drawing.theme():
-        makers = (_size, _latency, _sparsity, _curves, _classes)
+        makers = (_size, _latency, _classes, _reliability, _selective, _sparsity, _curves, _clock)
         return tuple(drawn for maker in makers if (drawn := maker(run)) is not None)
 
 
@@ -69,7 +71,8 @@ def _size(run: Run) -> Drawn | None:
     return _drawn(
         "accuracy-size",
         "Accuracy against size",
-        f"Up and to the left is better. {_baseline_words(run)} Bars are 95% intervals.",
+        f"Up and to the left is better; the grey steps are the best that is reached for so many "
+        f"bytes. {_baseline_words(run)} Bars are 95% intervals.",
         lambda width: trade_off.draw(points, run.results.baseline, x_title=x_title, width=width),
     )
 
@@ -82,7 +85,8 @@ def _latency(run: Run) -> Drawn | None:
     return _drawn(
         "accuracy-latency",
         "Accuracy against latency",
-        f"Up and to the left is better. {_baseline_words(run)} Upright bars are 95% intervals, "
+        "Up and to the left is better; the grey steps are the best that is reached in so much "
+        f"time. {_baseline_words(run)} Upright bars are 95% intervals, "
         f"level ones span the rounds' medians ({setting}).",
         lambda width: trade_off.draw(
             points, run.results.baseline, x_title="Median latency, ms", width=width
@@ -111,6 +115,19 @@ def _curves(run: Run) -> Drawn | None:
     )
 
 
+def _clock(run: Run) -> Drawn | None:
+    found = time_curves.curves(run.results.stages)
+    if not found:
+        return None
+    return _drawn(
+        "accuracy-time",
+        "Accuracy against time",
+        "Validation accuracy at the end of each epoch, by the wall time of all training that leads "
+        "to it: each stage begins where the one before it in its recipe ended.",
+        lambda width: time_curves.draw(found, width=width),
+    )
+
+
 def _classes(run: Run) -> Drawn | None:
     changes = class_changes.table(run)
     if changes is None:
@@ -128,6 +145,40 @@ def _classes(run: Run) -> Drawn | None:
         f"{which}"
         "Outlined cells stand out from noise (5%, corrected for the number of cells).",
         lambda width: class_changes.draw(changes, width=width),
+    )
+
+
+def _reliability(run: Run) -> Drawn | None:
+    models = confidence_charts.reliability_models(run)
+    if not models:
+        return None
+    return _drawn(
+        "reliability",
+        "Confidence and accuracy",
+        "Each point is a fifteenth of the test images, grouped by how sure the model is of its "
+        "answer: on the dashed line it is right as often as it says. Bars are 95% intervals. "
+        f"Shown: {_roles(models)}; the table has all.",
+        lambda width: confidence_charts.draw_reliability(models, width=width),
+    )
+
+
+def _selective(run: Run) -> Drawn | None:
+    models = confidence_charts.selective_models(run)
+    if not models:
+        return None
+    return _drawn(
+        "selective-accuracy",
+        "Accuracy where only sure answers count",
+        "Accuracy on the share of images that the model is surest of; the others are passed over, "
+        "to a larger model or a person.",
+        lambda width: confidence_charts.draw_selective(models, width=width),
+    )
+
+
+def _roles(models: Sequence[confidence_charts.Shown]) -> str:
+    return " and ".join(
+        each.role if each.role == each.judged.name else f"{each.judged.name} ({each.role})"
+        for each in models
     )
 
 

@@ -12,18 +12,17 @@ from markupsafe import Markup
 
 import tfcompress
 from tfcompress.report import drawing
-from tfcompress.report.contents import contents
+from tfcompress.report.contents import Contents
 from tfcompress.report.figures import Drawn
-from tfcompress.results import Results
 
 TEMPLATE = "report.html.j2"
 
 
-def render(results: Results, figures: Iterable[Drawn]) -> str:
+def render(parts: Contents, figures: Iterable[Drawn]) -> str:
     """The text of `report.html`: figures inline, light or dark as the reader's system asks.
 
     Args:
-      results: of the run; every text in it is escaped.
+      parts: of the report; every text in it is escaped.
       figures: drawn at both widths.
     """
     environment = jinja2.Environment(
@@ -34,8 +33,8 @@ def render(results: Results, figures: Iterable[Drawn]) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(TEMPLATE).render(
-        parts=contents(results),
-        figures=[_on_page(figure) for figure in figures],
+        parts=parts,
+        figures={figure.name: _on_page(figure) for figure in figures},
         version=tfcompress.__version__,
     )
 

@@ -5,45 +5,54 @@ Knows GitHub's table syntax. Does not know what the figures say.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from tfcompress.report.contents import contents
+from tfcompress.report.contents import Contents
 from tfcompress.report.figures import Drawn
 from tfcompress.report.tables import Cell, Column, Table
-from tfcompress.results import Results
 
 
-def render(results: Results, figures: Iterable[Drawn]) -> str:
+def render(parts: Contents, figures: Iterable[Drawn]) -> str:
     """The text of `report.md`.
 
     Args:
-      results: of the run.
+      parts: of the report.
       figures: lie in `figures/` beside the report.
     """
-    return "\n".join(_lines(results, figures)) + "\n"
+    return "\n".join(_lines(parts, {figure.name: figure for figure in figures})) + "\n"
 
 
-def _lines(results: Results, figures: Iterable[Drawn]) -> Iterator[str]:
-    parts = contents(results)
+def _lines(parts: Contents, figures: Mapping[str, Drawn]) -> Iterator[str]:
     yield from (f"# {escape(parts.title)}", "")
     if parts.subtitle:
         yield from (escape(parts.subtitle), "")
     yield from (f"**{escape(parts.verdict.headline)}**", "")
     for remark in parts.verdict.remarks:
         yield from (escape(remark), "")
-    yield from _section(parts.files)
-    for figure in figures:
-        yield from (f"## {figure.title}", "", escape(figure.description), "")
-        yield from (f"![{escape(figure.title)}](figures/{figure.name}.svg)", "")
-    for table in (*parts.sections, *parts.folded):
-        yield from _section(table)
+    yield from _table(parts.files, level=2)
+    yield from _figures(parts.figures, figures)
+    for section in parts.sections:
+        if section.tables or any(name in figures for name in section.figures):
+            yield from (f"## {section.title}", "", escape(section.lead), "")
+            yield from _figures(section.figures, figures)
+            for table in section.tables:
+                yield from _table(table, level=3)
+    yield from ("## For reference", "")
+    for table in parts.folded:
+        yield from _table(table, level=3)
     yield from ("## Definitions", "")
     for term, meaning in parts.definitions:
         yield f"- **{escape(term)}**: {escape(meaning)}"
 
 
-def _section(table: Table) -> Iterator[str]:
-    yield from (f"## {escape(table.title)}", "", *table_lines(table), "")
+def _figures(names: Iterable[str], figures: Mapping[str, Drawn]) -> Iterator[str]:
+    for figure in (figures[name] for name in names if name in figures):
+        yield from (f"### {figure.title}", "", escape(figure.description), "")
+        yield from (f"![{escape(figure.title)}](figures/{figure.name}.svg)", "")
+
+
+def _table(table: Table, *, level: int) -> Iterator[str]:
+    yield from (f"{'#' * level} {escape(table.title)}", "", *table_lines(table), "")
     if table.note:
         yield from (escape(table.note), "")
 

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from tfcompress import results as results_module
-from tfcompress import statistics
 from tfcompress.predictions import Predictions
+from tfcompress.report import analysis
+from tfcompress.report.analysis import Judged
 from tfcompress.results import ArtifactResult, Results
 
 
@@ -30,14 +29,18 @@ class Run:
     Attributes:
       folder: the run folder.
       results: its `results.json`.
-      labels: int [examples] of the test split; None where no predictions are recorded.
-      right: for each model with recorded predictions, bool [examples]: which it has right.
+      judged: what follows from the stored predictions: of the baseline and of each file with
+        recorded ones, by name, in their order.
     """
 
     folder: Path
     results: Results
-    labels: np.ndarray | None
-    right: Mapping[str, np.ndarray]
+    judged: Mapping[str, Judged]
+
+    @property
+    def files(self) -> tuple[Judged, ...]:
+        """Those of `judged` that were compared with the baseline."""
+        return tuple(each for each in self.judged.values() if each.flips is not None)
 
 
 def load(run_dir: str | os.PathLike[str]) -> Run:
@@ -52,20 +55,13 @@ def load(run_dir: str | os.PathLike[str]) -> Run:
     """
     folder = Path(run_dir)
     results = _load_results(folder)
-    labels, ids, right = None, None, {}
+    baseline = _stored(folder, results.baseline.predictions)
+    judged: dict[str, Judged] = {}
     for entry in (results.baseline, *results.artifacts):
-        if entry.predictions is None:
-            continue
-        predictions = load_predictions(folder / entry.predictions)
-        if labels is None:
-            labels, ids = predictions.labels, predictions.ids
-        elif not (_same(labels, predictions.labels) and _same(ids, predictions.ids)):
-            raise RunFolderError(
-                f"{entry.predictions} was made on other examples than the first predictions of the "
-                "run. Evaluate every file of a run on the same test split."
-            )
-        right[entry.name] = _judge(entry, predictions)
-    return Run(folder, results, labels, right)
+        if entry.predictions is not None:
+            beside = None if entry is results.baseline else baseline
+            judged[entry.name] = _judge(folder, entry, beside, classes=len(results.data.classes))
+    return Run(folder, results, judged)
 
 
 def _load_results(folder: Path) -> Results:
@@ -108,20 +104,27 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
         raise RunFolderError(str(error)) from error
 
 
-def _judge(entry: ArtifactResult, predictions: Predictions) -> np.ndarray:
-    """Which examples are right, checked against the accuracy that the results record."""
+def _stored(folder: Path, name: str | None) -> Predictions | None:
+    return None if name is None else load_predictions(folder / name)
+
+
+def _judge(
+    folder: Path, entry: ArtifactResult, baseline: Predictions | None, *, classes: int
+) -> Judged:
+    """What the predictions say, checked against the accuracy that the results record."""
+    found = load_predictions(folder / str(entry.predictions))
+    validation = _stored(folder, entry.validation_predictions)
     try:
-        right = statistics.correct(predictions.outputs, predictions.labels)
+        if baseline is not None:
+            found = found.aligned_to(baseline)
+        judged = analysis.judge(entry.name, found, validation, baseline=baseline, classes=classes)
     except ValueError as error:
         raise RunFolderError(f"{entry.predictions}: {error}") from error
+    right = judged.right
     # A float32 mean may differ from the exact fraction, by far less than one example.
     if entry.accuracy is not None and abs(right.mean() - entry.accuracy) > 0.5 / right.size:
         raise RunFolderError(
             f"{entry.predictions} gives accuracy {right.mean():.4f}, {results_module.FILE_NAME} "
             f"says {entry.accuracy:.4f} for {entry.name}. The two are not of one run."
         )
-    return right
-
-
-def _same(one: np.ndarray | None, other: np.ndarray) -> bool:
-    return one is not None and np.array_equal(one, other)
+    return judged

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from tfcompress.report import comparison, tables
+from tfcompress.report import file_tables, tables, verdict
 from tfcompress.results import Results
 
 # The columns of the files table that a terminal of so many characters has room for; a narrower one
 # has no room for the last.
 _WIDE = 100
-COLUMNS = ("Name", "Stored", "Gzipped", "Accuracy", "Difference", "Latency", "Zeros")
+COLUMNS = ("Name", "Stored", "Gzipped", "Accuracy", "Difference", "Latency", "Is it real?")
 # Characters of a name in one line, so that a long recipe leaves room for the numbers.
 _NAME_WIDTH = 23
 
@@ -30,7 +30,7 @@ def print_summary(results: Results, console: Console) -> None:
       results: of the run.
       console: decides on width and colours; a plain one prints plain text.
     """
-    files = tables.artifacts(results)
+    files = file_tables.files(results)
     wanted = COLUMNS if console.width >= _WIDE else COLUMNS[:-1]
     kept = [i for i, column in enumerate(files.columns) if column.title in wanted]
     shown = RichTable(box=None, pad_edge=False, header_style="bold")
@@ -47,7 +47,7 @@ def print_summary(results: Results, console: Console) -> None:
         cells = [_cell(row[index], column=files.columns[index].title) for index in kept]
         shown.add_row(*cells, style="bold" if position == files.marked else None)
     console.print(shown)
-    answer = comparison.verdict(results)
+    answer = verdict.reach(results)
     for sentence in (answer.headline, *answer.remarks):
         console.print()
         console.print(Text(sentence))
@@ -72,8 +72,7 @@ def print_table(table: tables.Table, console: Console) -> None:
 def _cell(cell: tables.Cell, *, column: str = "") -> Text:
     if column == "Name":
         return Text(_in_lines(cell.value))
-    # Counts of distinct weights belong to the report, where there is room to say what they are.
-    if not cell.detail or column == "Zeros":
+    if not cell.detail:
         return Text(cell.value)
     return Text.assemble(cell.value, ("\n" + cell.detail, "dim not bold"))
 

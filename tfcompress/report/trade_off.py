@@ -99,6 +99,28 @@ def _point(
     )
 
 
+def front(points: list[Point]) -> list[Point]:
+    """The points that no other beats in both: the Pareto front, from the smallest `x`.
+
+    A point is beaten where another is at most as far to the right and at least as accurate, and
+    better in one of the two. Of equal points all stay.
+
+    Example:
+      >>> at = lambda x, y: Point("", "int8", x, x, x, y, y, y, False)
+      >>> [each.x for each in front([at(3, 90), at(1, 80), at(2, 79), at(4, 90)])]
+      [1, 3]
+    """
+    return sorted(
+        (point for point in points if not any(_beats(other, point) for other in points)),
+        key=lambda point: (point.x, point.accuracy),
+    )
+
+
+def _beats(one: Point, other: Point) -> bool:
+    at_least_as_good = one.x <= other.x and one.accuracy >= other.accuracy
+    return at_least_as_good and (one.x < other.x or one.accuracy > other.accuracy)
+
+
 def draw(points: list[Point], baseline: ArtifactResult, *, x_title: str, width: int) -> Figure:
     """Draws points with their intervals and the baseline as a line with its band.
 
@@ -146,6 +168,7 @@ def _frame(
     _draw_legend(figure, points, baseline, y=36)
     _scale(axes, points, baseline)
     _draw_baseline(axes, baseline)
+    _draw_front(axes, front(points))
     for point in points:
         _draw_point(axes, point)
     return figure, axes
@@ -230,6 +253,15 @@ def _draw_baseline(axes: Axes, baseline: ArtifactResult) -> None:
     if interval is not None:
         axes.axhspan(100 * interval.low, 100 * interval.high, color=color, alpha=0.09, lw=0)
     axes.axhline(100 * baseline.accuracy, color=color, lw=1.4, ls=(0, (4, 3)))
+
+
+def _draw_front(axes: Axes, points: list[Point]) -> None:
+    """What is reached for at most so many bytes or milliseconds, as a step line."""
+    if len(points) < 2:
+        return
+    x = [*(point.x for point in points), axes.get_xlim()[1]]
+    y = [*(_level(axes, point) for point in points), _level(axes, points[-1])]
+    axes.step(x, y, where="post", color=COLORS["muted"], lw=1.2, alpha=0.55, zorder=1.2)
 
 
 def _draw_point(axes: Axes, point: Point) -> None:

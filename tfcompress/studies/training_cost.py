@@ -28,6 +28,7 @@ from tfcompress import (
     durable,
     environment,
     recipe,
+    resource_use,
     training,
 )
 from tfcompress.backbones import BackboneConfig
@@ -316,7 +317,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         "wrap_seconds": begun - started,
         "first_epoch_seconds": ends[per_epoch - 1] - begun,
         "step_ms": statistics.median(steps),
-        "peak_memory_bytes": benchmark.peak_memory_bytes(),
+        "peak_memory_bytes": resource_use.peak_memory_bytes(),
         "steps_per_epoch": per_epoch,
         "image_size": preprocessing.image_shape[0],
     }

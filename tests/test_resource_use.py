@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tfcompress import resource_use
+from tfcompress.resource_use import Counter, Meter
+
+MEBIBYTE = 2**20
+
+
+def test_peak_memory_of_this_process_is_plausible():
+    assert 10 * MEBIBYTE < resource_use.peak_memory_bytes() < 64 * 2**30
+
+
+def test_the_peak_is_that_of_the_stretch():
+    if not resource_use.reset_peak_memory():
+        pytest.skip("the peak of a process cannot be reset on this system")
+    meter = Meter(counters=())
+    meter.start()
+    held = np.ones(64 * MEBIBYTE, np.uint8)
+    large = meter.stop()["peak_memory_bytes"]
+    assert held[-1] == 1
+    del held
+    meter.start()
+    small = meter.stop()["peak_memory_bytes"]
+    assert large - small > 48 * MEBIBYTE
+
+
+def write_counter(folder, name, joules, largest=1000.0):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "name").write_text(f"{name}\n")
+    (folder / "energy_uj").write_text(f"{round(joules * 1e6)}\n")
+    (folder / "max_energy_range_uj").write_text(f"{round(largest * 1e6)}\n")
+
+
+def test_energy_is_that_of_every_package_over_the_stretch(tmp_path):
+    for index, joules in enumerate((10.0, 20.0)):
+        write_counter(tmp_path / f"intel-rapl:{index}", f"package-{index}", joules)
+    # A part of the first package, which must not be counted twice, and the driver itself.
+    write_counter(tmp_path / "intel-rapl:0:0", "core", 5.0)
+    (tmp_path / "intel-rapl").mkdir()
+    found = resource_use._processors(tmp_path)
+    assert [counter.name for counter in found] == ["package-0", "package-1"]
+    meter = Meter(counters=tuple(found))
+    meter.start()
+    write_counter(tmp_path / "intel-rapl:0", "package-0", 13.5)
+    write_counter(tmp_path / "intel-rapl:1", "package-1", 20.25)
+    assert meter.stop()["energy_joules"] == pytest.approx(3.75)
+
+
+def test_a_counter_that_wrapped_goes_on_from_zero():
+    assert Counter("package-0", lambda: 3.0, wraps_at=100.0).since(98.0) == 5.0
+    assert Counter("package-0", lambda: 99.0, wraps_at=100.0).since(98.0) == 1.0
+
+
+def test_no_counter_is_no_figure(tmp_path):
+    (tmp_path / "intel-rapl:0").mkdir()
+    assert resource_use._processors(tmp_path) == []
+    assert "energy_joules" not in Meter(counters=()).stop()

@@ -1,0 +1,254 @@
+"""The tables about a run's files: what each is, weighs, answers and takes.
+
+Knows which figures stand in which column and how a missing one reads. Does not know any markup.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfcompress.report import comparison, judgement, text, verdict
+from tfcompress.report.comparison import Setting
+from tfcompress.report.judgement import Judgement
+from tfcompress.report.tables import Cell, Column, Table
+from tfcompress.results import ArtifactResult, Parity, Results
+
+
+def files(results: Results) -> Table:
+    """What to choose by: one row for the baseline and one for each file, in their order."""
+    base, setting = comparison.reference(results), comparison.common_setting(results)
+    entries = (results.baseline, *results.artifacts)
+    chosen, judged = verdict.reach(results).chosen, judgement.judge(results)
+    columns = (
+        Column("Name", numeric=False),
+        Column("Stored", "KiB"),
+        Column("Gzipped", "KiB"),
+        Column("Accuracy", "%"),
+        Column("Difference", "points"),
+        Column("Is it real?", "p, corrected", numeric=False),
+        Column("Latency", "ms, p50"),
+    )
+    return Table(
+        title="Files",
+        columns=columns,
+        rows=tuple(
+            _file_row(e, results, base=base, setting=setting, judged=judged.get(e.name))
+            for e in entries
+        ),
+        note=_files_note(base, setting),
+        marked=None if chosen is None else entries.index(chosen),
+    )
+
+
+def _file_row(
+    entry: ArtifactResult,
+    results: Results,
+    *,
+    base: ArtifactResult | None,
+    setting: Setting | None,
+    judged: Judgement | None,
+) -> tuple[Cell, ...]:
+    latency = comparison.latency_in(entry, setting)
+    return (
+        Cell(entry.name),
+        _size(entry.size_bytes, base.size_bytes if base else None),
+        _size(entry.gzip_size_bytes, base.gzip_size_bytes if base else None),
+        _with_interval(
+            text.percent(entry.accuracy), text.percent_interval, entry.accuracy_interval
+        ),
+        _with_interval(
+            text.points(entry.difference), text.points_interval, entry.difference_interval
+        ),
+        _answer(judged),
+        Cell(
+            text.MISSING if latency is None else text.milliseconds(latency.p50),
+            "" if base is None or latency is None else _faster(entry, results),
+        ),
+    )
+
+
+def _answer(judged: Judgement | None) -> Cell:
+    if judged is None:
+        return Cell(text.MISSING)
+    said = f"{judged.suspected}?" if judged.suspected else judged.answer
+    return Cell(said, "" if judged.p_value is None else f"p {text.p_value(judged.p_value)}")
+
+
+def _faster(entry: ArtifactResult, results: Results) -> str:
+    value = comparison.speedup(entry, results)
+    return "" if value is None else text.ratio(value)
+
+
+def _files_note(base: ArtifactResult | None, setting: Setting | None) -> str:
+    sizes = (
+        f"Ratios are to {base.name}: stored bytes to stored bytes, gzipped to gzipped, its latency "
+        "to the file's."
+        if base
+        else "No float32 file of the baseline was exported, so sizes carry no ratio."
+    )
+    timing = f" Latency: {setting}." if setting else " Latency was not measured."
+    return (
+        f"{sizes}{timing} Ranges beside accuracy and difference are 95% intervals; "
+        f"{text.MISSING} is not measured."
+    )
+
+
+def details(results: Results) -> Table:
+    """What else is known of each file and of the baseline."""
+    columns = (
+        Column("Name", numeric=False),
+        Column("Format", numeric=False),
+        Column("Techniques", numeric=False),
+        Column("Parity", "% same class"),
+        Column("Latency", "ms, p50 / p90"),
+        Column("Memory", "MiB, peak"),
+        Column("Integer", "operators"),
+        Column("Zeros", "% of weights"),
+        Column("Parameters"),
+        Column("Multiply-accumulates", "one image"),
+    )
+    setting = comparison.common_setting(results)
+    rows = tuple(
+        (
+            Cell(entry.name),
+            Cell(_format(entry)),
+            Cell("+".join(entry.stages) or "none"),
+            _parity(entry.parity),
+            _latency(entry, setting),
+            Cell(text.mib(entry.peak_memory_bytes)),
+            _integer_operators(entry),
+            Cell(text.percent(entry.sparsity, 1), _distinct(entry)),
+            Cell(text.count(entry.parameters)),
+            Cell(text.count(entry.macs)),
+        )
+        for entry in (results.baseline, *results.artifacts)
+    )
+    return Table("Files in detail", columns, rows)
+
+
+def models(results: Results) -> Table | None:
+    """Where a loss comes from: each recipe's Keras model and its files; None without a recipe."""
+    columns = (
+        Column("Recipe", numeric=False),
+        Column("Keras model", "points"),
+        Column("File", numeric=False),
+        Column("File", "points"),
+        Column("By the export", "points"),
+    )
+    known = {model.name: model for model in (results.baseline, *results.models)}
+    rows = tuple(
+        _model_row(known[entry.model], entry) for entry in results.artifacts if entry.model in known
+    )
+    note = (
+        "Accuracy minus the baseline's. A compressed Keras model loses in training what its files "
+        "cannot give back; the rest is the export's: rounding to the format, and the runtime's "
+        "arithmetic."
+    )
+    compressed = any(entry.model != results.baseline.name for entry in results.artifacts)
+    return Table("Compression or export?", columns, rows, note) if rows and compressed else None
+
+
+def _model_row(model: ArtifactResult, entry: ArtifactResult) -> tuple[Cell, ...]:
+    known = entry.accuracy is not None and model.accuracy is not None
+    return (
+        Cell(model.name),
+        _with_interval(
+            text.points(model.difference), text.points_interval, model.difference_interval
+        ),
+        Cell(entry.name),
+        _with_interval(
+            text.points(entry.difference), text.points_interval, entry.difference_interval
+        ),
+        Cell(text.points((entry.accuracy or 0) - (model.accuracy or 0) if known else None)),
+    )
+
+
+def _format(entry: ArtifactResult) -> str:
+    if entry.path is None and entry.format in (None, "keras"):
+        return "Keras model"
+    return entry.format or text.MISSING
+
+
+def _distinct(entry: ArtifactResult) -> str:
+    return "" if entry.distinct_weights is None else f"{entry.distinct_weights:,} distinct"
+
+
+def _size(size_bytes: int | None, reference_bytes: int | None) -> Cell:
+    value = comparison.ratio(reference_bytes, size_bytes)
+    return Cell(text.kib(size_bytes), text.ratio(value) if value else "")
+
+
+def _with_interval(value: str, render: Any, interval: Any) -> Cell:
+    return Cell(value, render(interval) if interval is not None else "")
+
+
+def _parity(parity: Parity | None) -> Cell:
+    if parity is None:
+        return Cell(text.MISSING)
+    return Cell(text.percent(parity.top1_agreement), f"max {parity.max_difference:.2g}")
+
+
+def _latency(entry: ArtifactResult, setting: Setting | None) -> Cell:
+    latency = comparison.latency_in(entry, setting)
+    if latency is None:
+        return Cell(text.MISSING)
+    return Cell(f"{text.milliseconds(latency.p50)} / {text.milliseconds(latency.p90)}")
+
+
+def _integer_operators(entry: ArtifactResult) -> Cell:
+    if entry.operators is None or entry.integer_operators is None:
+        return Cell(text.MISSING)
+    return Cell(f"{entry.integer_operators} of {entry.operators}")
+
+
+def latencies(results: Results) -> Table | None:
+    """Every timed setting of every file; None where nothing was timed."""
+    rows = tuple(
+        (
+            Cell(entry.name),
+            Cell(each.runtime),
+            Cell(str(each.threads)),
+            Cell(str(each.batch)),
+            Cell(text.milliseconds(each.p50)),
+            Cell(text.milliseconds(each.p90)),
+            Cell(_range(each.round_p50)),
+            Cell(text.milliseconds(each.first_call)),
+            Cell(text.milliseconds(each.load)),
+            Cell(text.count(each.samples)),
+        )
+        for entry in (results.baseline, *results.artifacts)
+        for each in entry.latency_ms
+    )
+    columns = (
+        Column("Name", numeric=False),
+        Column("Runtime", numeric=False),
+        Column("Threads"),
+        Column("Batch"),
+        Column("p50", "ms"),
+        Column("p90", "ms"),
+        Column("Rounds' p50", "ms, least to greatest"),
+        Column("First call", "ms"),
+        Column("Load", "ms"),
+        Column("Samples"),
+    )
+    return Table("Latency", columns, rows) if rows else None
+
+
+def _range(values: tuple[float, ...]) -> str:
+    if not values:
+        return text.MISSING
+    return f"{text.milliseconds(min(values))} to {text.milliseconds(max(values))}"
+
+
+def origins(results: Results) -> Table | None:
+    """Where each file lies and its SHA-256; None without a file."""
+    columns = (
+        Column("Name", numeric=False),
+        Column("Path in the run folder", numeric=False),
+        Column("SHA-256", numeric=False),
+    )
+    rows = tuple(
+        (Cell(entry.name), Cell(entry.path or text.MISSING), Cell(entry.sha256 or text.MISSING))
+        for entry in results.artifacts
+    )
+    return Table("Paths and checksums", columns, rows) if rows else None

@@ -1,0 +1,157 @@
+"""Whether a file is better or worse than the baseline, or whether nothing was shown.
+
+Knows the tests of a run as a family and the words for what they say. Does not know which file is
+chosen, nor tables or figures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tfcompress import statistics
+from tfcompress.report import text
+from tfcompress.report.comparison import reference
+from tfcompress.results import ArtifactResult, Results
+
+BETTER, WORSE, NOT_SHOWN = "better", "worse", "no difference shown"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What may be said of one file's accuracy beside the baseline's.
+
+    Attributes:
+      answer: `"better"`, `"worse"` or `"no difference shown"`: the former two only where the
+        interval leaves zero out and the test, corrected for the number of files, agrees.
+      suspected: `"better"` or `"worse"` where interval and test would say so, had no other file
+        been compared; empty otherwise.
+      p_value: of the test, corrected by Holm's procedure for all files compared.
+      compared: files that were compared with the baseline.
+      detectable: the smallest true difference of accuracies that the uncorrected test finds in four
+        cases of five, a fraction; None where it is not known.
+    """
+
+    answer: str
+    suspected: str
+    p_value: float | None
+    compared: int
+    detectable: float | None
+
+    @property
+    def shows_no_loss(self) -> bool:
+        """Whether no loss is shown and none suspected: what a file must be to be called lossless.
+
+        The correction guards against claims of a difference. A file that might have lost accuracy
+        does not profit from it.
+        """
+        return WORSE not in (self.answer, self.suspected)
+
+
+def judge(results: Results) -> Mapping[str, Judgement]:
+    """Judges every file whose difference to the baseline was measured, by its name.
+
+    The baseline's float32 file, which is the baseline, is no comparison and does not count as one.
+    """
+    measured = [
+        entry
+        for entry in results.artifacts
+        if entry.difference is not None and entry.difference_interval is not None
+    ]
+    compared = [entry for entry in measured if entry is not reference(results)]
+    adjusted = dict(
+        zip(
+            (entry.name for entry in compared),
+            statistics.holm([entry.p_value for entry in compared]),
+            strict=True,
+        )
+    )
+    images = results.data.split_sizes.get("test")
+    return {
+        entry.name: _judged(
+            entry,
+            adjusted=_known(adjusted.get(entry.name, entry.p_value)),
+            compared=len(compared),
+            images=images,
+        )
+        for entry in measured
+    }
+
+
+def _known(p_value: float | None) -> float | None:
+    return None if p_value is None or math.isnan(p_value) else float(p_value)
+
+
+def _judged(
+    entry: ArtifactResult, *, adjusted: float | None, compared: int, images: int | None
+) -> Judgement:
+    direction = _direction(entry)
+    level = 1 - entry.difference_interval.confidence if entry.difference_interval else 0.0
+    alone = direction if entry.p_value is None or entry.p_value < level else ""
+    shown = alone if adjusted is None or adjusted < level else ""
+    return Judgement(
+        answer=shown or NOT_SHOWN,
+        suspected="" if shown else alone,
+        p_value=adjusted,
+        compared=compared,
+        detectable=_detectable(entry, images),
+    )
+
+
+def _direction(entry: ArtifactResult) -> str:
+    """Where the interval leaves zero out, on which side of it; empty otherwise.
+
+    Interval and test can part by a hair, since the score interval is asymptotic and the test is
+    exact; only what both say counts.
+    """
+    interval = entry.difference_interval
+    if interval is None or interval.low <= 0 <= interval.high:
+        return ""
+    return BETTER if interval.low > 0 else WORSE
+
+
+def _detectable(entry: ArtifactResult, images: int | None) -> float | None:
+    if entry.gained is None or entry.lost is None or not images:
+        return None
+    return statistics.smallest_detectable_difference(images, entry.gained + entry.lost).difference
+
+
+def sentence(entry: ArtifactResult, results: Results) -> str:
+    """The accuracy difference, its interval and what may be said from it."""
+    found, interval = judge(results).get(entry.name), entry.difference_interval
+    if found is None or entry.difference is None or interval is None:
+        return "accuracy difference not measured"
+    shown = (
+        f"accuracy difference {text.points(entry.difference)} points "
+        f"({round(100 * interval.confidence)}% interval {text.points_interval(interval)})"
+    )
+    if found.answer == BETTER:
+        return f"{shown}: better than the baseline"
+    if found.answer == WORSE:
+        return f"{shown}: worse by {text.percent(-entry.difference)} points"
+    answer = f"{shown}: {NOT_SHOWN} at this sample size{_sample_size(found, results)}"
+    if found.suspected:
+        return (
+            f"{answer}, since the test does not hold once corrected for "
+            f"{text.plural(found.compared, 'comparison')} (p = {text.p_value(found.p_value)})"
+        )
+    if interval.low >= 0:
+        return (
+            f"{answer}, since the exact test does not confirm it "
+            f"(p = {text.p_value(entry.p_value)})"
+        )
+    return f"{answer}; a loss of up to {text.percent(-interval.low)} points is not excluded"
+
+
+def _sample_size(found: Judgement, results: Results) -> str:
+    images = results.data.split_sizes.get("test")
+    if images is None:
+        return ""
+    size = text.plural(images, "image")
+    if found.detectable is None:
+        return f" ({size})"
+    return (
+        f" ({size}, on which a true difference of {text.percent(found.detectable)} points "
+        "is found in four cases of five)"
+    )

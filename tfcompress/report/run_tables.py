@@ -1,0 +1,180 @@
+"""The tables about a run itself: its data, its training, its layers, its machine.
+
+Knows which figures stand in which column and how a missing one reads. Does not know any markup.
+"""
+
+from __future__ import annotations
+
+from tfcompress.layer_coverage import Coverage
+from tfcompress.report import comparison, text
+from tfcompress.report.tables import Cell, Column, Table, pairs, settings
+from tfcompress.results import CompressionReport, LayerReport, Results, StageResult
+
+
+def stages(results: Results) -> Table | None:
+    """What was trained: epochs, the epoch kept, seconds; None where nothing was."""
+    columns = (
+        Column("Stage", numeric=False),
+        Column("Technique", numeric=False),
+        Column("Epochs"),
+        Column("Best epoch"),
+        Column("Validation accuracy", "%, best epoch"),
+        Column("Validation loss", "best epoch"),
+        Column("Layers treated"),
+        Column("Time"),
+        Column("Images a second", "trained on"),
+        Column("Memory", "MiB, peak"),
+        Column("Energy", "kJ"),
+    )
+    rows = tuple(_stage_row(stage) for stage in results.stages)
+    note = (
+        "Epochs count from 1. The best epoch is chosen on the validation split, never on test. "
+        "Images a second: those trained on, by the wall time of the epochs, validation included. "
+        "Memory: the greatest resident size of the process in an epoch. Energy: of the processors "
+        "and GPUs, where they count it."
+    )
+    return Table("Stages", columns, rows, note) if rows else None
+
+
+def _stage_row(stage: StageResult) -> tuple[Cell, ...]:
+    best = stage.best_epoch
+    kept = stage.history[best] if best is not None and best < len(stage.history) else {}
+    loss = kept.get("val_loss")
+    return (
+        Cell(stage.name),
+        Cell(stage.technique),
+        Cell(str(len(stage.history)) if stage.history else text.MISSING),
+        Cell(text.MISSING if best is None else str(best + 1)),
+        Cell(text.percent(kept.get("val_accuracy"))),
+        Cell(text.MISSING if loss is None else f"{loss:.4f}"),
+        Cell(_treated(stage.report)),
+        Cell(text.duration(stage.seconds)),
+        *_cost(stage),
+    )
+
+
+def _cost(stage: StageResult) -> tuple[Cell, Cell, Cell]:
+    """Of the epochs: what was not recorded for every one of them is missing."""
+    images, seconds = _total(stage, "examples"), _total(stage, "seconds")
+    joules = _total(stage, "energy_joules")
+    peaks = [epoch["peak_memory_bytes"] for epoch in stage.history if "peak_memory_bytes" in epoch]
+    return (
+        Cell(f"{images / seconds:,.0f}" if images and seconds else text.MISSING),
+        Cell(text.mib(max(peaks)) if peaks else text.MISSING),
+        Cell(text.MISSING if joules is None else f"{joules / 1000:,.1f}"),
+    )
+
+
+def _total(stage: StageResult, name: str) -> float | None:
+    values = [epoch.get(name) for epoch in stage.history]
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
+
+
+def _treated(report: CompressionReport | None) -> str:
+    if report is None:
+        return text.MISSING
+    return f"{sum(layer.treated for layer in report.layers)} of {len(report.layers)}"
+
+
+def _whether_treated(layer: LayerReport) -> str:
+    if layer.treated:
+        done = f"in part: {layer.reason}" if layer.reason else "yes"
+        return f"{done}, {layer.detail}" if layer.detail else done
+    return f"no: {layer.reason or 'no reason recorded'}"
+
+
+def stage_settings(stage: StageResult) -> Table | None:
+    """The settings of one stage."""
+    return settings(stage.config, title=f"Settings of {stage.name}")
+
+
+def layers(stage: StageResult) -> Table | None:
+    """Each layer of a stage: treated, or skipped and why; None for a stage with no report."""
+    if stage.report is None:
+        return None
+    columns = (
+        Column("Layer", numeric=False),
+        Column("Kind", numeric=False),
+        Column("Trained parameters"),
+        Column("Treated", numeric=False),
+        Column("Zeros", "%"),
+        Column("Distinct weights"),
+    )
+    rows = tuple(
+        (
+            Cell(layer.name),
+            Cell(layer.kind),
+            Cell(text.count(layer.parameters)),
+            Cell(_whether_treated(layer)),
+            Cell(text.percent(layer.sparsity, 1)),
+            Cell(text.count(layer.distinct_weights)),
+        )
+        for layer in stage.report.layers
+    )
+    return Table(f"{stage.name}: {_treated(stage.report)} layers treated", columns, rows)
+
+
+def coverage(found: Coverage) -> Table:
+    """Each layer by technique: treated, or passed over and why."""
+    (headings, *rows), reasons = found.grid()
+    columns = tuple(
+        Column(heading[:1].upper() + heading[1:] if index < 4 else heading, numeric=index in (2, 3))
+        for index, heading in enumerate(headings)
+    )
+    cells = tuple(tuple(Cell(cell) for cell in row) for row in rows)
+    return Table(f"Coverage of {found.model}", columns, cells, note="; ".join(reasons))
+
+
+def data(results: Results) -> Table:
+    """Which data was used and how it was split."""
+    record = results.data
+    rows = [
+        ("Data set", record.name),
+        ("Source", record.source),
+        ("Classes", f"{len(record.classes)}: {_shorten(record.classes)}"),
+        *((f"Images, {split}", text.count(size)) for split, size in record.split_sizes.items()),
+        ("Input of the network", _input(results)),
+        ("Parameters of the baseline", text.count(results.baseline.parameters)),
+        ("Multiply-accumulates of the baseline, one image", text.count(results.baseline.macs)),
+    ]
+    if results.evaluation_speed is not None:
+        rows += _evaluation_rows(results)
+    return pairs("Data and model", rows)
+
+
+def _input(results: Results) -> str:
+    for stage in results.stages:
+        if preprocessing := stage.config.get("preprocessing"):
+            shape = "x".join(str(size) for size in preprocessing["image_shape"])
+            return f"{shape} (height, width, channels), {preprocessing['channel_order']}"
+    return text.MISSING
+
+
+def _evaluation_rows(results: Results) -> list[tuple[str, str]]:
+    speed = results.evaluation_speed
+    assert speed is not None
+    return [
+        (
+            f"Evaluation of {speed.artifact}",
+            f"{speed.batched:,.0f} images a second in batches of {speed.batch}, "
+            f"{speed.single:,.0f} one at a time "
+            f"({text.ratio(comparison.ratio(speed.batched, speed.single))})",
+        )
+    ]
+
+
+def environment(results: Results) -> Table | None:
+    """Versions, processor, memory, threads, GPU, commit."""
+    record = {
+        key.replace("_bytes", " (MiB)"): text.mib(value)
+        if key.endswith("_bytes") and isinstance(value, int)
+        else value
+        for key, value in results.environment.items()
+    }
+    return settings(record, title="Environment")
+
+
+def _shorten(names: tuple[str, ...], limit: int = 12) -> str:
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown}, and {len(names) - limit} more"

@@ -1,0 +1,154 @@
+"""What a stretch of work takes of the machine: memory at its peak, energy where it is counted.
+
+Knows Linux' peak of a process, the energy counters of processors (RAPL) and of NVIDIA GPUs (NVML).
+A counter counts its whole device, whoever uses it. Does not know what is measured. No TensorFlow.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+RAPL = Path("/sys/class/powercap")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+
+
+def peak_memory_bytes() -> int:
+    """The greatest resident size that this process has had, since `reset_peak_memory` if it worked.
+
+    Linux keeps it for the program (`VmHWM`). There `ru_maxrss` also counts what the parent held
+    when it started this process, which in a parent with TensorFlow is far more than the model; it
+    serves on other systems.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def reset_peak_memory() -> bool:
+    """Makes the peak start anew from what the process holds now; False where that cannot be done.
+
+    Linux since 4.0 does it for a process that writes 5 to its `clear_refs`.
+    """
+    try:
+        _CLEAR_REFS.write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Counter:
+    """A counter of energy.
+
+    Attributes:
+      name: such as `"package-0"`.
+      read: gives joules, rising; OSError where it cannot be read any more.
+      wraps_at: joules at which it starts from 0 again; None for one that does not.
+    """
+
+    name: str
+    read: Callable[[], float]
+    wraps_at: float | None = None
+
+    def since(self, before: float) -> float:
+        """Joules since it stood at `before`, if it has wrapped once at most."""
+        now = self.read()
+        wrapped = now < before and self.wraps_at is not None
+        return now - before + (self.wraps_at or 0.0 if wrapped else 0.0)
+
+
+def find_counters(rapl: Path = RAPL) -> tuple[Counter, ...]:
+    """Every counter that this process may read; empty on most virtual machines and for most users.
+
+    Args:
+      rapl: where Linux lists the processor's counters; for tests.
+    """
+    return (*_processors(rapl), *_gpus())
+
+
+def _processors(rapl: Path) -> list[Counter]:
+    # The packages, `intel-rapl:0`, hold the domains below them, `intel-rapl:0:0`. AMD's stand under
+    # the same name.
+    found = []
+    for folder in sorted(rapl.glob("*-rapl:*")):
+        if folder.name.count(":") != 1:
+            continue
+
+        def read(path: Path = folder / "energy_uj") -> float:
+            return int(path.read_text(encoding="ascii")) / 1e6
+
+        try:
+            read()
+            name = (folder / "name").read_text(encoding="ascii").strip()
+            largest = int((folder / "max_energy_range_uj").read_text(encoding="ascii")) / 1e6
+        except (OSError, ValueError):
+            continue
+        found.append(Counter(name, read, largest))
+    return found
+
+
+def _gpus() -> list[Counter]:
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        handles = [
+            pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
+        ]
+        for handle in handles:
+            pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+    except Exception:
+        # No library, no driver, a GPU without a counter: NVML has an error class for each.
+        return []
+
+    def reader(handle: object) -> Callable[[], float]:
+        return lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
+
+    return [Counter(f"gpu-{index}", reader(handle)) for index, handle in enumerate(handles)]
+
+
+class Meter:
+    """Measures memory and energy from `start` to `stop`.
+
+    Args:
+      counters: of energy; None takes all that can be read.
+
+    Example:
+      >>> meter = Meter(counters=())
+      >>> meter.start()
+      >>> sorted(meter.stop()) in ([], ["peak_memory_bytes"])
+      True
+    """
+
+    def __init__(self, counters: tuple[Counter, ...] | None = None) -> None:
+        self._counters = find_counters() if counters is None else counters
+        self._before: list[float] = []
+        self._memory = False
+
+    def start(self) -> None:
+        """Begins a stretch."""
+        self._memory = reset_peak_memory()
+        self._before = [counter.read() for counter in self._counters]
+
+    def stop(self) -> Mapping[str, float]:
+        """Ends it.
+
+        Returns:
+          `peak_memory_bytes`, the greatest resident size of this process within the stretch, and
+          `energy_joules` of all counters together; what cannot be measured here is left out.
+        """
+        found: dict[str, float] = {}
+        if self._memory:
+            found["peak_memory_bytes"] = float(peak_memory_bytes())
+        if self._counters:
+            pairs = zip(self._counters, self._before, strict=True)
+            found["energy_joules"] = sum(counter.since(before) for counter, before in pairs)
+        return found
