@@ -1,6 +1,6 @@
 """What stored predictions say of a model beside its baseline, as the figures of a row of results.
 
-Knows which figures a classification has and which a regression. How each is computed stands in
+Knows which figures a classification has and which a statistics. How each is computed stands in
 `statistics`.
 """
 
@@ -15,14 +15,13 @@ import numpy as np
 from tfcompress import statistics
 from tfcompress.predictions import VALUES, Predictions
 from tfcompress.results import ArtifactResult, Interval, Metric
-from tfcompress.statistics import regression
 
 Errors = Callable[[np.ndarray, np.ndarray], float]
 
 FIGURES: Mapping[str, Errors] = {
-    "mean_absolute_error": regression.mean_absolute_error,
-    "root_mean_squared_error": regression.root_mean_squared_error,
-    "r_squared": regression.r_squared,
+    "mean_absolute_error": statistics.mean_absolute_error,
+    "root_mean_squared_error": statistics.root_mean_squared_error,
+    "r_squared": statistics.r_squared,
 }
 """Of a regression, by the name of the metric: functions of outputs and targets."""
 
@@ -101,7 +100,7 @@ def _values(name: str, found: Predictions, column: slice) -> tuple[Any, Any]:
     """What is resampled, and the figure of it; a mean over examples is resampled fast."""
     outputs, labels = found.outputs[:, column], found.labels[:, column]
     if name == "mean_absolute_error":
-        return "mean", regression.absolute_errors(outputs, labels)
+        return "mean", statistics.absolute_errors(outputs, labels)
     return FIGURES[name], (outputs, labels)
 
 

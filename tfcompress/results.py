@@ -134,8 +134,8 @@ class StageResult:
       history: for each epoch the Keras metrics (`loss`, `accuracy`, `val_loss`, `val_accuracy`; of
         values `mean_absolute_error` and `val_mean_absolute_error`), `learning_rate`, `seconds`
         (wall time, validation included), `examples` (trained on), `peak_memory_bytes` (greatest
-        resident size of the process within the epoch) and `energy_joules` (of the processors and GPUs that count it); the last two only where they
-        can be measured.
+        resident size of the process within the epoch) and `energy_joules` (of the processors and
+        GPUs that count it); the last two only where they can be measured.
       best_epoch: 0-based epoch whose weights were kept, chosen on validation; None where nothing
         was trained.
       seconds: wall time of the stage, over all sessions.

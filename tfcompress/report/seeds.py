@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tfcompress import statistics
-from tfcompress.report import comparison, text
+from tfcompress.report import comparison, metric, text
 from tfcompress.report.tables import Cell, Column, Table
 from tfcompress.results import ArtifactResult, Results, differences
 
@@ -24,10 +24,11 @@ def across_seeds(runs: Sequence[Results]) -> Table:
         files of other names.
     """
     _check(runs)
+    main = metric.of(runs[0])
     columns = (
         Column("Name", numeric=False),
-        Column("Accuracy", "%, mean ± std"),
-        Column("Difference", "points, mean ± std"),
+        Column(main.title, f"{main.unit}, mean ± std"),
+        Column("Difference", f"{main.difference_unit}, mean ± std"),
         Column("Stored", "KiB"),
         Column("Gzipped", "KiB"),
         Column("Gzipped", "times smaller"),
@@ -90,8 +91,8 @@ def _row(runs: Sequence[Results], name: str) -> tuple[Cell, ...]:
 
     return (
         Cell(name),
-        spread(lambda entry, _: entry.accuracy, text.percent),
-        spread(lambda entry, _: entry.difference, text.points),
+        spread(lambda entry, _: metric.figure(entry).value, metric.of(runs[0]).show),
+        spread(lambda entry, _: metric.figure(entry).difference, metric.of(runs[0]).signed),
         spread(lambda entry, _: entry.size_bytes, text.kib),
         spread(lambda entry, _: entry.gzip_size_bytes, text.kib),
         spread(_times_smaller, lambda value: f"{value:.2f}"),
