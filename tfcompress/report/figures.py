@@ -72,8 +72,8 @@ def _size(run: Run) -> Drawn | None:
     return _drawn(
         "accuracy-size",
         f"{main.title} against size",
-        f"Up and to the left is better; the grey steps are the best that is reached for so many "
-        f"bytes. {_baseline_words(run)} Bars are 95% intervals.",
+        f"{main.upwards} and to the left is better; the grey steps are the best that is reached "
+        f"for so many bytes. {_baseline_words(run)} Bars are 95% intervals.",
         lambda width: trade_off.draw(
             points, run.results.baseline, x_title=x_title, width=width, y_title=main.heading
         ),
@@ -88,8 +88,8 @@ def _latency(run: Run) -> Drawn | None:
     return _drawn(
         "accuracy-latency",
         f"{main.title} against latency",
-        "Up and to the left is better; the grey steps are the best that is reached in so much "
-        f"time. {_baseline_words(run)} Upright bars are 95% intervals, "
+        f"{main.upwards} and to the left is better; the grey steps are the best that is reached in "
+        f"so much time. {_baseline_words(run)} Upright bars are 95% intervals, "
         f"level ones span the rounds' medians ({setting}).",
         lambda width: trade_off.draw(
             points,

@@ -25,6 +25,7 @@ class MainMetric:
       unit: of the figure, such as `"%"`; empty where it has none.
       difference_unit: of a difference, such as `"points"`.
       verb: what a file does that is worse: `"loses accuracy"`.
+      upwards: which way is better where it is drawn, at the beginning of a sentence.
       in_history: its Keras name in the history of a training.
       show: the figure as text.
       signed: a difference as text, with its sign.
@@ -39,6 +40,7 @@ class MainMetric:
     unit: str
     difference_unit: str
     verb: str
+    upwards: str
     in_history: str
     show: Callable[[float | None], str]
     signed: Callable[[float | None], str]
@@ -108,6 +110,7 @@ ACCURACY = MainMetric(
     unit="%",
     difference_unit="points",
     verb="loses accuracy",
+    upwards="Up",
     in_history="accuracy",
     show=text.percent,
     signed=text.points,
@@ -120,6 +123,7 @@ ERROR = MainMetric(
     unit="",
     difference_unit="",
     verb="has larger errors",
+    upwards="Up, where errors are smaller,",
     in_history="mean_absolute_error",
     show=partial(plain, digits=3),
     signed=partial(signed, digits=3),

@@ -194,6 +194,11 @@ def under(model: Any, config: DistillationConfig) -> Any:
         )
     require_functional(teacher)
     _require_alike(model, teacher, ("output",) if config.views else ("input", "output"))
+    if config.value_scale is not None and len(config.value_scale) != model.output_shape[-1]:
+        raise ValueError(
+            "DistillationConfig.value_scale must hold a number for each of the student's "
+            f"{model.output_shape[-1]} values. Received: {len(config.value_scale)}."
+        )
     if config.alpha and config.value_scale is None:
         _require_classes(model, "student")
         _require_classes(teacher, "teacher")
