@@ -128,7 +128,7 @@ def compared(recipe: str) -> dict[str, Any]:
     stages = compose.plan(parse(recipe)).stages
     plain = compose.strip(stages, wrapped(stages, network()))
     plain.set_weights(two.get_weights())
-    metrics = alone.history[-1].keys() - {"seconds"}
+    metrics = alone.history[-1].keys() - {"seconds", "peak_memory_bytes", "energy_joules"}
     return {
         "moved": max(apart(a, b) for a, b in zip(two.get_weights(), start, strict=False)),
         "apart": max(apart(a, b) for a, b in pairs),
