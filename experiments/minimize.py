@@ -3,16 +3,20 @@
     python -m experiments.minimize --artifact=a.tflite,b.tflite --output_dir=minimal
 
 prints what each step saved, what a file cannot take and why, and the bytes of each file before and
-after: as stored, gzipped, with sparse kernels, entropy-coded.
+after: as stored, gzipped, with sparse kernels, entropy-coded. `minimal.json` keeps the figures.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 
 from experiments import program
+
+RECORD = "minimal.json"
 
 
 def define_flags() -> None:
@@ -38,11 +42,13 @@ def define_flags() -> None:
 @program.entry(words="Separate by commas.")
 def main() -> None:
     """Minimizes each file and prints the tables."""
+    from tfcompress import durable
     from tfcompress.byte_counts import definitions
 
     values = flags.FLAGS
-    for source, target in targets(values.artifact, Path(values.output_dir)).items():
-        work(source, target)
+    found = targets(values.artifact, Path(values.output_dir))
+    records = [work(source, target) for source, target in found.items()]
+    durable.write_json(Path(values.output_dir) / RECORD, {"files": records})
     print(definitions())
 
 
@@ -65,8 +71,8 @@ def targets(sources: list[str], output_dir: Path) -> dict[Path, Path]:
     return found
 
 
-def work(source: Path, target: Path) -> None:
-    """Minimizes one file."""
+def work(source: Path, target: Path) -> dict[str, Any]:
+    """Minimizes one file, and returns its figures as a JSON-ready record."""
     from tfcompress.artifact import Artifact
     from tfcompress.byte_counts import byte_table
     from tfcompress.minimal import minimize
@@ -81,7 +87,14 @@ def work(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     saved = found.artifact.save(target)
     print(f"{source} -> {target}\n\n{found}\n")
-    print(f"before: {byte_table(found.before)}\n\nafter: {byte_table(saved)}\n")
+    tables = {"before": byte_table(found.before), "after": byte_table(saved)}
+    print(f"before: {tables['before']}\n\nafter: {tables['after']}\n")
+    return {
+        "name": source.name,
+        "sha256": {"before": found.before.sha256, "after": saved.sha256},
+        "bytes": {when: dataclasses.asdict(table) for when, table in tables.items()},
+        "steps": [dataclasses.asdict(step) for step in found.steps],
+    }
 
 
 if __name__ == "__main__":

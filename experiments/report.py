@@ -2,11 +2,14 @@
 
     python -m experiments.report --run_dir=runs/x
 
-writes `report.md`, `report.html` and `figures/` into the run folder and prints the closing table.
+writes `report.md`, `report.html`, `figures/` and `tables/*.csv` into the run folder and prints the
+closing table.
 
-    python -m experiments.report --compare=runs/seed0,runs/seed1,runs/seed2
+    python -m experiments.report --compare=runs/seed0,runs/seed1,runs/seed2 --output_dir=runs/seeds
 
-prints mean and spread over runs that differ in their seed, as a Markdown table.
+writes one report on several runs of the same test split: mean, spread and what holds in every run
+where they differ in their seed alone; side by side otherwise. Without `--output_dir` the main table
+is printed as Markdown, and nothing is written.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from experiments import program
 def define_flags() -> None:
     """Defines this program's flags."""
     flags.DEFINE_string("run_dir", None, "Folder of a finished run.")
-    flags.DEFINE_list("compare", None, "Folders of finished runs that differ in their seed.")
+    flags.DEFINE_list("compare", None, "Folders of finished runs of the same test split.")
+    flags.DEFINE_string("output_dir", None, "Where the report of --compare goes.")
     flags.DEFINE_bool("summary", True, "Print the closing table.")
 
 
@@ -28,8 +32,10 @@ def main() -> None:
     """Renders the report and prints where it lies."""
     if (flags.FLAGS.run_dir is None) == (flags.FLAGS.compare is None):
         raise app.UsageError("Pass --run_dir=FOLDER, or --compare=FOLDER,FOLDER.")
+    if flags.FLAGS.output_dir is not None and flags.FLAGS.compare is None:
+        raise app.UsageError("--output_dir goes with --compare: a run's report lies in its folder.")
     if flags.FLAGS.compare is not None:
-        compare(flags.FLAGS.compare)
+        compare(flags.FLAGS.compare, flags.FLAGS.output_dir)
     else:
         show(flags.FLAGS.run_dir)
 
@@ -47,12 +53,16 @@ def show(run_dir: str) -> None:
     print(f"\nReport: {paths.html}\n        {paths.markdown}")
 
 
-def compare(run_dirs: list[str]) -> None:
-    """Prints the table of several seeds."""
-    from tfcompress import results
-    from tfcompress.report import markdown, seeds
+def compare(run_dirs: list[str], output_dir: str | None) -> None:
+    """Writes the report of several runs, or prints its main table."""
+    from tfcompress import report
+    from tfcompress.report import markdown
 
-    table = seeds.across_seeds([results.load(run_dir) for run_dir in run_dirs])
+    if output_dir is not None:
+        paths = report.compare(run_dirs, output_dir)
+        print(f"Report: {paths.html}\n        {paths.markdown}")
+        return
+    table = report.compared(run_dirs)
     print("\n".join((f"### {table.title}", "", *markdown.table_lines(table), "", table.note)))
 
 

@@ -1,7 +1,10 @@
+import types
+
 import numpy as np
 import pytest
 
 from tfcompress import evaluate
+from tfcompress.data.dataset import Split
 from tfcompress.preprocessing import Preprocessing
 
 
@@ -82,3 +85,28 @@ def test_large_images_run_in_smaller_batches(size, channels, expected):
 def test_machine_of_many_cores_gets_the_most_threads(exported, monkeypatch):
     monkeypatch.setattr(evaluate.os, "sched_getaffinity", lambda _: set(range(384)), raising=False)
     assert len(evaluate._sessions(exported("int8"), None, 1)) == 256
+
+
+def test_validation_is_judged_when_asked_for(exported, quadrants):
+    dataset = types.SimpleNamespace(validation=quadrants.dataset.test)
+    found = evaluate.predict_artifact(exported("int8"), dataset, split="validation")
+    np.testing.assert_array_equal(found.labels, dataset.validation.labels)
+    np.testing.assert_array_equal(found.ids, dataset.validation.ids)
+    with pytest.raises(ValueError, match="Unknown split to evaluate: 'train'"):
+        evaluate.predict_artifact(exported("int8"), dataset, split="train")
+
+
+def split_of(shape):
+    images = np.arange(np.prod(shape)).astype(np.uint8).reshape(shape)
+    count = np.arange(shape[0])
+    return Split(images, count, count + 100)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kept"), [((3, 28, 20, 1), (28, 20, 1)), ((3, 200, 100, 3), (64, 32, 3))]
+)
+def test_pictures_are_small(shape, kept):
+    dataset = types.SimpleNamespace(test=split_of(shape))
+    found = evaluate.pictures(dataset, np.array([2, 0]))
+    assert found.images.shape == (2, *kept)
+    assert found.ids.tolist() == [102, 100]

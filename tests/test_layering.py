@@ -38,6 +38,7 @@ TIERS = {
         "registry",
         "resource_use",
         "results",
+        "robustness",
         "settings",
         "sparse_encoding",
         "speed",
@@ -82,6 +83,7 @@ REPORT_SEES = (
     "layer_sensitivity",
     "predictions",
     "results",
+    "robustness",
     "speed",
     "statistics",
 )

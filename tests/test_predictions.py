@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from tfcompress.predictions import Predictions
+from tfcompress.predictions import Pictures, Predictions
 
 
 def predictions():
@@ -125,3 +125,29 @@ def test_predictions_in_another_order_are_aligned():
 def test_predictions_of_other_test_sets_are_not_paired(change, said):
     with pytest.raises(ValueError, match=said):
         change(predictions()).aligned_to(predictions())
+
+
+def test_pictures_come_back(tmp_path):
+    images = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+    stored = Pictures.load(Pictures(images, np.array([7, 3])).save(tmp_path / "p.npz"))
+    np.testing.assert_array_equal(stored.images, images)
+    np.testing.assert_array_equal(stored.ids, [7, 3])
+
+
+@pytest.mark.parametrize(
+    ("images", "ids", "said"),
+    [
+        (np.zeros([1, 2, 2, 3]), [0], "uint8 images"),
+        (np.zeros([1, 2, 2, 2], np.uint8), [0], "1 or 3"),
+        (np.zeros([1, 2, 2, 3], np.uint8), [0, 1], "Expected 1 ids"),
+    ],
+)
+def test_pictures_must_be_images(images, ids, said):
+    with pytest.raises(ValueError, match=said):
+        Pictures(images, np.array(ids))
+
+
+def test_predictions_are_no_pictures(tmp_path):
+    path = predictions().save(tmp_path / "p.npz")
+    with pytest.raises(ValueError, match=r"holds no stored pictures \(it lacks images"):
+        Pictures.load(path)

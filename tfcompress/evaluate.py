@@ -17,7 +17,7 @@ import numpy as np
 
 from tfcompress.artifact import Artifact, run_batches
 from tfcompress.litert import MOST_THREADS, Session, check_counts
-from tfcompress.predictions import VALUES, Predictions
+from tfcompress.predictions import VALUES, Pictures, Predictions
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.registry import require
 from tfcompress.results import EvaluationSpeed
@@ -34,6 +34,7 @@ _LARGEST_BATCH = {"artifact": 32, "model": 256}
 _BATCHES_A_TURN = 4
 
 SPLITS = ("test", "validation")
+PICTURE_SIZE = 64
 Progress = Callable[[int, int], None]
 
 
@@ -109,6 +110,27 @@ def predict_artifact(
         if progress is not None:
             progress(done, len(examples))
     return _stored(outputs, examples, artifact.output)
+
+
+def pictures(dataset: Dataset, positions: np.ndarray) -> Pictures:
+    """Small pictures of some examples of the test split, at most 64 pixels high and wide.
+
+    Args:
+      dataset: whose test split is read.
+      positions: integer, indices into it.
+    """
+    chosen = dataset.test.take(positions)
+    return Pictures(np.stack([_small(image) for image in chosen.images]), chosen.ids)
+
+
+def _small(image: np.ndarray) -> np.ndarray:
+    if max(image.shape[:2]) <= PICTURE_SIZE:
+        return image
+    from PIL import Image
+
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    picture.thumbnail((PICTURE_SIZE, PICTURE_SIZE))
+    return np.asarray(picture).reshape(*picture.size[::-1], image.shape[-1])
 
 
 def evaluation_speed(

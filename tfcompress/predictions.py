@@ -1,4 +1,4 @@
-"""What a model or an artifact said about every example, as arrays and as an `.npz` file.
+"""What a model or an artifact said about every example, and pictures of some, as `.npz` files.
 
 Knows which arrays are stored and what makes two of them comparable. Does not know what made them;
 what follows from them is computed in `statistics`. No TensorFlow.
@@ -7,8 +7,10 @@ what follows from them is computed in `statistics`. No TensorFlow.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,18 +88,8 @@ class Predictions:
         Raises:
           ValueError: the path does not end in `.npz`.
         """
-        target = Path(path)
-        if target.suffix != ".npz":
-            raise ValueError(f"Predictions are stored as .npz. Received: {target}.")
-        with durable.whole_file(target) as temporary:
-            np.savez_compressed(
-                temporary,
-                outputs=self.outputs,
-                labels=self.labels,
-                ids=self.ids,
-                kind=np.array(self.kind),
-            )
-        return target
+        arrays = {name: np.asarray(getattr(self, name)) for name in _ARRAYS}
+        return _save(path, arrays, what="Predictions")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Predictions:
@@ -107,20 +99,7 @@ class Predictions:
           FileNotFoundError: there is no such file.
           ValueError: it is damaged, or not of this kind.
         """
-        try:
-            # A stream of our own: np.load leaves its own open where the file is damaged.
-            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-                missing = [name for name in _ARRAYS if name not in stored.files]
-                if missing:
-                    raise ValueError(f"it lacks {', '.join(missing)}")
-                outputs, labels, ids, kind = (stored[name] for name in _ARRAYS)
-        except FileNotFoundError:
-            raise
-        except durable.DAMAGED_NPZ as error:
-            raise ValueError(
-                f"{path} holds no stored predictions ({error}); it may be truncated. Expected "
-                f"{', '.join(_ARRAYS[:-1])} and {_ARRAYS[-1]}. Remove it and evaluate again."
-            ) from error
+        outputs, labels, ids, kind = _load(path, _ARRAYS, what="predictions")
         try:
             return cls(outputs, labels, ids, str(kind))
         except ValueError as error:
@@ -160,3 +139,83 @@ class Predictions:
                 "split."
             )
         return found
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Small pictures of some examples, to show in a report.
+
+    Attributes:
+      images: uint8 [pictures, height, width, 1 or 3].
+      ids: int64 [pictures], the examples' indices in the published split.
+
+    Raises:
+      ValueError: another dtype or rank, or lengths that differ.
+    """
+
+    images: np.ndarray
+    ids: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape = self.images.shape
+        if self.images.dtype != np.uint8 or len(shape) != 4 or shape[-1] not in (1, 3):
+            raise ValueError(
+                "Pictures take uint8 images [pictures, height, width, 1 or 3]. "
+                f"Received: {self.images.dtype} {list(shape)}."
+            )
+        if self.ids.shape != shape[:1]:
+            raise ValueError(f"Expected {shape[0]} ids. Received: {list(self.ids.shape)}.")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes an `.npz` file, whole or not at all, and returns its path.
+
+        Raises:
+          ValueError: the path does not end in `.npz`.
+        """
+        return _save(path, {"images": self.images, "ids": self.ids}, what="Pictures")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Pictures:
+        """Reads what `save` wrote.
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          ValueError: it is damaged, or not of this kind.
+        """
+        images, ids = _load(path, ("images", "ids"), what="pictures")
+        try:
+            return cls(images, ids)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def _save(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], *, what: str) -> Path:
+    target = Path(path)
+    if target.suffix != ".npz":
+        raise ValueError(f"{what} are stored as .npz. Received: {target}.")
+    with durable.whole_file(target) as temporary:
+        # numpy's own type has a positional file and any names.
+        np.savez_compressed(temporary, **dict[str, Any](arrays))
+    return target
+
+
+def _load(
+    path: str | os.PathLike[str], names: Sequence[str], *, what: str
+) -> tuple[np.ndarray, ...]:
+    try:
+        # A stream of our own: np.load leaves its own open where the file is damaged.
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            missing = [name for name in names if name not in stored.files]
+            if missing:
+                raise ValueError(f"it lacks {', '.join(missing)}")
+            return tuple(stored[name] for name in names)
+    except FileNotFoundError:
+        raise
+    except durable.DAMAGED_NPZ as error:
+        raise ValueError(
+            f"{path} holds no stored {what} ({error}); it may be truncated. Expected "
+            f"{', '.join(names[:-1])} and {names[-1]}. Remove it and evaluate again."
+        ) from error

@@ -67,6 +67,11 @@ class RunFolder:
         folder = self.root / "predictions"
         return (folder if split == "test" else folder / split) / f"{name}.npz"
 
+    @property
+    def pictures(self) -> Path:
+        """Small pictures of the test images that models answer differently."""
+        return self.root / "predictions" / "pictures.npz"
+
     def relative(self, path: Path) -> str:
         """A path as it is written in results: relative to the folder."""
         return path.relative_to(self.root).as_posix()

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfcompress import (
     backbones,
     benchmark,
@@ -27,6 +29,7 @@ from tfcompress import (
     judging,
     minimal,
     results,
+    statistics,
 )
 from tfcompress.artifact import Artifact
 from tfcompress.compose import PlannedStage
@@ -43,6 +46,8 @@ _PARITY_EXAMPLES = 1000
 # Steps of an int8 output in standard deviations of a target beyond which rounding shows: its
 # variance is a twelfth of the step's square, 0.5% of the target's here.
 _COARSE = 0.25
+# Kept of the test images: enough to show, about a megabyte of CIFAR-10's.
+_PICTURES = 500
 
 
 @dataclass(frozen=True)
@@ -306,7 +311,28 @@ class _Run:
             self._judged_model(title, item.model, item.stages, item.inputs)
             for title, item in ends.items()
         ]
-        return first, models, [self._judged_file(row) for _, row in artifacts]
+        rows = [self._judged_file(row) for _, row in artifacts]
+        if not isinstance(self._dataset.goal, Values):
+            self._keep_pictures([*models, *rows])
+        return first, models, rows
+
+    def _keep_pictures(self, rows: Sequence[ArtifactResult]) -> None:
+        """Of the test images on which most models and files answer other than the baseline."""
+
+        def predicted(name: str) -> np.ndarray:
+            stored = Predictions.load(self._folder.predictions(name))
+            return statistics.predicted_classes(stored.outputs)
+
+        changed = statistics.telling_changes(
+            [predicted(row.name) for row in rows], predicted(BASELINE), limit=_PICTURES
+        )
+
+        def make(path: Path) -> None:
+            evaluate.pictures(self._dataset, changed).save(path)
+
+        if changed.size:
+            key = durable.sha256(changed.tobytes())
+            self._folder.keep_file(self._folder.pictures, key, make)
 
     def _judged_model(
         self, name: str, model: Any, stages: tuple[PlannedStage, ...], inputs: Supplies

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 
+from tfcompress import durable
 from tfcompress.artifact import Artifact
 from tfcompress.byte_counts import DEFINITIONS, byte_table
 
@@ -32,6 +33,12 @@ def test_files_and_tables(exported, quadrants, tmp_path):
         assert str(byte_table(artifact)) in found.stdout
         assert str(byte_table(made)) in found.stdout
     assert found.stdout.count("notes of the converter") == 2
+    records = durable.read_json(tmp_path / "out" / "minimal.json")["files"]
+    assert [record["name"] for record in records] == ["int8.tflite", "float32.tflite"]
+    for record, artifact in zip(records, artifacts.values(), strict=True):
+        saved = sum(step["saved_bytes"] for step in record["steps"])
+        assert record["bytes"]["before"]["raw"] == artifact.size_bytes
+        assert record["bytes"]["after"]["raw"] == artifact.size_bytes - saved
     assert all(found.stdout.count(text) == 1 for text in DEFINITIONS.values())
 
 

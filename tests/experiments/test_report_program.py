@@ -43,8 +43,20 @@ def test_the_program_prints_where_the_report_lies(tmp_path):
         ([], "run_dir"),
         (["--run_dri=x"], "run_dri"),
         (["--run_dir=tests", "more"], "Unexpected arguments: more"),
+        (["--run_dir=tests", "--output_dir=x"], "--output_dir goes with --compare"),
+        (["--compare=tests,nowhere"], "tests is not a run folder"),
+        (["--compare=tests"], "is not a run folder"),
     ],
-    ids=["missing", "foreign", "no flag", "bad flag", "positional"],
+    ids=[
+        "missing",
+        "foreign",
+        "no flag",
+        "bad flag",
+        "positional",
+        "flags that do not go together",
+        "no runs",
+        "one",
+    ],
 )
 def test_bad_input_is_one_clear_message(arguments, message):
     done = _report(*arguments)

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from tfcompress.report import figures, judgement, metric, run, trade_off, verdict
+from tfcompress.report import (
+    csv_files,
+    figures,
+    judgement,
+    metric,
+    repetitions,
+    run,
+    seeds,
+    side_by_side,
+    trade_off,
+    verdict,
+)
 from tfcompress.results import ArtifactResult, Interval, Metric
 
 
@@ -109,3 +121,45 @@ def test_the_figure_has_small_errors_on_top(measured, tmp_path):
     by_name = {each.name: each for each in drawn}
     assert by_name["accuracy-size"].title == "Mean absolute error against size"
     assert "Up, where errors are smaller," in by_name["accuracy-size"].description
+
+
+def test_over_seeds_less_error_is_better(measured):
+    def repeated(seed):
+        def shifted(entry, by):
+            (main,) = entry.metrics
+            moved = dataclasses.replace(main, value=main.value + by)
+            return dataclasses.replace(entry, metrics=(moved,))
+
+        by = 0.01 * seed
+        return dataclasses.replace(
+            measured,
+            config={**measured.config, "seed": seed},
+            baseline=shifted(measured.baseline, by),
+            artifacts=tuple(
+                shifted(e, by * (2 if "qat" in e.name else 1)) for e in measured.artifacts
+            ),
+        )
+
+    runs = [repeated(seed) for seed in range(3)]
+    by_name = {each.name: each for each in seeds.over_seeds(runs)}
+    assert by_name["prune+qat-int8"].answer == judgement.WORSE
+    assert by_name["prune+qat-int8"].difference.mean == pytest.approx(-0.71)
+    table = seeds.across_seeds(runs)
+    assert table.columns[1].title == "Mean absolute error"
+    row = next(row for row in table.rows if row[0].value == "prune+qat-int8")
+    assert row[1].value == "4.720 ± 0.020"
+    assert row[2].detail.startswith("+0.6")
+    said = repetitions.contents([run.Run(Path("x"), each, {}) for each in runs]).verdict.remarks[0]
+    assert said.startswith("Mean absolute error difference +")
+
+
+def test_the_figures_of_a_regression_stand_in_the_csv(measured, tmp_path):
+    text = csv_files.tables(run.Run(tmp_path, measured, {}))["files"]
+    heading, _, *rows = text.splitlines()
+    assert "mean_absolute_error_difference_low" in heading
+    assert any(row.startswith("prune+qat-int8") and ",4.7," in row for row in rows)
+
+
+def test_other_settings_are_not_put_side_by_side(measured, tmp_path):
+    with pytest.raises(run.RunFolderError, match="is a regression: runs of different settings"):
+        side_by_side.contents([run.Run(tmp_path, measured, {})] * 2)

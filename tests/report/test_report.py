@@ -94,12 +94,12 @@ def test_rendering_again_gives_the_same_bytes_and_leaves_nothing_else(make_run):
     second = {p: p.read_bytes() for p in _flat(report.render(folder))}
     assert first == second
     assert {p.name for p in folder.iterdir()} == {
-        "results.json", "predictions", "report.md", "report.html", "figures",
+        "results.json", "predictions", "report.md", "report.html", "figures", "tables",
     }  # fmt: skip
 
 
 def _flat(paths):
-    return (paths.markdown, paths.html, *paths.figures)
+    return (paths.markdown, paths.html, *paths.figures, *paths.tables)
 
 
 def test_a_refused_run_leaves_no_report(make_run):

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from tfcompress.report.seeds import across_seeds
+from tfcompress.report.seeds import across_seeds, only_seeds_differ, over_seeds
 
 
 def seeded(run, seed, **changes):
@@ -45,3 +45,32 @@ def test_one_run_and_one_seed_twice_are_refused(example):
     other = dataclasses.replace(other, config={**other.config, "epochs": 999})
     with pytest.raises(ValueError, match="more than their seeds"):
         across_seeds([seeded(example, 0), other])
+
+
+def test_losses_over_seeds_by_hand(example):
+    """Paired by seed: -1, -2 and -3 points; t = 2 / (1 / sqrt(3)), two-sided p = 0.0742."""
+    name = "baseline-int8"
+
+    def run(seed, points):
+        rows = [
+            dataclasses.replace(row, accuracy=example.baseline.accuracy + points / 100)
+            if row.name == name
+            else row
+            for row in example.artifacts
+        ]
+        return seeded(example, seed, artifacts=tuple(rows))
+
+    runs = [run(seed, points) for seed, points in enumerate((-1, -2, -3))]
+    found = next(each for each in over_seeds(runs) if each.name == name)
+    assert found.difference.mean == pytest.approx(-0.02)
+    assert found.difference.std == pytest.approx(0.01)
+    assert found.difference.p_value == pytest.approx(0.0742, abs=1e-4)
+    assert found.answer == "no difference shown"
+    # 4 images gained and 14 lost in each run: its own test shows the loss every time.
+    assert found.losing == 3
+
+
+def test_settings_other_than_the_seed_are_told(example):
+    other = dataclasses.replace(example, config={**example.config, "epochs": 999})
+    assert only_seeds_differ([seeded(example, 0), seeded(example, 1)])
+    assert not only_seeds_differ([seeded(example, 0), seeded(other, 1)])

@@ -60,3 +60,16 @@ TWO = np.array([0, 1])
 def test_count_flips_refuses_what_does_not_fit(arguments, message):
     with pytest.raises(ValueError, match=message):
         statistics.count_flips(*arguments)
+
+
+def test_a_model_that_changes_everything_does_not_crowd_out_the_others():
+    baseline = np.zeros(100, int)
+    broken, careful = np.ones(100, int), baseline.copy()
+    careful[[70, 90]] = 1
+    found = statistics.telling_changes([broken, careful], baseline, limit=3)
+    # Both change 70 and 90; the first of the rest fills up.
+    assert found.tolist() == [0, 70, 90]
+    assert statistics.telling_changes([careful], baseline, limit=50).tolist() == [70, 90]
+    assert statistics.telling_changes([], baseline, limit=5).tolist() == []
+    with pytest.raises(ValueError, match="limit must be at least 1"):
+        statistics.telling_changes([careful], baseline, limit=0)

@@ -7,8 +7,15 @@ machine with no TensorFlow.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tfcompress.report.contents import Contents
+    from tfcompress.report.figures import Drawn
+    from tfcompress.report.tables import Table
 
 
 @dataclass(frozen=True)
@@ -19,11 +26,13 @@ class ReportPaths:
       markdown: `report.md`, which shows the figure files.
       html: `report.html`, which needs no other file.
       figures: the SVG files, in reading order.
+      tables: CSV files with the figures behind the report, unrounded.
     """
 
     markdown: Path
     html: Path
     figures: tuple[Path, ...]
+    tables: tuple[Path, ...] = ()
 
 
 def render(run_dir: str | os.PathLike[str]) -> ReportPaths:
@@ -38,22 +47,79 @@ def render(run_dir: str | os.PathLike[str]) -> ReportPaths:
     """
     # Imported here, so that a program answers `--help`, and a folder that is no run, without
     # matplotlib.
-    from tfcompress import durable
     from tfcompress.report import run as run_module
 
     run = run_module.load(run_dir)
-    from tfcompress.report import contents, drawing, figures, html, markdown
+    from tfcompress.report import contents, csv_files, figures
 
-    drawn = figures.draw_all(run)
-    folder = Path(run_dir)
+    return _write(
+        Path(run_dir), contents.contents(run), figures.draw_all(run), csv=csv_files.tables(run)
+    )
+
+
+def compare(
+    run_dirs: Sequence[str | os.PathLike[str]], output_dir: str | os.PathLike[str]
+) -> ReportPaths:
+    """Writes one report on several finished runs of the same test split.
+
+    Runs that differ in their seed alone are averaged and paired by seed. Others stand side by side,
+    every file against the first run's baseline.
+
+    Args:
+      run_dirs: at least two run folders.
+      output_dir: where the report goes; one that stands there is replaced.
+
+    Raises:
+      RunFolderError: a folder that no report can be made of, or other test examples.
+      ValueError: fewer than two runs, a seed twice, or files of other names.
+    """
+    from tfcompress.report import run as run_module
+
+    if len(run_dirs) < 2:
+        raise ValueError(f"A comparison needs at least two runs. Received: {len(run_dirs)}.")
+    runs = [run_module.load(run_dir) for run_dir in run_dirs]
+    from tfcompress.report import figures, repetitions, seeds, side_by_side
+
+    if seeds.only_seeds_differ([run.results for run in runs]):
+        parts, drawn = repetitions.contents(runs), figures.draw_repetitions(runs)
+    else:
+        parts, drawn = side_by_side.contents(runs), figures.draw_comparison(runs)
+    return _write(Path(output_dir), parts, drawn, csv={})
+
+
+def compared(run_dirs: Sequence[str | os.PathLike[str]]) -> Table:
+    """The main table of `compare`, with nothing written.
+
+    Repetitions need no more of a run folder than its `results.json`.
+
+    Raises:
+      RunFolderError, ValueError: as `compare`.
+    """
+    from tfcompress.report import run as run_module
+    from tfcompress.report import seeds, side_by_side
+
+    found = [run_module.load_results(run_dir) for run_dir in run_dirs]
+    if len(found) < 2 or seeds.only_seeds_differ(found):
+        return seeds.across_seeds(found)
+    return side_by_side.contents([run_module.load(run_dir) for run_dir in run_dirs]).files
+
+
+def _write(
+    folder: Path, parts: Contents, drawn: Sequence[Drawn], *, csv: Mapping[str, str]
+) -> ReportPaths:
+    from tfcompress import durable
+    from tfcompress.report import drawing, html, markdown
+
     paths = ReportPaths(
         markdown=folder / "report.md",
         html=folder / "report.html",
         figures=tuple(folder / "figures" / f"{each.name}.svg" for each in drawn),
+        tables=tuple(folder / "tables" / f"{name}.csv" for name in csv),
     )
     for path, each in zip(paths.figures, drawn, strict=True):
         durable.write_text(path, drawing.for_file(each.wide))
-    parts = contents.contents(run)
+    for path, text in zip(paths.tables, csv.values(), strict=True):
+        durable.write_text(path, text)
     durable.write_text(paths.markdown, markdown.render(parts, drawn))
     durable.write_text(paths.html, html.render(parts, drawn))
     return paths

@@ -24,6 +24,9 @@ class Judged:
 
     Attributes:
       name: as in the results.
+      ids: int64 [examples], the examples' indices in the published split.
+      labels: int64 [examples], the true classes.
+      predicted: int64 [examples], the class that it gives.
       right: bool [examples]: which it has right.
       calibration: of its outputs as they are.
       calibrated: the same after division by the temperature that fits the validation split best;
@@ -34,6 +37,9 @@ class Judged:
     """
 
     name: str
+    ids: np.ndarray
+    labels: np.ndarray
+    predicted: np.ndarray
     right: np.ndarray
     calibration: Calibration
     calibrated: Calibration | None
@@ -63,15 +69,19 @@ def judge(
       ValueError: outputs or labels that do not fit.
     """
     right = statistics.correct(found.outputs, found.labels)
+    after = statistics.predicted_classes(found.outputs)
     mine = Judged(
         name,
+        found.ids,
+        found.labels,
+        after,
         right,
         statistics.summarize_calibration(found.outputs, found.labels, found.kind),
         None if validation is None else _calibrated(found, validation),
     )
     if baseline is None:
         return mine
-    after, before = (statistics.predicted_classes(each.outputs) for each in (found, baseline))
+    before = statistics.predicted_classes(baseline.outputs)
     return dataclasses.replace(
         mine,
         flips=statistics.count_flips(after, before, found.labels),

@@ -82,7 +82,7 @@ def contents(run: Run) -> Contents:
         run_tables.environment(results),
     )
     return Contents(
-        title=_title(results),
+        title=title(results),
         subtitle=_subtitle(results),
         verdict=verdict.reach(results),
         files=file_tables.files(results),
@@ -107,7 +107,7 @@ def _sections(run: Run) -> tuple[Section, ...]:
             "Who paid",
             "A file of the same accuracy may be right on other images. Lost are those that only "
             "the baseline has right, gained those that only the file has right.",
-            ("class-change",),
+            ("class-change", "changed-images"),
             _present((prediction_tables.flips(run),)),
         ),
         Section(
@@ -135,7 +135,8 @@ def _present(found: tuple[Table | None, ...]) -> tuple[Table, ...]:
     return tuple(table for table in found if table is not None)
 
 
-def _title(results: Results) -> str:
+def title(results: Results) -> str:
+    """What was compressed, on which data."""
     backbone = _named(results.config, "backbone")
     return f"{backbone} on {results.data.name}" if backbone else results.data.name
 

@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib import font_manager, textpath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 # Light-page colours. Each is unlike any other colour in a figure, so that the page's SVG can name
 # the role in its place (`var(--ink)`) and follow a dark page. The six hues are Okabe and Ito's,
@@ -36,6 +37,8 @@ COLORS: Mapping[str, str] = {
 }
 FONT_SIZE = 13.0
 SMALL = 12.0
+# Of a cell's colour, so that the number on it can be read.
+_STRONGEST = 0.85
 # matplotlib measures with its own font; the page draws with the reader's, which is narrower.
 PAGE_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _SETTINGS: dict[Any, Any] = {
@@ -106,6 +109,42 @@ def write(
         ha=align,
         va="baseline",
         weight=weight,
+    )
+
+
+def draw_cell(
+    axes: Axes,
+    text: str,
+    *,
+    x: float,
+    y: float,
+    strength: float = 0.0,
+    color: str = "vermilion",
+    pale: bool = False,
+) -> None:
+    """Draws a cell of a table of numbers, coloured by how much it says.
+
+    Args:
+      axes: on which a column and a row are one unit wide and high, with y downwards.
+      text: the number.
+      x: the cell's column, 0-based.
+      y: the cell's row, 0-based.
+      strength: how full the colour is; below 0 is none, above 1 as full as 1.
+      color: of the cell, of `COLORS`.
+      pale: write the number so that it steps back.
+    """
+    alpha = _STRONGEST * min(max(strength, 0.0), 1.0)
+    axes.add_patch(
+        Rectangle((x + 0.02, y + 0.06), 0.96, 0.88, color=COLORS[color], alpha=alpha, lw=0)
+    )
+    axes.text(
+        x + 0.5,
+        y + 0.5,
+        text,
+        ha="center",
+        va="center_baseline",
+        fontsize=SMALL,
+        color=COLORS["muted" if pale else "ink"],
     )
 
 

@@ -16,10 +16,14 @@ from tfcompress.report import (
     confidence_charts,
     drawing,
     metric,
+    picture_grid,
+    repetitions,
+    side_by_side,
     sparsity_chart,
     time_curves,
     trade_off,
     training_curves,
+    verdict,
 )
 from tfcompress.report.run import Run
 
@@ -50,8 +54,42 @@ class Drawn:
 def draw_all(run: Run) -> tuple[Drawn, ...]:
     """Draws every figure that the run has data for, in reading order."""
     with drawing.theme():
-        makers = (_size, _latency, _classes, _reliability, _selective, _sparsity, _curves, _clock)
+        makers = (
+            _size,
+            _latency,
+            _classes,
+            _pictures,
+            _reliability,
+            _selective,
+            _sparsity,
+            _curves,
+            _clock,
+        )
         return tuple(drawn for maker in makers if (drawn := maker(run)) is not None)
+
+
+def draw_comparison(runs: Sequence[Run]) -> tuple[Drawn, ...]:
+    """Draws the figures of a report on several runs of different settings."""
+    with drawing.theme():
+        drawn = _size(side_by_side.gathered(runs))
+    return () if drawn is None else (drawn,)
+
+
+def draw_repetitions(runs: Sequence[Run]) -> tuple[Drawn, ...]:
+    """Draws the figures of a report on repetitions with other seeds."""
+    name, pictures = repetitions.pictures(runs)
+    if not pictures:
+        return ()
+    with drawing.theme():
+        drawn = _drawn(
+            "identified-images",
+            "Images that compression forgets",
+            f"Test images to which most of the {len(runs)} models behind {name} give another class "
+            "than most baselines: the baselines' class, then the compressed models'. A tick marks "
+            "the true one.",
+            lambda width: picture_grid.draw(pictures, width=width),
+        )
+    return (drawn,)
 
 
 def _drawn(name: str, title: str, description: str, draw: Callable[[int], Figure]) -> Drawn:
@@ -153,6 +191,25 @@ def _classes(run: Run) -> Drawn | None:
         f"{which}"
         "Outlined cells stand out from noise (5%, corrected for the number of cells).",
         lambda width: class_changes.draw(changes, width=width),
+    )
+
+
+def _pictures(run: Run) -> Drawn | None:
+    chosen, baseline = verdict.reach(run.results).chosen, run.judged.get(run.results.baseline.name)
+    judged = run.judged.get(chosen.name) if chosen else None
+    if judged is None or baseline is None:
+        return None
+    pictures = picture_grid.changed(run, judged, baseline)
+    if not pictures:
+        return None
+    changed = int((judged.predicted != baseline.predicted).sum())
+    which = f" ({len(pictures)} of {changed})" if len(pictures) < changed else ""
+    return _drawn(
+        "changed-images",
+        "Images with another answer",
+        f"Test images to which {judged.name} gives another class than the baseline{which}: the "
+        "baseline's class, then the file's. A tick marks the true one. First those that were lost.",
+        lambda width: picture_grid.draw(pictures, width=width),
     )
 
 

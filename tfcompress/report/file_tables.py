@@ -55,9 +55,11 @@ def _file_row(
         Cell(entry.name),
         _size(entry.size_bytes, base.size_bytes if base else None),
         _size(entry.gzip_size_bytes, base.gzip_size_bytes if base else None),
-        _with_interval(main.show(figure.value), main.show_interval, figure.interval),
+        with_interval(main.show(figure.value), main.show_interval, figure.interval),
         _difference(entry, main),
-        _answer(judged),
+        Cell(text.MISSING)
+        if judged is None
+        else answer(judged.answer, judged.suspected, judged.p_value),
         Cell(
             text.MISSING if latency is None else text.milliseconds(latency.p50),
             "" if base is None or latency is None else _faster(entry, results),
@@ -67,16 +69,15 @@ def _file_row(
 
 def _difference(entry: ArtifactResult, main: metric.MainMetric) -> Cell:
     figure = metric.figure(entry)
-    return _with_interval(
+    return with_interval(
         main.signed(figure.difference), main.signed_interval, figure.difference_interval
     )
 
 
-def _answer(judged: Judgement | None) -> Cell:
-    if judged is None:
-        return Cell(text.MISSING)
-    said = f"{judged.suspected}?" if judged.suspected else judged.answer
-    return Cell(said, "" if judged.p_value is None else f"p {text.p_value(judged.p_value)}")
+def answer(said: str, suspected: str, p_value: float | None) -> Cell:
+    """What `judgement.decide` says, with the corrected p beside it."""
+    shown = f"{suspected}?" if suspected else said
+    return Cell(shown, "" if p_value is None else f"p {text.p_value(p_value)}")
 
 
 def _faster(entry: ArtifactResult, results: Results) -> str:
@@ -187,7 +188,8 @@ def _size(size_bytes: int | None, reference_bytes: int | None) -> Cell:
     return Cell(text.kib(size_bytes), text.ratio(value) if value else "")
 
 
-def _with_interval(value: str, render: Any, interval: Any) -> Cell:
+def with_interval(value: str, render: Any, interval: Any) -> Cell:
+    """A figure with its interval in smaller type, where there is one."""
     return Cell(value, render(interval) if interval is not None else "")
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tfcompress import statistics
 from tfcompress.report import metric, text
 from tfcompress.report.comparison import reference
-from tfcompress.results import ArtifactResult, Results
+from tfcompress.results import ArtifactResult, Interval, Results
 
 BETTER, WORSE, NOT_SHOWN = "better", "worse", "no difference shown"
 
@@ -84,29 +84,44 @@ def _known(p_value: float | None) -> float | None:
 def _judged(
     entry: ArtifactResult, *, adjusted: float | None, compared: int, images: int | None
 ) -> Judgement:
-    direction, figure = _direction(entry), metric.figure(entry)
-    level = 1 - figure.gain_interval.confidence if figure.gain_interval else 0.0
-    alone = direction if figure.p_value is None or figure.p_value < level else ""
-    shown = alone if adjusted is None or adjusted < level else ""
+    figure = metric.figure(entry)
+    answer, suspected = decide(figure.gain_interval, figure.p_value, adjusted)
     return Judgement(
-        answer=shown or NOT_SHOWN,
-        suspected="" if shown else alone,
+        answer=answer,
+        suspected=suspected,
         p_value=adjusted,
         compared=compared,
         detectable=_detectable(entry, images),
     )
 
 
-def _direction(entry: ArtifactResult) -> str:
-    """Where the interval leaves zero out, on which side of it; empty otherwise.
+def decide(
+    interval: Interval | None, p_value: float | None, adjusted: float | None
+) -> tuple[str, str]:
+    """What an interval and a test say of a difference.
 
-    Interval and test can part by a hair, since the score interval is asymptotic and the test is
-    exact; only what both say counts.
+    The two can part by a hair, as where the interval is asymptotic and the test exact; only what
+    both say counts.
+
+    Args:
+      interval: of the difference, model minus baseline, where more is better.
+      p_value: of no difference; None leaves the answer to the interval.
+      adjusted: the same, corrected for the number of comparisons.
+
+    Returns:
+      `Judgement.answer` and `Judgement.suspected`.
+
+    Example:
+      >>> decide(Interval(-0.03, -0.01), 0.01, 0.02), decide(Interval(-0.03, -0.01), 0.01, 0.08)
+      (('worse', ''), ('no difference shown', 'worse'))
     """
-    interval = metric.figure(entry).gain_interval
     if interval is None or interval.low <= 0 <= interval.high:
-        return ""
-    return BETTER if interval.low > 0 else WORSE
+        return NOT_SHOWN, ""
+    direction = BETTER if interval.low > 0 else WORSE
+    level = 1 - interval.confidence
+    if p_value is not None and p_value >= level:
+        return NOT_SHOWN, ""
+    return (direction, "") if adjusted is None or adjusted < level else (NOT_SHOWN, direction)
 
 
 def _detectable(entry: ArtifactResult, images: int | None) -> float | None:

@@ -49,6 +49,11 @@ class MainMetric:
     collapsed: tuple[float, float]
 
     @property
+    def better(self) -> int:
+        """1 where more of the figure is better, -1 where less is."""
+        return 1 if self.per_unit > 0 else -1
+
+    @property
     def noun(self) -> str:
         """The title within a sentence."""
         return self.title[0].lower() + self.title[1:]
@@ -186,9 +191,7 @@ def figure(entry: ArtifactResult) -> Figure:
         return Figure(*own, shown, interval)
     main = entry.metrics[0]
     gain = None if main.difference is None else -main.difference
-    turned = main.difference_interval
-    if turned is not None:
-        turned = dataclasses.replace(turned, low=-turned.high, high=-turned.low)
+    turned = as_gain(main.difference_interval, ERROR)
     return Figure(
         main.value,
         main.interval,
@@ -198,6 +201,13 @@ def figure(entry: ArtifactResult) -> Figure:
         gain,
         turned,
     )
+
+
+def as_gain(interval: Interval | None, metric: MainMetric) -> Interval | None:
+    """The interval of a difference as that of a gain, and the other way round."""
+    if interval is None or metric.better > 0:
+        return interval
+    return dataclasses.replace(interval, low=-interval.high, high=-interval.low)
 
 
 def level(entry: ArtifactResult) -> tuple[float, float, float] | None:

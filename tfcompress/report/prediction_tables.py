@@ -5,6 +5,7 @@ Knows which figures stand in which column. Does not know how they are computed, 
 
 from __future__ import annotations
 
+from tfcompress import statistics
 from tfcompress.report import text
 from tfcompress.report.analysis import Judged
 from tfcompress.report.run import Run
@@ -67,6 +68,12 @@ def calibration(run: Run) -> Table | None:
         "Small figures: with outputs divided by the temperature, which is fitted on the validation "
         "split and judged on test. It changes no answer, only how sure the model says to be."
     )
+    floored = max((each.calibration.floored for each in run.judged.values()), default=0)
+    if floored:
+        note += (
+            f" In up to {text.plural(floored, 'image')} the true class has a probability of less "
+            f"than {statistics.PROBABILITY_FLOOR:g}, which is then what the NLL takes."
+        )
     return Table("Calibration", columns, rows, note) if rows else None
 
 

@@ -9,15 +9,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from tfcompress import results as results_module
 from tfcompress import statistics
-from tfcompress.predictions import VALUES, Predictions
+from tfcompress.predictions import VALUES, Pictures, Predictions
 from tfcompress.report import analysis
 from tfcompress.report.analysis import Judged
 from tfcompress.results import ArtifactResult, Results
+
+PICTURES = Path("predictions") / "pictures.npz"
 
 
 class RunFolderError(ValueError):
@@ -33,11 +37,14 @@ class Run:
       results: its `results.json`.
       judged: of a classification, what follows from the stored predictions: of the baseline and of
         each file with recorded ones, by name, in their order.
+      pictures: of some test images, uint8 [height, width, 1 or 3] by id: those that most files
+        answer other than the baseline.
     """
 
     folder: Path
     results: Results
     judged: Mapping[str, Judged]
+    pictures: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     @property
     def files(self) -> tuple[Judged, ...]:
@@ -56,7 +63,7 @@ def load(run_dir: str | os.PathLike[str]) -> Run:
         `results.json`, predictions that are missing, unreadable or disagree with it.
     """
     folder = Path(run_dir)
-    results = _load_results(folder)
+    results = load_results(folder)
     baseline = _stored(folder, results.baseline.predictions)
     judged: dict[str, Judged] = {}
     for entry in (results.baseline, *results.artifacts):
@@ -65,10 +72,16 @@ def load(run_dir: str | os.PathLike[str]) -> Run:
         elif entry.predictions is not None:
             beside = None if entry is results.baseline else baseline
             judged[entry.name] = _judge(folder, entry, beside, classes=len(results.data.classes))
-    return Run(folder, results, judged)
+    return Run(folder, results, judged, _pictures(folder))
 
 
-def _load_results(folder: Path) -> Results:
+def load_results(run_dir: str | os.PathLike[str]) -> Results:
+    """Reads `results.json` alone.
+
+    Raises:
+      RunFolderError: no such folder, no run, an unfinished run, a truncated or foreign file.
+    """
+    folder = Path(run_dir)
     if not folder.is_dir():
         raise RunFolderError(f"No such folder: {folder}. Pass the folder of a finished run.")
     if not (folder / results_module.FILE_NAME).is_file():
@@ -106,6 +119,17 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
         ) from error
     except ValueError as error:
         raise RunFolderError(str(error)) from error
+
+
+def _pictures(folder: Path) -> dict[int, np.ndarray]:
+    path = folder / PICTURES
+    if not path.is_file():
+        return {}
+    try:
+        found = Pictures.load(path)
+    except ValueError as error:
+        raise RunFolderError(str(error)) from error
+    return {int(index): image for index, image in zip(found.ids, found.images, strict=True)}
 
 
 def _stored(folder: Path, name: str | None) -> Predictions | None:

@@ -1,52 +1,59 @@
-"""Runs that differ in their seed alone, as one table: mean and spread of every figure.
+"""Runs that differ in their seed alone: mean and spread of every figure, and what holds in all.
 
-Knows what may be averaged. Does not know how a run was made.
+Knows what may be averaged and paired. Does not know how a run was made, nor markup.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from tfcompress import statistics
-from tfcompress.report import comparison, metric, text
+from tfcompress.report import comparison, file_tables, judgement, metric, text
 from tfcompress.report.tables import Cell, Column, Table
 from tfcompress.results import ArtifactResult, Results, differences
+from tfcompress.statistics import SeedDifference
 
 
-def across_seeds(runs: Sequence[Results]) -> Table:
-    """One row for each file, averaged over the runs.
+@dataclass(frozen=True)
+class OverSeeds:
+    """One file over the seeds.
 
-    Args:
-      runs: at least two, of the same settings but for the seed.
+    Attributes:
+      name: of the file.
+      entries: its results, in the order of the runs.
+      difference: to the same seed's baseline, of the main figure, more for better; None where it is
+        not known for all.
+      answer: as in `judgement.Judgement`, over the seeds.
+      suspected: likewise.
+      p_value: of the paired t test, corrected for the number of files.
+      losing: in how many runs the file's own test shows or suspects a loss.
+    """
+
+    name: str
+    entries: tuple[ArtifactResult, ...]
+    difference: SeedDifference | None
+    answer: str
+    suspected: str
+    p_value: float | None
+    losing: int
+
+
+def only_seeds_differ(runs: Sequence[Results]) -> bool:
+    """Whether runs may be averaged: all settings but the seed are the same."""
+    first = _without_seeds(runs[0].config)
+    return all(not differences(first, _without_seeds(run.config)) for run in runs[1:])
+
+
+def require_seeds(runs: Sequence[Results]) -> None:
+    """Refuses runs that are no repetitions of one another.
 
     Raises:
       ValueError: fewer than two runs, settings that differ in more than seeds, a seed twice, or
         files of other names.
     """
-    _check(runs)
-    main = metric.of(runs[0])
-    columns = (
-        Column("Name", numeric=False),
-        Column(main.title, f"{main.unit}, mean ± std"),
-        Column("Difference", f"{main.difference_unit}, mean ± std"),
-        Column("Stored", "KiB"),
-        Column("Gzipped", "KiB"),
-        Column("Gzipped", "times smaller"),
-        Column("Latency", "ms, p50"),
-    )
-    names = [entry.name for entry in runs[0].artifacts]
-    return Table(
-        title=f"Mean over {len(runs)} seeds",
-        columns=columns,
-        rows=tuple(_row(runs, name) for name in names),
-        note=(
-            "± is the standard deviation over seeds. Differences are to the same seed's baseline. "
-            "Times smaller is to the gzipped float32 file of the same seed's baseline."
-        ),
-    )
-
-
-def _check(runs: Sequence[Results]) -> None:
     if len(runs) < 2:
         raise ValueError(f"A spread needs at least two runs. Received: {len(runs)}.")
     first = _without_seeds(runs[0].config)
@@ -69,14 +76,102 @@ def _check(runs: Sequence[Results]) -> None:
         raise ValueError(f"A seed stands twice among the runs: {seeds}.")
 
 
+def over_seeds(runs: Sequence[Results]) -> tuple[OverSeeds, ...]:
+    """Every file over the seeds, in the order of the first run.
+
+    Raises:
+      ValueError: as `require_seeds`.
+    """
+    require_seeds(runs)
+    answers = [judgement.judge(run) for run in runs]
+    files = {
+        entry.name: tuple(
+            next(each for each in run.artifacts if each.name == entry.name) for run in runs
+        )
+        for entry in runs[0].artifacts
+    }
+    found = {name: _difference(runs, entries) for name, entries in files.items()}
+    adjusted = statistics.holm([each.p_value if each else None for each in found.values()])
+    return tuple(
+        _over_seeds(name, entries, found[name], adjusted=float(p_value), answers=answers)
+        for (name, entries), p_value in zip(files.items(), adjusted, strict=True)
+    )
+
+
+def _difference(
+    runs: Sequence[Results], entries: Sequence[ArtifactResult]
+) -> SeedDifference | None:
+    mine = [metric.figure(entry).value for entry in entries]
+    theirs = [metric.figure(run.baseline).value for run in runs]
+    if None in (*mine, *theirs):
+        return None
+    better = metric.of(runs[0]).better
+    return statistics.paired_seed_difference(
+        [better * value for value in mine if value is not None],
+        [better * value for value in theirs if value is not None],
+    )
+
+
+def _over_seeds(
+    name: str,
+    entries: tuple[ArtifactResult, ...],
+    difference: SeedDifference | None,
+    *,
+    adjusted: float,
+    answers: Sequence[Mapping[str, judgement.Judgement]],
+) -> OverSeeds:
+    p_value = None if math.isnan(adjusted) else adjusted
+    interval = difference.interval if difference else None
+    answer, suspected = judgement.decide(
+        interval, difference.p_value if difference else None, p_value
+    )
+    losing = sum(name in each and not each[name].shows_no_loss for each in answers)
+    return OverSeeds(name, entries, difference, answer, suspected, p_value, losing)
+
+
+def across_seeds(runs: Sequence[Results]) -> Table:
+    """One row for each file, averaged over the runs.
+
+    Args:
+      runs: at least two, of the same settings but for the seed.
+
+    Raises:
+      ValueError: as `require_seeds`.
+    """
+    require_seeds(runs)
+    main = metric.of(runs[0])
+    columns = (
+        Column("Name", numeric=False),
+        Column(main.title, f"{main.unit}, mean ± std"),
+        Column("Difference", f"{main.difference_unit}, mean ± std"),
+        Column("Is it real?", "p, corrected", numeric=False),
+        Column("Stored", "KiB"),
+        Column("Gzipped", "KiB"),
+        Column("Gzipped", "times smaller"),
+        Column("Latency", "ms, p50"),
+    )
+    return Table(
+        title=f"Mean over {len(runs)} seeds",
+        columns=columns,
+        rows=tuple(_row(runs, each) for each in over_seeds(runs)),
+        note=(
+            "± is the standard deviation over seeds. Differences are to the same seed's baseline, "
+            "with the 95% interval of their mean by Student's t; p is of the paired t test, "
+            "corrected for the number of files. Times smaller is to the gzipped float32 file of "
+            "the same seed's baseline."
+        ),
+    )
+
+
 def _without_seeds(config: object) -> object:
     if not isinstance(config, dict):
         return config
     return {name: _without_seeds(value) for name, value in config.items() if name != "seed"}
 
 
-def _row(runs: Sequence[Results], name: str) -> tuple[Cell, ...]:
-    entries = [next(entry for entry in run.artifacts if entry.name == name) for run in runs]
+def _row(runs: Sequence[Results], file: OverSeeds) -> tuple[Cell, ...]:
+    entries, main = file.entries, metric.of(runs[0])
+    interval = metric.as_gain(file.difference.interval if file.difference else None, main)
 
     def spread(
         figure: Callable[[ArtifactResult, Results], float | None],
@@ -90,9 +185,13 @@ def _row(runs: Sequence[Results], name: str) -> tuple[Cell, ...]:
         return Cell(f"{show(summary.mean)} ± {show(summary.std).lstrip('+')}")
 
     return (
-        Cell(name),
-        spread(lambda entry, _: metric.figure(entry).value, metric.of(runs[0]).show),
-        spread(lambda entry, _: metric.figure(entry).difference, metric.of(runs[0]).signed),
+        Cell(file.name),
+        spread(lambda entry, _: metric.figure(entry).value, main.show),
+        dataclasses.replace(
+            spread(lambda entry, _: metric.figure(entry).difference, main.signed),
+            detail=main.signed_interval(interval) if interval else "",
+        ),
+        file_tables.answer(file.answer, file.suspected, file.p_value),
         spread(lambda entry, _: entry.size_bytes, text.kib),
         spread(lambda entry, _: entry.gzip_size_bytes, text.kib),
         spread(_times_smaller, lambda value: f"{value:.2f}"),

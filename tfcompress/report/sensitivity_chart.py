@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from tfcompress.layer_sensitivity import Effect, Sensitivity, level_title
 from tfcompress.report import drawing
-from tfcompress.report.drawing import COLORS
 
 WIDTH = 760
 ROW = 22
@@ -19,7 +17,6 @@ HEAD = 34
 FOOT = 10
 # Points of accuracy at which a cell has its full colour.
 FULL = 20.0
-_STRONGEST = 0.85
 
 
 def svg(found: Sensitivity, kind: str) -> str:
@@ -90,16 +87,11 @@ def _write_head(
 
 def _draw_cell(axes: Axes, effect: Effect, *, x: int, y: int) -> None:
     lost = -100 * effect.difference
-    strength = _STRONGEST * min(max(lost, 0.0) / FULL, 1.0)
-    axes.add_patch(
-        Rectangle((x + 0.02, y + 0.06), 0.96, 0.88, color=COLORS["vermilion"], alpha=strength, lw=0)
-    )
-    axes.text(
-        x + 0.5,
-        y + 0.5,
+    drawing.draw_cell(
+        axes,
         f"{round(lost, 1) + 0.0:.1f}".replace("-", "\N{MINUS SIGN}"),
-        ha="center",
-        va="center_baseline",
-        fontsize=drawing.SMALL,
-        color=COLORS["ink" if effect.is_shown else "muted"],
+        x=x,
+        y=y,
+        strength=lost / FULL,
+        pale=not effect.is_shown,
     )

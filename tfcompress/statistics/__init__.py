@@ -28,7 +28,8 @@ from tfcompress.statistics.confusions import (
     confusion_change,
     largest_confusion_changes,
 )
-from tfcompress.statistics.flips import Flips, count_flips
+from tfcompress.statistics.detection import Confidences, auroc, auroc_difference_interval
+from tfcompress.statistics.flips import Flips, count_flips, telling_changes
 from tfcompress.statistics.identified import IdentifiedExamples, identified_examples
 from tfcompress.statistics.outputs import (
     correct,
@@ -40,6 +41,7 @@ from tfcompress.statistics.outputs import (
 from tfcompress.statistics.paired import (
     Comparison,
     compare,
+    compare_right,
     mcnemar_p_value,
     paired_counts,
     paired_difference_interval,
@@ -52,6 +54,13 @@ from tfcompress.statistics.regression import (
     r_squared,
     root_mean_squared_error,
     summarize_regression,
+)
+from tfcompress.statistics.robustness import (
+    RightAnswers,
+    RobustnessComparison,
+    UnderCorruption,
+    compare_robustness,
+    mean_error_ratio,
 )
 from tfcompress.statistics.scoring import (
     PROBABILITY_FLOOR,
@@ -79,22 +88,30 @@ __all__ = [
     "Calibration",
     "ClassChange",
     "Comparison",
+    "Confidences",
     "ConfusionChange",
     "DetectableDifference",
     "Flips",
     "IdentifiedExamples",
     "Regression",
     "ReliabilityBin",
+    "RightAnswers",
+    "RobustnessComparison",
     "SeedDifference",
     "SeedSummary",
     "SelectiveAccuracy",
     "Temperature",
+    "UnderCorruption",
     "absolute_errors",
     "accuracy_with_interval",
+    "auroc",
+    "auroc_difference_interval",
     "bootstrap_interval",
     "brier_losses",
     "brier_score",
     "compare",
+    "compare_right",
+    "compare_robustness",
     "confusion_change",
     "correct",
     "count_flips",
@@ -106,6 +123,7 @@ __all__ = [
     "log_losses",
     "mcnemar_p_value",
     "mean_absolute_error",
+    "mean_error_ratio",
     "negative_log_likelihood",
     "normalized_probabilities",
     "paired_bootstrap",
@@ -126,5 +144,6 @@ __all__ = [
     "summarize_calibration",
     "summarize_regression",
     "summarize_seeds",
+    "telling_changes",
     "wilson_interval",
 ]

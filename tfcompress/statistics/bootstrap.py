@@ -18,12 +18,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tfcompress.results import Interval
-from tfcompress.statistics.proportions import check_confidence
+from tfcompress.statistics.resampling import percentile_interval, portions, resampled_indices
 
 Metric = Literal["mean"] | Callable[..., float]
 Values = np.ndarray | tuple[np.ndarray, ...]
-
-_DRAWS_AT_ONCE = 1 << 19
 
 
 class BootstrapDifference(NamedTuple):
@@ -101,8 +99,11 @@ def paired_bootstrap(
     else:
         estimate = difference(slice(None))
         drawn = _resampled(difference, len(model[0]), resamples, seed=seed)
-    interval = _percentiles(drawn, confidence=confidence, method="paired_bootstrap")
-    return BootstrapDifference(estimate, interval, _p_value(drawn))
+    return BootstrapDifference(
+        estimate,
+        _interval(drawn, confidence=confidence, method="paired_bootstrap"),
+        _p_value(drawn),
+    )
 
 
 def bootstrap_interval(
@@ -141,7 +142,7 @@ def bootstrap_interval(
         drawn = _resampled(
             lambda picks: _figure(metric, arrays, picks), len(arrays[0]), resamples, seed=seed
         )
-    return estimate, _percentiles(drawn, confidence=confidence, method="bootstrap")
+    return estimate, _interval(drawn, confidence=confidence, method="bootstrap")
 
 
 def _arrays(metric: Metric, values: Values) -> tuple[np.ndarray, ...]:
@@ -181,10 +182,8 @@ def _draws(examples: int, resamples: int, *, seed: int) -> Iterator[np.ndarray]:
     if resamples < 100:
         raise ValueError(f"resamples must be at least 100. Received: {resamples}.")
     generator = np.random.default_rng(seed)
-    rows = max(1, _DRAWS_AT_ONCE // examples)
-    for start in range(0, resamples, rows):
-        shape = min(rows, resamples - start), examples
-        yield generator.integers(0, examples, size=shape, dtype=np.int32)
+    for part in portions(resamples, examples=examples):
+        yield resampled_indices(examples, resamples=part, generator=generator)
 
 
 def _means(values: np.ndarray, resamples: int, *, seed: int) -> tuple[float, np.ndarray]:
@@ -199,10 +198,10 @@ def _resampled(
     return np.array([figure(picks) for block in blocks for picks in block])
 
 
-def _percentiles(drawn: np.ndarray, *, confidence: float, method: str) -> Interval:
-    check_confidence(confidence)
-    low, high = np.quantile(drawn, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return Interval(float(low), float(high), confidence, method)
+def _interval(drawn: np.ndarray, *, confidence: float, method: str) -> Interval:
+    interval = percentile_interval(drawn, confidence=confidence, method=method)
+    assert interval is not None, "every resample has a finite figure"
+    return interval
 
 
 def _p_value(drawn: np.ndarray) -> float | None:

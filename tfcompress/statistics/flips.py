@@ -6,6 +6,7 @@ confidence.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +98,43 @@ def count_flips(
         neutral=int((changed & ~right & ~was_right).sum()),
         churn_interval=wilson_interval(int(changed.sum()), truth.size, confidence=confidence),
     )
+
+
+def telling_changes(
+    predicted: Sequence[np.ndarray], baseline_predicted: np.ndarray, *, limit: int
+) -> np.ndarray:
+    """A few of the examples to which models give another class than the baseline.
+
+    Each model has one vote, which it shares out among all examples that it changes; those with the
+    most votes are taken. So what several models change comes first, and a model that changes almost
+    everything does not crowd out the few changes of another.
+
+    Args:
+      predicted: of each model, integer [examples]; none at all is no change.
+      baseline_predicted: integer [examples].
+      limit: at most so many, at least 1.
+
+    Returns:
+      int64 indices, ascending; of equal votes the lower index counts.
+
+    Raises:
+      ValueError: lengths that differ, no examples, a limit below 1.
+
+    Example:
+      >>> models = [np.array([0, 1, 2, 0]), np.array([0, 1, 1, 1])]
+      >>> telling_changes(models, np.array([0, 0, 1, 0]), limit=2).tolist()
+      [1, 2]
+    """
+    if limit < 1:
+        raise ValueError(f"limit must be at least 1. Received: {limit}.")
+    *models, baseline = same_examples(*predicted, baseline_predicted)
+    votes = np.zeros(baseline.size)
+    for each in models:
+        changed = each != baseline
+        votes[changed] += 1 / max(changed.sum(), 1)
+    most = np.argsort(-votes, kind="stable")[:limit]
+    found: np.ndarray = np.sort(most[votes[most] > 0])
+    return found
 
 
 def same_examples(*classes: np.ndarray) -> tuple[np.ndarray, ...]:

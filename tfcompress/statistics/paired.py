@@ -60,13 +60,35 @@ def compare(
     Raises:
       ValueError: shapes or values that do not fit.
     """
-    right, baseline_right = correct(outputs, labels), correct(baseline_outputs, labels)
+    return compare_right(
+        correct(outputs, labels), correct(baseline_outputs, labels), confidence=confidence
+    )
+
+
+def compare_right(
+    right: np.ndarray, baseline_right: np.ndarray, *, confidence: float = 0.95
+) -> Comparison:
+    """The same, where it is known which examples either has right.
+
+    Args:
+      right: bool [examples], of the model.
+      baseline_right: bool [examples], of the same examples in the same order.
+      confidence: a fraction in (0, 1).
+
+    Raises:
+      ValueError: shapes that differ or are no vectors.
+
+    Example:
+      >>> found = compare_right(np.array([True, True, False]), np.array([True, False, True]))
+      >>> found.gained, found.lost, found.p_value
+      (1, 1, 1.0)
+    """
     gained, lost = paired_counts(right, baseline_right)
-    n = right.size
+    n = int(np.size(right))
     return Comparison(
         examples=n,
-        accuracy=float(right.mean()),
-        accuracy_interval=wilson_interval(int(right.sum()), n, confidence=confidence),
+        accuracy=float(np.mean(right)),
+        accuracy_interval=wilson_interval(int(np.sum(right)), n, confidence=confidence),
         difference=(gained - lost) / n,
         difference_interval=paired_difference_interval(gained, lost, n, confidence=confidence),
         gained=gained,

@@ -1,0 +1,175 @@
+"""The report on one experiment that was repeated with other seeds.
+
+Knows which file is chosen over seeds, and which images compression forgets whatever the seed. Does
+not know markup.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfcompress import statistics
+from tfcompress.report import definitions, judgement, metric, seeds, tables, text
+from tfcompress.report.contents import Contents, Section, title
+from tfcompress.report.picture_grid import MOST, Captioned
+from tfcompress.report.run import Run, RunFolderError
+from tfcompress.report.seeds import OverSeeds
+from tfcompress.report.tables import Cell, Column, Table
+from tfcompress.report.verdict import Verdict
+from tfcompress.statistics import IdentifiedExamples
+
+
+def contents(runs: Sequence[Run]) -> Contents:
+    """Gathers what a report on repetitions shows.
+
+    Args:
+      runs: at least two that differ in their seed alone.
+
+    Raises:
+      ValueError: as `seeds.require_seeds`.
+      RunFolderError: the runs were judged on other test examples.
+    """
+    results = [run.results for run in runs]
+    files = seeds.over_seeds(results)
+    found = identified(runs)
+    shown = (_identified_table(found),) if found else ()
+    numbers = ", ".join(str(each.config["seed"]) for each in results)
+    images = results[0].data.split_sizes.get("test")
+    judged = "" if images is None else f", judged on {text.plural(images, 'test image')}"
+    settings = tables.settings(results[0].config, title="Configuration of the first run")
+    return Contents(
+        title=f"{title(results[0])}, {len(runs)} seeds",
+        subtitle=f"seeds {numbers}{judged}",
+        verdict=_verdict(files, len(runs), metric.of(results[0])),
+        files=seeds.across_seeds(results),
+        figures=(),
+        sections=(
+            Section(
+                "Who paid, whatever the seed",
+                "One training disagrees with another by chance. Identified are the test images to "
+                "which most compressed models give another class than most baselines.",
+                ("identified-images",),
+                shown,
+            ),
+        ),
+        folded=() if settings is None else (settings,),
+        definitions=definitions.definitions(results[0]),
+    )
+
+
+def _verdict(files: Sequence[OverSeeds], runs: int, main: metric.MainMetric) -> Verdict:
+    """The smallest file without a loss over the seeds and in each run; it has compressed stages."""
+    measured = [each for each in files if each.difference and each.entries[0].stages]
+    if not measured:
+        return Verdict("No compressed file was compared with the baselines.", (), None, ())
+    kept = [
+        each
+        for each in measured
+        if judgement.WORSE not in (each.answer, each.suspected) and not each.losing
+    ]
+    if kept:
+        best = min(kept, key=_gzipped)
+        headline = (
+            f"Over {runs} seeds, {best.name} is the smallest file that shows no loss, neither in "
+            "the mean nor in any run."
+        )
+    else:
+        best = max(measured, key=lambda each: each.difference.mean if each.difference else 0.0)
+        headline = f"Every compressed file shows a loss; {best.name} loses least in the mean."
+    return Verdict(headline, (_sentence(best, runs, main),), None, ())
+
+
+def _gzipped(file: OverSeeds) -> float:
+    sizes = [each.gzip_size_bytes for each in file.entries if each.gzip_size_bytes is not None]
+    return float(np.mean(sizes)) if sizes else math.inf
+
+
+def _sentence(file: OverSeeds, runs: int, main: metric.MainMetric) -> str:
+    found = file.difference
+    assert found is not None
+    spread = "" if found.std is None else f" ± {main.signed(found.std).lstrip('+')}"
+    shown = main.with_unit(main.signed(main.better * found.mean) + spread)
+    ends = metric.as_gain(found.interval, main)
+    interval = "" if ends is None else f" (95% interval of the mean {main.signed_interval(ends)})"
+    answer = f"{file.suspected}? (not after correction)" if file.suspected else file.answer
+    return (
+        f"{main.title} difference {shown}{interval}: {answer}. Its "
+        f"own test shows or suspects a loss in {file.losing} of {runs} runs."
+    )
+
+
+def identified(runs: Sequence[Run]) -> Mapping[str, IdentifiedExamples]:
+    """Compression-identified images of each file with stages; empty without stored predictions.
+
+    Raises:
+      RunFolderError: the runs were judged on other test examples.
+    """
+    base = runs[0].results.baseline.name
+    if any(base not in run.judged for run in runs):
+        return {}
+    for run in runs[1:]:
+        if not np.array_equal(run.judged[base].ids, runs[0].judged[base].ids):
+            raise RunFolderError(
+                f"{run.folder} was judged on other test examples than {runs[0].folder}."
+            )
+    before = np.stack([run.judged[base].predicted for run in runs])
+    return {
+        entry.name: statistics.identified_examples(
+            np.stack([run.judged[entry.name].predicted for run in runs]),
+            before,
+            runs[0].judged[base].labels,
+        )
+        for entry in runs[0].results.artifacts
+        if entry.stages and all(entry.name in run.judged for run in runs)
+    }
+
+
+def _identified_table(found: Mapping[str, IdentifiedExamples]) -> Table:
+    columns = (
+        Column("Name", numeric=False),
+        Column("Identified", "images"),
+        Column("Accuracy on them", "%"),
+        Column("Elsewhere", "%"),
+    )
+    rows = tuple(
+        (
+            Cell(name),
+            Cell(text.count(each.indices.size)),
+            Cell(text.percent(each.accuracy), f"baselines {text.percent(each.baseline_accuracy)}"),
+            Cell(
+                text.percent(each.accuracy_elsewhere),
+                f"baselines {text.percent(each.baseline_accuracy_elsewhere)}",
+            ),
+        )
+        for name, each in found.items()
+    )
+    note = (
+        "Mean accuracies of the compressed models and, below, of the baselines. With few seeds "
+        "chance decides much: Hooker et al. (2019) trained 30 of each."
+    )
+    return Table("Compression-identified images", columns, rows, note)
+
+
+def pictures(runs: Sequence[Run]) -> tuple[str, list[Captioned]]:
+    """The file with the most identified images, and those of them that a run kept a picture of."""
+    found = identified(runs)
+    if not found:
+        return "", []
+    name = max(found, key=lambda each: found[each].indices.size)
+    kept = {index: image for run in runs for index, image in run.pictures.items()}
+    first = runs[0].judged[runs[0].results.baseline.name]
+    names = runs[0].results.data.classes
+    each = found[name]
+    return name, [
+        Captioned(
+            kept[int(first.ids[i])],
+            names[each.baseline_modal[i]],
+            names[each.modal[i]],
+            names[first.labels[i]],
+        )
+        for i in each.indices
+        if int(first.ids[i]) in kept
+    ][:MOST]

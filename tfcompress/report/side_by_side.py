@@ -1,0 +1,204 @@
+"""Runs of different settings on one test split, file beside file.
+
+Knows that every file is compared with the first run's baseline, image by image. Does not know
+markup.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfcompress import statistics
+from tfcompress.report import definitions, file_tables, judgement, tables, text
+from tfcompress.report.analysis import Judged
+from tfcompress.report.contents import Contents, Section
+from tfcompress.report.run import Run, RunFolderError
+from tfcompress.report.tables import Cell, Column, Table
+from tfcompress.report.verdict import Verdict
+from tfcompress.results import ArtifactResult
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A file of one of the runs, beside the first run's baseline."""
+
+    run: str
+    entry: ArtifactResult
+    versus: statistics.Comparison
+    answer: str
+    suspected: str
+    p_value: float
+
+
+def contents(runs: Sequence[Run]) -> Contents:
+    """The report on runs that differ in more than their seed.
+
+    Args:
+      runs: at least two, of one test split, with stored predictions.
+
+    Raises:
+      RunFolderError: other test examples, or no stored predictions.
+    """
+    rows, first = _rows(runs), runs[0]
+    names = ", ".join(names_of(runs))
+    images = next(iter(first.judged.values())).right.size
+    return Contents(
+        title=f"{len(runs)} runs on {first.results.data.name}",
+        subtitle=f"{names}; judged on the same {text.plural(images, 'test image')}",
+        verdict=_verdict(rows, names_of(runs)[0]),
+        files=_table(rows),
+        figures=("accuracy-size",),
+        sections=(Section("Settings that differ", "", (), (_settings(runs),)),),
+        folded=(),
+        definitions=definitions.definitions(first.results),
+    )
+
+
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """The shortest ends of the folders' paths that tell the runs apart."""
+    paths = [Path(run.folder).resolve().parts for run in runs]
+    for length in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(parts[-length:]) for parts in paths]
+        if len(set(names)) == len(names):
+            return names
+    raise RunFolderError(f"The same run stands twice: {', '.join(map(str, paths))}.")
+
+
+def gathered(runs: Sequence[Run]) -> Run:
+    """The first run with the files of all, each named by its run: what the figures show."""
+    files = tuple(
+        dataclasses.replace(entry, name=f"{name}: {entry.name}")
+        for name, run in zip(names_of(runs), runs, strict=True)
+        for entry in run.results.artifacts
+    )
+    results = dataclasses.replace(runs[0].results, artifacts=files)
+    return dataclasses.replace(runs[0], results=results)
+
+
+def _rows(runs: Sequence[Run]) -> list[_Row]:
+    for run in runs:
+        if run.results.data.targets:
+            raise RunFolderError(
+                f"{run.folder} is a regression: runs of different settings are compared by the "
+                "images that each has right. Compare runs that differ in their seed alone."
+            )
+    baseline = _judged(runs[0], runs[0].results.baseline)
+    pairs = [
+        (name, entry, _compared(_judged(run, entry), baseline))
+        for name, run in zip(names_of(runs), runs, strict=True)
+        for entry in (run.results.baseline, *run.results.artifacts)
+        if entry is not runs[0].results.baseline
+    ]
+    adjusted = statistics.holm([versus.p_value for *_, versus in pairs])
+    return [
+        _Row(
+            name,
+            entry,
+            versus,
+            *judgement.decide(versus.difference_interval, versus.p_value, float(p_value)),
+            float(p_value),
+        )
+        for (name, entry, versus), p_value in zip(pairs, adjusted, strict=True)
+    ]
+
+
+def _judged(run: Run, entry: ArtifactResult) -> Judged:
+    found = run.judged.get(entry.name)
+    if found is None:
+        raise RunFolderError(
+            f"{run.folder} holds no predictions of {entry.name}: runs are compared image by image. "
+            "Give the command that made the run again; it evaluates what is missing."
+        )
+    return found
+
+
+def _compared(found: Judged, baseline: Judged) -> statistics.Comparison:
+    mine, theirs = np.argsort(found.ids), np.argsort(baseline.ids)
+    for of in ("ids", "labels"):
+        if not np.array_equal(getattr(found, of)[mine], getattr(baseline, of)[theirs]):
+            raise RunFolderError(
+                f"{found.name} was judged on {found.ids.size:,} test examples that are not the "
+                f"{baseline.ids.size:,} of the first run's baseline: their {of} differ. Compare "
+                "runs of one data set, with the same test split."
+            )
+    return statistics.compare_right(found.right[mine], baseline.right[theirs])
+
+
+def _verdict(rows: Sequence[_Row], first: str) -> Verdict:
+    kept = [
+        row
+        for row in rows
+        if row.entry.path is not None and judgement.WORSE not in (row.answer, row.suspected)
+    ]
+    sized = [row for row in kept if row.entry.gzip_size_bytes is not None]
+    if not sized:
+        return Verdict(f"Every file loses accuracy against {first}'s baseline.", (), None, ())
+    best = min(sized, key=lambda row: row.entry.gzip_size_bytes or 0)
+    return Verdict(
+        f"{best.run}: {best.entry.name} is the smallest file that shows no loss against the "
+        f"baseline of {first}.",
+        (
+            f"{text.kib(best.entry.gzip_size_bytes)} KiB gzipped, accuracy difference "
+            f"{text.points(best.versus.difference)} points (95% interval "
+            f"{text.points_interval(best.versus.difference_interval)}).",
+        ),
+        None,
+        (),
+    )
+
+
+def _table(rows: Sequence[_Row]) -> Table:
+    columns = (
+        Column("Run", numeric=False),
+        Column("Name", numeric=False),
+        Column("Stored", "KiB"),
+        Column("Gzipped", "KiB"),
+        Column("Accuracy", "%"),
+        Column("Difference", "points"),
+        Column("Is it real?", "p, corrected", numeric=False),
+        Column("Latency", "ms, p50"),
+    )
+    note = (
+        "Differences are to the baseline of the first run, image by image; p is corrected for all "
+        f"{len(rows)} rows. Latencies of different runs were not measured side by side."
+    )
+    return Table("Files", columns, tuple(map(_cells, rows)), note)
+
+
+def _cells(row: _Row) -> tuple[Cell, ...]:
+    entry, versus = row.entry, row.versus
+    latency = entry.latency_ms[0] if entry.latency_ms else None
+    return (
+        Cell(row.run),
+        Cell(entry.name),
+        Cell(text.kib(entry.size_bytes)),
+        Cell(text.kib(entry.gzip_size_bytes)),
+        file_tables.with_interval(
+            text.percent(versus.accuracy), text.percent_interval, versus.accuracy_interval
+        ),
+        file_tables.with_interval(
+            text.points(versus.difference), text.points_interval, versus.difference_interval
+        ),
+        file_tables.answer(row.answer, row.suspected, row.p_value),
+        Cell(text.milliseconds(latency.p50 if latency else None)),
+    )
+
+
+def _settings(runs: Sequence[Run]) -> Table:
+    flat = [dict(tables.flatten(run.results.config)) for run in runs]
+    keys = dict.fromkeys(key for each in flat for key in each)
+    rows = tuple(
+        (Cell(key), *(Cell(each.get(key, text.MISSING)) for each in flat))
+        for key in keys
+        if len({each.get(key) for each in flat}) > 1
+    )
+    columns = (
+        Column("Setting", numeric=False),
+        *(Column(n, numeric=False) for n in names_of(runs)),
+    )
+    return Table("Settings that differ", columns, rows)
