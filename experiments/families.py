@@ -23,6 +23,7 @@ from tfcompress import compose, export, recipe, training
 from tfcompress._keras import keras, tfmot
 from tfcompress.artifact import Artifact
 from tfcompress.compose import PlannedStage
+from tfcompress.goals import Classes
 from tfcompress.graph import cost, loading
 from tfcompress.results import CompressionReport
 
@@ -291,7 +292,9 @@ class _Trainer:
             schedule="constant",
         )
         seen = (images.train, images.labels)
-        batches = training.encoded_batches(seen, seen, config, classes=networks.CLASSES)
+        batches = training.encoded_batches(
+            seen, seen, config, goal=Classes.numbered(networks.CLASSES)
+        )
         callbacks = compose.callbacks(stages)
         with tempfile.TemporaryDirectory() as folder:
             training.fit(wrapped, batches, config=config, state_dir=folder, callbacks=callbacks)

@@ -23,7 +23,13 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
         "data",
         "name",
         "Data set: mnist, cifar10, fashion_mnist, another TFDS name, "
-        "mnist_sample, cifar10_sample, folder:DIR, npz:FILE.",
+        "mnist_sample, cifar10_sample, folder:DIR, npz:FILE; mnist_rotation and "
+        "mnist_sample_rotation are regressions.",
+    ),
+    "task": (
+        "data",
+        "task",
+        "classification or regression, where labels could be either; auto goes by the data.",
     ),
     "data_dir": ("data", "data_dir", "TFDS directory; empty for TFDS's default."),
     "data_source": ("data", "source", "auto, prepared, download or registry."),
@@ -53,7 +59,12 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
     "learning_rate": ("training", "learning_rate", "Highest learning rate of the baseline."),
     "schedule": ("training", "schedule", "constant, cosine_decay, exponential_decay, ..."),
     "warmup": ("training", "warmup", "Share of the steps in which the learning rate rises."),
-    "loss": ("training", "loss", "categorical_crossentropy, categorical_focal_crossentropy, ..."),
+    "loss": (
+        "training",
+        "loss",
+        "categorical_crossentropy, categorical_focal_crossentropy, ...; of a regression "
+        "mean_squared_error, mean_absolute_error, huber.",
+    ),
     "label_smoothing": ("training", "label_smoothing", "In [0, 1)."),
     "weight_decay": ("training", "weight_decay", "Decoupled weight decay; 0 for none."),
     "strategy": (

@@ -51,6 +51,7 @@ def measured(values: Any) -> Any:
     from tfcompress.progress import Reporter
 
     run = finished_run.load(values.run_dir)
+    run.require_classes("sensitivity")
     split = run.dataset.validation
     split = split.take(np.arange(min(values.images or len(split), len(split))))
     levels = {values.kind[0]: [float(level) for level in values.level]} if values.level else {}

@@ -298,3 +298,71 @@ def test_weights_that_are_no_numbers_are_refused(quadrants, value):
         ValueError, match=r"convert: 2 of the 72 numbers of kernel of the layer conv"
     ):
         convert(model, "float32")
+
+
+# Values instead of classes.
+
+TARGETS = ("a_m", "b_m", "c_m", "d_m")
+
+
+def test_targets_in_the_metadata_make_the_outputs_values(quadrants):
+    metadata = {"preprocessing": quadrants.preprocessing, "targets": TARGETS}
+    artifact = convert(quadrants.model, "float32", metadata=metadata)
+    assert artifact.output == "values"
+    measured = artifact.predict(quadrants.images[:2])
+    expected = quadrants.model.predict(quadrants.inputs[:2], verbose=0)
+    assert [tuple(each.values) for each in measured] == [TARGETS] * 2
+    np.testing.assert_allclose(
+        [list(each.values.values()) for each in measured], expected, rtol=1e-4, atol=1e-4
+    )
+    with pytest.raises(ValueError, match="gives 4 values: a_m, b_m"):
+        _ = measured[0].value
+    parity = export.parity(artifact, quadrants.model, quadrants.inputs[:64])
+    assert parity.top1_agreement is None
+    assert parity.relative_difference < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"targets": TARGETS[:3]}, "model's 4 values.*Received: 3 names"),
+        ({"targets": TARGETS, "output": "logits"}, "Received: 4 names, output 'logits'"),
+        ({"targets": TARGETS, "labels": TARGETS}, "no labels.*, labels"),
+        ({"targets": ("a", "a", "b", "c")}, "targets that name two values alike: 'a'"),
+        ({"targets": 4}, "no usable targets"),
+    ],
+)
+def test_targets_that_do_not_fit_are_refused(quadrants, changes, says):
+    with pytest.raises(ValueError, match=says):
+        convert(quadrants.model, "float32", metadata=changes)
+
+
+def test_parity_of_values_by_hand(quadrants, exported):
+    metadata = {"preprocessing": quadrants.preprocessing, "targets": TARGETS}
+    artifact = exported("int8").with_metadata(
+        {"output": "values", "preprocessing": metadata["preprocessing"].to_dict()}
+    )
+    inputs = quadrants.inputs[:32]
+    expected = quadrants.model.predict(inputs, verbose=0)
+    difference = np.abs(artifact.run(inputs) - expected)
+    found = export.parity(artifact, quadrants.model, inputs)
+    relative = (difference / expected.std(axis=0)).mean()
+    assert found.relative_difference == pytest.approx(relative, rel=1e-3)
+    assert found.mean_difference == pytest.approx(difference.mean(), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("format", "relative", "refused"),
+    [("float32", 0.009, False), ("float32", 0.02, True), ("int8", 0.4, False), ("int8", 0.6, True)],
+)
+def test_values_that_disagree_grossly_are_refused(format, relative, refused):
+    parity = Parity(64, None, 90.0, 30.0, 1.0, relative_difference=relative)
+    if not refused:
+        export.require_parity(parity, format)
+        return
+    with pytest.raises(ParityError, match=f"values differ by {relative} of their standard dev"):
+        export.require_parity(parity, format)
+    # Within four steps of a coarse output it is rounding.
+    coarse = replace(parity, output_scale=10.0)
+    if format == "int8":
+        export.require_parity(coarse, format)

@@ -22,6 +22,7 @@ TIERS = {
         "durable",
         "environment",
         "flatbuffer",
+        "goals",
         "image_files",
         "layer_coverage",
         "layer_sensitivity",
@@ -52,6 +53,7 @@ TIERS = {
         "checkpoint",
         "data",
         "export",
+        "objectives",
         "placement",
         "runtimes",
         "techniques",
@@ -60,6 +62,7 @@ TIERS = {
     "workflow": (
         "config",
         "finished_run",
+        "judging",
         "probe",
         "run_folder",
         "stage_state",

@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from tfcompress import checkpoint, compose, training
+from tfcompress import checkpoint, compose, objectives, training
 from tfcompress.checkpoint import TrainingState
+from tfcompress.goals import Classes
 from tfcompress.recipe import parse
 from tfcompress.training import Batches, TrainingConfig
 
@@ -55,7 +56,7 @@ def batches(*, size=16):
         return tf.data.Dataset.range(first_epoch, 1000).flat_map(one_epoch)
 
     validation = tf.data.Dataset.from_tensor_slices(blobs(32, seed=9)).batch(32)
-    return Batches(train, validation, steps, 4)
+    return Batches(train, validation, steps, Classes.numbered(4))
 
 
 class Stop(Exception):
@@ -163,13 +164,13 @@ def test_warm_up_into_a_constant():
     ],
 )
 def test_losses_by_hand(loss, expected):
-    built = training.build_loss(TrainingConfig(loss=loss))
+    built = objectives.build_loss(loss, Classes.numbered(2))
     found = float(built([[0.0, 1.0]], [[0.0, math.log(3)]]))
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_label_smoothing_by_hand():
-    built = training.build_loss(TrainingConfig(label_smoothing=0.2))
+    built = objectives.build_loss("default", Classes.numbered(2), label_smoothing=0.2)
     found = float(built([[0.0, 1.0]], [[0.0, math.log(3)]]))
     assert found == pytest.approx(-(0.9 * math.log(0.75) + 0.1 * math.log(0.25)), rel=1e-5)
 
@@ -179,7 +180,7 @@ def test_label_smoothing_by_hand():
     [
         ({"optimizer": "adamm"}, r"Unknown optimizer: 'adamm'\. Known: adadelta"),
         ({"schedule": "step"}, r"Unknown learning-rate schedule: 'step'\. Known: constant"),
-        ({"loss": "nll"}, r"Unknown loss: 'nll'\. Known: categorical_crossentropy"),
+        ({"loss": "nll"}, r"Unknown loss: 'nll'\. Known: default, categorical_crossentropy"),
         ({"epochs": 0}, r"epochs must be at least 1\. Received: 0"),
         ({"batch_size": 0}, r"batch_size must be at least 1"),
         ({"learning_rate": 0.0}, r"learning_rate must be above 0"),
@@ -222,7 +223,7 @@ def test_the_best_epoch_is_that_of_validation(tmp_path, case):
     """Weights are set to the epoch's number; the accuracies are given."""
     model = small_model()
     config = TrainingConfig(epochs=len(case.accuracies))
-    training.compile_model(model, config, steps=1)
+    training.compile_model(model, config, goal=Classes.numbered(4), steps=1)
     model.optimizer.build(model.trainable_variables)
     state = TrainingState(
         model,
@@ -251,7 +252,7 @@ def test_the_best_epoch_is_that_of_validation(tmp_path, case):
 def test_early_stopping(tmp_path, accuracies, patience, stops):
     model = small_model()
     config = TrainingConfig(epochs=9, early_stopping_patience=patience)
-    training.compile_model(model, config, steps=1)
+    training.compile_model(model, config, goal=Classes.numbered(4), steps=1)
     model.optimizer.build(model.trainable_variables)
     state = TrainingState(model, tmp_path, patience=config.early_stopping_patience)
     for accuracy in accuracies:
@@ -483,7 +484,7 @@ def test_encoded_batches_hold_every_row_once_an_epoch_in_an_order_of_seed_and_ep
         (codes, labels),
         (codes[:3], labels[:3]),
         TrainingConfig(batch_size=5, seed=7),
-        classes=10,
+        goal=Classes.numbered(10),
     )
     assert made.steps_per_epoch == 2
 
@@ -502,7 +503,7 @@ def test_encoded_batches_hold_every_row_once_an_epoch_in_an_order_of_seed_and_ep
 def test_fewer_encoded_images_than_a_batch_give_one_step():
     codes, labels = np.zeros([3, 2], np.float32), np.zeros([3], np.int64)
     made = training.encoded_batches(
-        (codes, labels), (codes, labels), TrainingConfig(batch_size=128), classes=2
+        (codes, labels), (codes, labels), TrainingConfig(batch_size=128), goal=Classes.numbered(2)
     )
     assert made.steps_per_epoch == 1
     assert next(iter(made.train(0)))[0].shape == (3, 2)

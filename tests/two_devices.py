@@ -16,6 +16,7 @@ import numpy as np
 
 from tfcompress import checkpoint, compose, placement, training
 from tfcompress._keras import keras, tf
+from tfcompress.goals import Classes
 from tfcompress.recipe import parse
 from tfcompress.training import Batches, TrainingConfig
 
@@ -56,7 +57,7 @@ def batches(size: int = 16) -> Batches:
     data = tf.data.Dataset.from_tensor_slices(split(96, seed=0)).batch(size, drop_remainder=True)
     examples = placement.shared_batch_size(33, at_most=32, devices=2)
     validation = tf.data.Dataset.from_tensor_slices(split(33, seed=9)).batch(examples)
-    return Batches(lambda first: data.repeat(), validation, 96 // size, 4)
+    return Batches(lambda first: data.repeat(), validation, 96 // size, Classes.numbered(4))
 
 
 def config(strategy: str, **options: Any) -> TrainingConfig:
@@ -127,7 +128,7 @@ def compared(recipe: str) -> dict[str, Any]:
     stages = compose.plan(parse(recipe)).stages
     plain = compose.strip(stages, wrapped(stages, network()))
     plain.set_weights(two.get_weights())
-    metrics = alone.history[-1].keys() - {"seconds"}
+    metrics = alone.history[-1].keys() - {"seconds", "peak_memory_bytes", "energy_joules"}
     return {
         "moved": max(apart(a, b) for a, b in zip(two.get_weights(), start, strict=False)),
         "apart": max(apart(a, b) for a, b in pairs),

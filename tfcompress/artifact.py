@@ -25,8 +25,8 @@ from tfcompress import durable, flatbuffer, metadata
 from tfcompress.flatbuffer import OperatorInfo, WeightTensor
 from tfcompress.image_files import read_image
 from tfcompress.litert import Session, check_counts
-from tfcompress.metadata import labels_of, preprocessing_of
-from tfcompress.predictions import OUTPUT_KINDS
+from tfcompress.metadata import labels_of, preprocessing_of, targets_of
+from tfcompress.predictions import OUTPUT_KINDS, VALUES
 from tfcompress.preprocessing import Preprocessing, check_raw_images
 
 DEFAULT_BATCH = 32
@@ -52,6 +52,31 @@ class Prediction:
     def top(self, count: int) -> list[tuple[str, float]]:
         """The `count` most likely classes with their probabilities, the likeliest first."""
         return sorted(self.probabilities.items(), key=lambda item: -item[1])[:count]
+
+
+@dataclass(frozen=True)
+class PredictedValues:
+    """What an artifact measures in one image, of a regression.
+
+    Attributes:
+      values: of every target, by name, in the targets' units.
+    """
+
+    values: Mapping[str, float]
+
+    @property
+    def value(self) -> float:
+        """The value, of a file with one target.
+
+        Raises:
+          ValueError: there are several.
+        """
+        if len(self.values) != 1:
+            raise ValueError(
+                f"The file gives {len(self.values)} values: {', '.join(self.values)}. Expected "
+                "one. Take them from `values`, by name."
+            )
+        return next(iter(self.values.values()))
 
 
 @dataclass(frozen=True)
@@ -135,8 +160,9 @@ class Artifact:
     def metadata(self) -> dict[str, Any]:
         """What this package wrote into the file; empty for a file from elsewhere.
 
-        Keys: `preprocessing` (a `Preprocessing` record), `labels` (names in label order), `output`
-        (`"logits"` or `"probabilities"`), `format`, `stages`, `tfcompress_version`.
+        Keys: `preprocessing` (a `Preprocessing` record), `labels` (names in label order) or
+        `targets` (names of values), `output` (`"logits"`, `"probabilities"` or `"values"`),
+        `format`, `stages`, `tfcompress_version`.
 
         Raises:
           ValueError: the entry is there but holds no JSON object.
@@ -219,7 +245,7 @@ class Artifact:
           batch_size: images in one call.
 
         Returns:
-          float32 [examples, classes].
+          float32 [examples, classes], or [examples, targets].
 
         Raises:
           ValueError: another dtype or shape, or a number that is not finite.
@@ -245,8 +271,10 @@ class Artifact:
             )
         return run_batches(session, inputs)
 
-    def predict(self, images: Images, *, threads: int = 1) -> list[Prediction]:
-        """Names what is in raw images: preprocessing and label names come from the file.
+    def predict(
+        self, images: Images, *, threads: int = 1
+    ) -> list[Prediction] | list[PredictedValues]:
+        """Says what is in raw images: preprocessing and names come from the file.
 
         Args:
           images: uint8 [batch, height, width, channels] or one image [height, width, channels], 1
@@ -254,35 +282,39 @@ class Artifact:
           threads: processor threads.
 
         Returns:
-          one prediction for each image.
+          one prediction for each image: a `Prediction` of a file of classes, `PredictedValues` of a
+          regression's.
 
         Raises:
           ValueError: an image of another type or shape, a file that lacks the metadata, or outputs
             that are not finite.
           FileNotFoundError: an image file that is not there.
         """
-        preprocessing, labels, output = self._use()
+        preprocessing, names, output = self._use()
         batches = [preprocessing.apply(batch) for batch in _raw_batches(images)]
         if not batches:
             return []
         outputs = self.run(np.concatenate(batches), threads=threads)
-        if outputs.shape[1] != len(labels):
+        if outputs.shape[1] != len(names):
             raise ValueError(
-                f"{self._name} has {outputs.shape[1]} outputs but {len(labels)} labels in its "
-                "metadata. Expected as many."
+                f"{self._name} has {outputs.shape[1]} outputs but {len(names)} "
+                f"{'targets' if output == VALUES else 'labels'} in its metadata. Expected as many."
             )
         if not np.isfinite(outputs).all():
             raise ValueError(
-                f"{self._name} gives outputs that are NaN or infinite, so it names no class. The "
+                f"{self._name} gives outputs that are NaN or infinite, so it "
+                f"{'measures nothing' if output == VALUES else 'names no class'}. The "
                 "model that it was exported from diverged, or the file's preprocessing is not its "
                 "own."
             )
+        if output == VALUES:
+            return [PredictedValues(_by_name(names, row)) for row in outputs]
         probabilities = softmax(outputs) if output == "logits" else outputs
         return [
             Prediction(
-                label=labels[int(np.argmax(row))],
+                label=names[int(np.argmax(row))],
                 probability=float(np.max(row)),
-                probabilities={label: float(p) for label, p in zip(labels, row, strict=True)},
+                probabilities=_by_name(names, row),
             )
             for row in probabilities
         ]
@@ -298,7 +330,7 @@ class Artifact:
 
     @property
     def output(self) -> str:
-        """What the file's outputs are: `"logits"` or `"probabilities"`.
+        """What the file's outputs are: `"logits"`, `"probabilities"` or `"values"`.
 
         Raises:
           ValueError: the file carries no such metadata, or an unknown kind.
@@ -313,8 +345,9 @@ class Artifact:
 
     def _use(self) -> tuple[Preprocessing, tuple[str, ...], str]:
         preprocessing = self.preprocessing
-        labels = labels_of(self._required("labels"), name=self._metadata_name)
-        return preprocessing, labels, self.output
+        values = self.metadata.get("output") == VALUES
+        read, key = (targets_of, "targets") if values else (labels_of, "labels")
+        return preprocessing, read(self._required(key), name=self._metadata_name), self.output
 
     @property
     def _metadata_name(self) -> str:
@@ -329,6 +362,10 @@ class Artifact:
                 "'output': 'logits'}) and save it, or use run with preprocessed images."
             )
         return self.metadata[key]
+
+
+def _by_name(names: Sequence[str], row: np.ndarray) -> dict[str, float]:
+    return {name: float(number) for name, number in zip(names, row, strict=True)}
 
 
 def run_batches(session: Session, inputs: np.ndarray) -> np.ndarray:

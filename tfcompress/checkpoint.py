@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress import durable
+from tfcompress.goals import Monitor
 
 CHECKPOINT = "checkpoint.npz"
 BEST = "best.npz"
@@ -26,7 +27,8 @@ class TrainingState:
     Args:
       model: compiled.
       folder: of the two files.
-      patience: epochs without a better validation accuracy before the training ends; 0 for never.
+      monitor: by what the best epoch is chosen.
+      patience: epochs without a better one before the training ends; 0 for never.
       first_eligible_epoch: 0-based; earlier epochs are never the best.
 
     Attributes:
@@ -35,19 +37,26 @@ class TrainingState:
     """
 
     def __init__(
-        self, model: Any, folder: Path, *, patience: int = 0, first_eligible_epoch: int = 0
+        self,
+        model: Any,
+        folder: Path,
+        *,
+        monitor: Monitor | None = None,
+        patience: int = 0,
+        first_eligible_epoch: int = 0,
     ) -> None:
         self._model = model
         self._folder = folder
+        self._monitor = monitor or Monitor()
         self._patience = patience
         self._first_eligible = first_eligible_epoch
         self.history: list[dict[str, float]] = []
         self.seconds_before = 0.0
 
     def best_epoch(self) -> int:
-        """The 0-based epoch of the highest validation accuracy, the later one of equals."""
+        """The 0-based epoch that the monitor finds best, the later one of equals."""
         eligible = range(self._first_eligible, len(self.history))
-        return max(eligible, key=lambda epoch: (self.history[epoch]["val_accuracy"], epoch))
+        return max(eligible, key=lambda epoch: (self._monitor.score(self.history[epoch]), epoch))
 
     def should_stop(self) -> bool:
         """Whether patience has run out."""

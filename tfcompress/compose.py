@@ -17,6 +17,7 @@ from typing import Any
 
 from tfcompress import export, registry
 from tfcompress import settings as settings_types
+from tfcompress.goals import CLASSIFICATION
 from tfcompress.recipe import Recipe, RecipeError, Stage, Value, text_of
 from tfcompress.techniques import NothingToGain
 
@@ -375,6 +376,27 @@ def _unprepared(stage: PlannedStage) -> PlannedStage:
     fields = dataclasses.fields(stage.config)
     stand_ins = {f.name: f.metadata[OF_MODEL] for f in fields if OF_MODEL in f.metadata}
     return dataclasses.replace(stage, config=dataclasses.replace(stage.config, **stand_ins))
+
+
+def require_task(stages: Sequence[PlannedStage], task: str) -> None:
+    """Refuses a stage that is defined for another task than the data set's.
+
+    A config whose property `only_classes` is a reason serves a classification alone.
+
+    Args:
+      stages: of one recipe.
+      task: a key of `goals.GOALS`.
+
+    Raises:
+      ValueError: the message names the stage and the reason.
+    """
+    for stage in stages:
+        reason = getattr(stage.config, "only_classes", "")
+        if reason and task != CLASSIFICATION:
+            raise ValueError(
+                f"{stage.technique} as it is set here is for a classification: {reason}. "
+                f"Received: a {task}. Change that setting."
+            )
 
 
 def is_prepared(stage: PlannedStage) -> bool:

@@ -115,7 +115,8 @@ class RunConfig:
       tensorboard: write TensorBoard logs into the run folder.
 
     Raises:
-      ValueError: a recipe that cannot be carried out, or export formats that do not go with it.
+      ValueError: a recipe that cannot be carried out, export formats that do not go with it, or a
+        loss that the task of the data does not have.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -133,6 +134,7 @@ class RunConfig:
         texts = (str(recipe.parse(text)) for text in self.recipes)
         object.__setattr__(self, "recipes", tuple(dict.fromkeys(text for text in texts if text)))
         data.check(self.data)
+        self._require_task()
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
             raise ValueError(
                 "TensorBoard logs need the package tensorboard, which is not installed. "
@@ -152,6 +154,14 @@ class RunConfig:
                 f"Received: backbone {self.backbone.name} with weights none. "
                 "Use --transfer=full, or weights."
             )
+
+    def _require_task(self) -> None:
+        """Refuses what no task of the data set has, as far as its task is known."""
+        possible = data.tasks(self.data)
+        if len(possible) == 1:
+            self.training.require_task(possible[0])
+            for plan in self.plans:
+                compose.require_task(plan.stages, possible[0])
 
     @property
     def plans(self) -> tuple[Plan, ...]:

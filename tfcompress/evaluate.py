@@ -17,7 +17,7 @@ import numpy as np
 
 from tfcompress.artifact import Artifact, run_batches
 from tfcompress.litert import MOST_THREADS, Session, check_counts
-from tfcompress.predictions import Pictures, Predictions
+from tfcompress.predictions import VALUES, Pictures, Predictions
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.registry import require
 from tfcompress.results import EvaluationSpeed
@@ -50,7 +50,7 @@ def predict_model(
     """Runs a Keras model over the whole test split, or over the validation split.
 
     Args:
-      model: one image input, one output [batch, classes].
+      model: one image input, one output [batch, classes], or [batch, targets].
       dataset: whose split is read.
       preprocessing: what the model was trained with.
       split: `"test"`, or `"validation"` for what may be fitted, such as a temperature.
@@ -71,7 +71,8 @@ def predict_model(
         outputs.append(call(images))
         if progress is not None:
             progress(start + len(images), len(examples))
-    return _stored(outputs, examples, output_kind(model))
+    kind = VALUES if examples.labels.dtype.kind == "f" else output_kind(model)
+    return _stored(outputs, examples, kind)
 
 
 def predict_artifact(

@@ -20,7 +20,8 @@ from tfcompress import native_output
 from tfcompress._keras import keras, tf
 from tfcompress.artifact import Artifact
 from tfcompress.graph.kernels import require_finite
-from tfcompress.metadata import labels_of, preprocessing_of
+from tfcompress.metadata import labels_of, preprocessing_of, targets_of
+from tfcompress.predictions import VALUES
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.registry import require
 from tfcompress.results import Parity
@@ -114,13 +115,15 @@ def convert(
     one of them comes first or last, the file takes or gives float32.
 
     Args:
-      model: one image input of a fixed size, one output [batch, classes]; a plain tf_keras model,
-        or one from quantization-aware training, whose own ranges then serve as they are.
+      model: one image input of a fixed size, one output [batch, classes] or [batch, targets]; a
+        plain tf_keras model, or one from quantization-aware training, whose own ranges then serve
+        as they are.
       format: one of `FORMATS`.
       calibration: float32 [examples, height, width, channels], preprocessed as for training; needed
         for `int8` (unless the model comes from quantization-aware training) and `int16x8`.
       metadata: what the file says about itself, see `Artifact.metadata`; `preprocessing` may be a
-        `Preprocessing`. `format`, `output` and `tfcompress_version` are filled in.
+        `Preprocessing`. `format`, `output` and `tfcompress_version` are filled in. A record with
+        `targets` makes the outputs values, one with `labels` classes.
       sparse: sparse encoding of the weights, for `float32` only.
       dense_per_channel: see `ExportConfig`.
 
@@ -182,6 +185,7 @@ class _Tolerance:
     """
 
     top1_agreement: float
+    """Of values, 1 minus the mean difference in standard deviations stands for it."""
     mean_difference: float
     output_steps: float = 0.0
 
@@ -215,6 +219,7 @@ def parity(
       artifact: the exported file.
       model: the Keras model.
       images: float32 [examples, height, width, channels], preprocessed; from the validation split.
+        What the file's metadata say of its outputs decides whether classes or values are compared.
       batch_size: images in one call, for both.
       threads: processor threads of the artifact.
 
@@ -234,13 +239,22 @@ def parity(
                 f"infinite, of {outputs.size}. Look at the model's weights."
             )
     difference = np.abs(expected - received)
+    values = artifact.metadata.get("output") == VALUES
+    same = expected.argmax(axis=-1) == received.argmax(axis=-1)
     return Parity(
         examples=len(images),
-        top1_agreement=float(np.mean(expected.argmax(axis=1) == received.argmax(axis=1))),
+        top1_agreement=None if values else float(np.mean(same)),
         max_difference=float(difference.max()),
         mean_difference=float(difference.mean()),
         output_scale=artifact.session().output_details.scale,
+        relative_difference=_in_deviations(difference, expected) if values else None,
     )
+
+
+def _in_deviations(difference: np.ndarray, expected: np.ndarray) -> float:
+    """The mean of differences in standard deviations of each value."""
+    spread = expected.std(axis=0)
+    return float(np.mean(difference / np.where(spread > 0, spread, 1.0)))
 
 
 def require_parity(parity: Parity, format: str, *, name: str = "The artifact") -> None:
@@ -256,6 +270,9 @@ def require_parity(parity: Parity, format: str, *, name: str = "The artifact") -
     """
     require(format, FORMATS, what="export format")
     tolerance = _TOLERANCES[format]
+    if parity.top1_agreement is None:
+        _require_value_parity(parity, format, tolerance, name=name)
+        return
     allowed = tolerance.mean_difference + tolerance.output_steps * (parity.output_scale or 0.0)
     if parity.top1_agreement >= tolerance.top1_agreement or parity.mean_difference <= allowed:
         return
@@ -264,6 +281,19 @@ def require_parity(parity: Parity, format: str, *, name: str = "The artifact") -
         f"same top class in {parity.top1_agreement:.1%} (expected at least "
         f"{tolerance.top1_agreement:.0%}), mean difference {parity.mean_difference:.4g} (expected "
         f"at most {allowed:.4g}), greatest {parity.max_difference:.4g}. "
+        f"Likely causes: {_CAUSES[format]}."
+    )
+
+
+def _require_value_parity(parity: Parity, format: str, tolerance: _Tolerance, *, name: str) -> None:
+    relative, allowed = parity.relative_difference or 0.0, 1 - tolerance.top1_agreement
+    steps = tolerance.output_steps * (parity.output_scale or 0.0)
+    if relative <= allowed or parity.mean_difference <= steps:
+        return
+    raise ParityError(
+        f"{name} ({format}) disagrees with its Keras model on {parity.examples} validation images: "
+        f"values differ by {relative:.3g} of their standard deviation on average (expected at most "
+        f"{allowed:.2g}), by {parity.mean_difference:.4g}, greatest {parity.max_difference:.4g}. "
         f"Likely causes: {_CAUSES[format]}."
     )
 
@@ -372,7 +402,8 @@ def _metadata_record(
 ) -> dict[str, Any]:
     if not isinstance(metadata, Mapping):
         raise ValueError(f"metadata must be a mapping. Received: {type(metadata).__name__}.")
-    record = {"output": output_kind(model), **metadata}
+    kind = VALUES if "targets" in metadata else output_kind(model)
+    record = {"output": kind, **metadata}
     record |= {"format": format, "tfcompress_version": tfcompress.__version__}
     if "preprocessing" in record:
         given = record["preprocessing"]
@@ -391,6 +422,14 @@ def _metadata_record(
             raise ValueError(
                 f"metadata['labels'] must name the model's {classes} classes. "
                 f"Received: {len(labels)} names."
+            )
+    if "targets" in record:
+        targets = targets_of(record["targets"], name="metadata['targets']")
+        if len(targets) != classes or record["output"] != VALUES or "labels" in record:
+            raise ValueError(
+                f"metadata['targets'] must name the model's {classes} values, and goes with output "
+                f"{VALUES!r} and no labels. Received: {len(targets)} names, output "
+                f"{record['output']!r}{', labels' if 'labels' in record else ''}."
             )
     try:
         json.dumps(record, allow_nan=False)

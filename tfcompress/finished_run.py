@@ -16,6 +16,7 @@ from tfcompress._keras import keras
 from tfcompress.config import BASELINE
 from tfcompress.data import DataConfig, Dataset
 from tfcompress.export import ExportConfig
+from tfcompress.goals import CLASSIFICATION
 from tfcompress.metadata import preprocessing_of
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.run_folder import RunFolder
@@ -43,6 +44,21 @@ class FinishedRun:
     preprocessing: Preprocessing
     training: TrainingConfig
     export: ExportConfig
+
+    def require_classes(self, what: str) -> None:
+        """Refuses a run of a regression.
+
+        Args:
+          what: needs classes, for the message.
+
+        Raises:
+          ValueError: the data set has none.
+        """
+        if self.dataset.goal.task != CLASSIFICATION:
+            raise ValueError(
+                f"{what} judges by accuracy, so it takes the run of a classification. Received: "
+                f"{self.dataset.name}, a {self.dataset.goal.task}. Pass another --run_dir."
+            )
 
     def fine_tuning(self, *, epochs: int, learning_rate: float, seed: int) -> TrainingConfig:
         """How the baseline is trained on: as before, to the end, from another rate.

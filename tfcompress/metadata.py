@@ -115,15 +115,32 @@ def labels_of(record: Any, *, name: str) -> tuple[str, ...]:
     Raises:
       ValueError: no list of strings, or a name that stands there twice.
     """
+    return _names(record, name=name, key="labels", each="class", all_of="classes")
+
+
+def targets_of(record: Any, *, name: str) -> tuple[str, ...]:
+    """The names of the values that a metadata record holds, checked.
+
+    Args:
+      record: what stands under `targets`.
+      name: what the message calls the record.
+
+    Raises:
+      ValueError: no list of strings, or a name that stands there twice.
+    """
+    return _names(record, name=name, key="targets", each="value", all_of="values")
+
+
+def _names(record: Any, *, name: str, key: str, each: str, all_of: str) -> tuple[str, ...]:
     if not isinstance(record, list | tuple) or not all(isinstance(x, str) for x in record):
+        order = "in label order" if key == "labels" else "in the order of the outputs"
         raise ValueError(
-            f"{name} holds no usable labels. Expected a list of names in label order. "
-            f"Received: {record!r}."
+            f"{name} holds no usable {key}. Expected a list of names {order}. Received: {record!r}."
         )
     if len(set(record)) < len(record):
         repeated = sorted({label for label in record if record.count(label) > 1})
         raise ValueError(
-            f"{name} has labels that name two classes alike: {', '.join(map(repr, repeated))}. "
-            "Give each class a name of its own."
+            f"{name} has {key} that name two {all_of} alike: {', '.join(map(repr, repeated))}. "
+            f"Give each {each} a name of its own."
         )
     return tuple(map(str, record))

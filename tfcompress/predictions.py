@@ -17,7 +17,9 @@ import numpy as np
 from tfcompress import durable
 from tfcompress.registry import require
 
-OUTPUT_KINDS = ("logits", "probabilities")
+CLASS_KINDS = ("logits", "probabilities")
+VALUES = "values"
+OUTPUT_KINDS = (*CLASS_KINDS, VALUES)
 _ARRAYS = ("outputs", "labels", "ids", "kind")
 
 
@@ -26,13 +28,15 @@ class Predictions:
     """Raw outputs on every example of a split.
 
     Attributes:
-      outputs: float32 [examples, classes], as the model gives them.
-      labels: int64 [examples], the true classes.
+      outputs: float32 [examples, classes], as the model gives them; of a regression [examples,
+        targets], in the units of the targets.
+      labels: int64 [examples], the true classes; of a regression float32 [examples, targets].
       ids: int64 [examples], the examples' indices in the published split; they pair two models.
-      kind: `"logits"` or `"probabilities"`.
+      kind: `"logits"`, `"probabilities"` or `"values"`.
 
     Raises:
-      ValueError: lengths that differ, outputs that are no matrix, or an unknown kind.
+      ValueError: lengths that differ, outputs that are no matrix, an unknown kind, or values whose
+        labels have another shape.
     """
 
     outputs: np.ndarray
@@ -49,13 +53,27 @@ class Predictions:
                 f"Received: outputs {list(self.outputs.shape)}, {lengths[1]} labels, "
                 f"{lengths[2]} ids."
             )
+        if self.kind == VALUES and self.labels.shape != self.outputs.shape:
+            raise ValueError(
+                "Predicted values take labels of their own shape. Received: outputs "
+                f"{list(self.outputs.shape)}, labels {list(self.labels.shape)}."
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
     def correct(self) -> np.ndarray:
-        """Bool [examples]: whether the most likely class is the true one."""
+        """Bool [examples]: whether the most likely class is the true one.
+
+        Raises:
+          ValueError: the outputs are values, which are not right or wrong.
+        """
+        if self.kind == VALUES:
+            raise ValueError(
+                "Values are not right or wrong: there is no accuracy of a regression. Look at "
+                "tfcompress.statistics for mean_absolute_error and r_squared."
+            )
         correct: np.ndarray = self.outputs.argmax(axis=1) == self.labels
         return correct
 
@@ -113,7 +131,8 @@ class Predictions:
             order[theirs] = mine
             found = Predictions(self.outputs[order], self.labels[order], self.ids[order], self.kind)
         if not np.array_equal(found.labels, reference.labels):
-            different = int(np.sum(found.labels != reference.labels))
+            changed = (found.labels != reference.labels).reshape(len(self), -1)
+            different = int(np.sum(changed.any(axis=1)))
             raise ValueError(
                 f"The predictions carry other labels for {different:,} of {len(self):,} examples "
                 "of the same ids: they are of another data set. Evaluate both on the same test "

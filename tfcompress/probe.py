@@ -104,6 +104,11 @@ class _Probe:
         self.model = copied(model)
         self._images, self._labels = images, np.asarray(labels)
         export.require_images("images", images, self.model)
+        if self._labels.dtype.kind not in "iu":
+            raise ValueError(
+                "sensitivity tells how often the class changes: labels must be integers. Received: "
+                f"{self._labels.dtype} {list(self._labels.shape)}. There is none of a regression."
+            )
         if len(self._labels) != len(images):
             raise ValueError(
                 f"There must be a label for each image. Received: {len(images)} images and "

@@ -20,6 +20,9 @@ from tfcompress.layer_coverage import Coverage
 
 Step = Callable[[int, int], None]
 
+# Of a training's metrics, what stands in the line of an epoch, and how it reads.
+_SHOWN = {"accuracy": "{:.2%}", "mean_absolute_error": "{:.4g}"}
+
 
 class Reporter:
     """Writes progress to a terminal, with a live bar, or to a plain stream, line by line.
@@ -44,9 +47,14 @@ class Reporter:
 
     def epoch(self, epoch: int, epochs: int, metrics: Mapping[str, float]) -> None:
         """One line for a finished epoch (0-based)."""
+        shown = "  ".join(
+            f"{name.replace('_', ' ')} {form.format(metrics[name])}  "
+            f"validation {form.format(metrics[f'val_{name}'])}"
+            for name, form in _SHOWN.items()
+            if name in metrics
+        )
         self.note(
-            f"epoch {epoch + 1:>3}/{epochs}  loss {metrics['loss']:.4f}  "
-            f"accuracy {metrics['accuracy']:.2%}  validation {metrics['val_accuracy']:.2%}  "
+            f"epoch {epoch + 1:>3}/{epochs}  loss {metrics['loss']:.4f}  {shown}  "
             f"{metrics['seconds']:.0f} s"
         )
 

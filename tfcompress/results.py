@@ -72,17 +72,20 @@ class Parity:
 
     Attributes:
       examples: images compared, from the validation split.
-      top1_agreement: fraction of the images with the same most likely class.
+      top1_agreement: fraction of the images with the same most likely class; None for values.
       max_difference: greatest absolute difference of a raw output.
       mean_difference: mean absolute difference of the raw outputs.
       output_scale: quantization step of the artifact's output; None for a float output.
+      relative_difference: of values, the mean absolute difference in standard deviations of the
+        Keras model's outputs over the images; None for classes.
     """
 
     examples: int
-    top1_agreement: float
+    top1_agreement: float | None
     max_difference: float
     mean_difference: float
     output_scale: float | None = None
+    relative_difference: float | None = None
 
 
 @dataclass(frozen=True)
@@ -128,11 +131,11 @@ class StageResult:
       name: folder name under `stages/`, such as `"01-prune"`.
       technique: `"baseline"` or the technique's name.
       config: the stage's settings, JSON-ready.
-      history: for each epoch the Keras metrics (`loss`, `accuracy`, `val_loss`, `val_accuracy`),
-        `learning_rate`, `seconds` (wall time, validation included), `examples` (trained on),
-        `peak_memory_bytes` (greatest resident size of the process within the epoch) and
-        `energy_joules` (of the processors and GPUs that count it); the last two only where they
-        can be measured.
+      history: for each epoch the Keras metrics (`loss`, `accuracy`, `val_loss`, `val_accuracy`; of
+        values `mean_absolute_error` and `val_mean_absolute_error`), `learning_rate`, `seconds`
+        (wall time, validation included), `examples` (trained on), `peak_memory_bytes` (greatest
+        resident size of the process within the epoch) and `energy_joules` (of the processors and
+        GPUs that count it); the last two only where they can be measured.
       best_epoch: 0-based epoch whose weights were kept, chosen on validation; None where nothing
         was trained.
       seconds: wall time of the stage, over all sessions.
@@ -166,6 +169,27 @@ class MinimalStep:
 
 
 @dataclass(frozen=True)
+class Metric:
+    """One figure of how well a model does its task on the test split, where it is no accuracy.
+
+    Attributes:
+      name: such as `"mean_absolute_error"`.
+      value: of this model.
+      interval: of `value`.
+      difference: `value` minus the baseline's, paired by image; None for the baseline itself.
+      difference_interval: of `difference`.
+      p_value: of no difference, two-sided.
+    """
+
+    name: str
+    value: float
+    interval: Interval | None = None
+    difference: float | None = None
+    difference_interval: Interval | None = None
+    p_value: float | None = None
+
+
+@dataclass(frozen=True)
 class ArtifactResult:
     """One row of the result table: an exported file, or the Keras model it is compared with.
 
@@ -183,7 +207,7 @@ class ArtifactResult:
       sparsity: fraction of zeros among the weights of convolutions and matrix products in the file.
       integer_operators: operators whose inputs and outputs are all integer.
       operators: all operators of the file.
-      accuracy: fraction right on the test split.
+      accuracy: fraction right on the test split; None for a regression.
       accuracy_interval: of `accuracy`.
       difference: `accuracy` minus the baseline's, paired by image.
       difference_interval: of `difference`.
@@ -198,6 +222,8 @@ class ArtifactResult:
       distinct_weights: for each weight tensor, the largest count of distinct values within one
         channel.
       minimal_steps: what made the file minimal, in order; None for a file as it was exported.
+      metrics: of a regression `mean_absolute_error`, `root_mean_squared_error` and `r_squared`, the
+        first two in the unit of the target; empty for a classification.
     """
 
     name: str
@@ -227,6 +253,7 @@ class ArtifactResult:
     lost: int | None = None
     distinct_weights: int | None = None
     minimal_steps: tuple[MinimalStep, ...] | None = None
+    metrics: tuple[Metric, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -236,14 +263,16 @@ class DataResult:
     Attributes:
       name: as asked for.
       source: where it came from, such as `"prepared"`, `"download"`, `"registry"`, `"sample"`.
-      classes: label names in label order.
+      classes: label names in label order; empty for a regression.
       split_sizes: examples in `train`, `validation`, `calibration`, `test`.
+      targets: names of the values of a regression; empty for a classification.
     """
 
     name: str
     source: str
     classes: tuple[str, ...]
     split_sizes: Mapping[str, int]
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

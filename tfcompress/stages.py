@@ -58,6 +58,9 @@ class StageTrainer:
       dataset: whose train and validation splits are used.
       reporter: told of the progress.
 
+    Raises:
+      ValueError: a loss or a stage that the task of the data does not have.
+
     Attributes:
       records: what was trained so far, in order.
       coverage: which layers the techniques of the recipes treat, after `baseline` was asked for.
@@ -74,13 +77,15 @@ class StageTrainer:
     ) -> None:
         self.records: list[StageResult] = []
         self.coverage: tuple[Coverage, ...] = ()
-        self._config = config
+        self._config = dataclasses.replace(config, training=config.training.of(dataset.goal))
         self._folder = folder
         self._dataset = dataset
         self._reporter = reporter
         self._source = source
         self._supplies: dict[Preprocessing, Supplies] = {}
         self._done: dict[tuple[PlannedStage, ...], _Done] = {}
+        for plan in config.plans:
+            compose.require_task(plan.stages, dataset.goal.task)
 
     def supplies(self, stages: Sequence[PlannedStage] = ()) -> Supplies:
         """What the run gives to a model; a student may take images of its own size.
@@ -106,15 +111,15 @@ class StageTrainer:
 
     @cached_property
     def baseline(self) -> Any:
-        """The classifier, transferred to the task."""
+        """The model, transferred to the task."""
         config, transfer = self._config, self._config.transfer
         self._reporter.stage(
             BASELINE,
             f"{config.backbone.name}, weights {config.backbone.resolved_weights}, "
             f"transfer {transfer.mode}",
         )
-        model = self._source.build_classifier(
-            classes=len(self._dataset.classes),
+        model = self._source.build_model(
+            goal=self._dataset.goal,
             image_shape=self._dataset.image_shape,
             seed=config.seed,
             keep_head=transfer.mode == KEPT,
@@ -206,7 +211,7 @@ class StageTrainer:
             codes(self._dataset.train),
             codes(self._dataset.validation),
             config,
-            classes=len(self._dataset.classes),
+            goal=self._dataset.goal,
         )
         started_from = checkpoint.weights_sha256(model)
         self._train(head, batches, config, name=name, started_from=started_from)
@@ -239,8 +244,8 @@ class StageTrainer:
         shape = preprocessing.image_shape
         if backbones.preprocessing(config, shape) == preprocessing:
             config = dataclasses.replace(config, weights="default")
-        return backbones.build_classifier(
-            config, classes=len(self._dataset.classes), image_shape=shape, seed=self._config.seed
+        return backbones.build_model(
+            config, goal=self._dataset.goal, image_shape=shape, seed=self._config.seed
         )
 
     def _student_config(self, stage: Sequence[PlannedStage]) -> backbones.BackboneConfig | None:

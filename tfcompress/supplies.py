@@ -19,6 +19,7 @@ from tfcompress import benchmark, checkpoint, durable, export, probe
 from tfcompress.compose import PlannedStage
 from tfcompress.config import RunConfig
 from tfcompress.data import Dataset, encoding, pipeline
+from tfcompress.goals import Values
 from tfcompress.layer_sensitivity import KINDS, Sensitivity
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.progress import Reporter
@@ -81,6 +82,7 @@ class Supplies:
         """
         return {
             "teacher": teacher,
+            "value_scale": self.value_scale,
             "calibration": self.calibration,
             "examples": self.examples,
             "latency": self.latency_ms,
@@ -88,6 +90,12 @@ class Supplies:
             "in_float": self.layers_in_float,
             "removed": self.removed_channels,
         }
+
+    @property
+    def value_scale(self) -> tuple[float, ...] | None:
+        """Of a regression, the standard deviation of each target; None for classes."""
+        goal = self._dataset.goal
+        return goal.std if isinstance(goal, Values) else None
 
     @cached_property
     def calibration(self) -> np.ndarray:
@@ -97,7 +105,7 @@ class Supplies:
 
     @cached_property
     def examples(self) -> tuple[np.ndarray, np.ndarray]:
-        """Preprocessed images of the training split, and their classes."""
+        """Preprocessed images of the training split, and their classes or values."""
         count = min(_EXAMPLES, len(self._dataset.train))
         found = self._dataset.train.take(np.arange(count))
         return self.preprocessing.apply(found.images), found.labels
@@ -111,7 +119,7 @@ class Supplies:
           config: seed and augmentation of the training.
 
         Returns:
-          float32 [views, images, classes].
+          float32 [views, images, classes], or [views, images, targets].
         """
         answer, fingerprint = export.inference(teacher), checkpoint.weights_sha256(teacher)
         found = []

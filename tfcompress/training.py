@@ -6,6 +6,7 @@ which technique a model is wrapped for: that arrives as a wrapped model and call
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 import time
@@ -16,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress import placement, registry
+from tfcompress import objectives, placement, registry
 from tfcompress._keras import keras, tf
 from tfcompress.checkpoint import TrainingState
 from tfcompress.data import Dataset, pipeline
+from tfcompress.goals import Classes, Goal
+from tfcompress.objectives import DEFAULT_LOSS, LOSSES
 from tfcompress.preprocessing import Preprocessing
 
 OPTIMIZERS = (
@@ -42,14 +45,6 @@ SCHEDULES = (
     "inverse_time_decay",
     "polynomial_decay",
 )
-LOSSES = (
-    "categorical_crossentropy",
-    "categorical_focal_crossentropy",
-    "categorical_hinge",
-    "mean_squared_error",
-)
-_TAKE_LABEL_SMOOTHING = ("categorical_crossentropy", "categorical_focal_crossentropy")
-
 StepListener = Callable[[int, int, Mapping[str, Any]], None]
 
 
@@ -65,11 +60,12 @@ class TrainingConfig:
       schedule: one of `SCHEDULES`, over the whole training, per step.
       warmup: fraction of the steps in [0, 1) over which the learning rate first rises from 0, in a
         straight line.
-      loss: one of `LOSSES`, on one-hot labels.
+      loss: one of `objectives.LOSSES`, or `"default"`: cross-entropy for classes, the mean squared
+        error for values.
       label_smoothing: in [0, 1); of the cross-entropies.
       weight_decay: decoupled, 0 for none.
-      early_stopping_patience: epochs without a better validation accuracy before the training ends;
-        0 for never.
+      early_stopping_patience: epochs without a better one before the training ends, by what the
+        best epoch is chosen by; 0 for never.
       augmentation: random changes of the training images.
       seed: of order, augmentation and dropout.
       strategy: one of `placement.STRATEGIES`. `batch_size` stays that of the whole step, of which
@@ -87,7 +83,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     schedule: str = "cosine_decay"
     warmup: float = 0.0
-    loss: str = "categorical_crossentropy"
+    loss: str = DEFAULT_LOSS
     label_smoothing: float = 0.0
     weight_decay: float = 0.0
     early_stopping_patience: int = 0
@@ -101,19 +97,40 @@ class TrainingConfig:
         registry.require(self.precision, placement.PRECISIONS, what="precision")
         registry.require(self.optimizer, OPTIMIZERS, what="optimizer")
         registry.require(self.schedule, SCHEDULES, what="learning-rate schedule")
-        registry.require(self.loss, LOSSES, what="loss")
+        registry.require(self.loss, (DEFAULT_LOSS, *LOSSES), what="loss")
         for name in ("epochs", "batch_size"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
         _require(self, "learning_rate", 0 < self.learning_rate < math.inf, "above 0 and finite")
         _require(self, "warmup", 0 <= self.warmup < 1, "in [0, 1)")
         _require(self, "label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
-        if self.label_smoothing and self.loss not in _TAKE_LABEL_SMOOTHING:
+        smoothing = (DEFAULT_LOSS, *Classes.label_smoothing)
+        if self.label_smoothing and self.loss not in smoothing:
             raise ValueError(
                 f"Loss {self.loss!r} takes no label_smoothing. Received: {self.label_smoothing}. "
-                f"Use one of {', '.join(_TAKE_LABEL_SMOOTHING)}, or 0."
+                f"Use one of {', '.join(smoothing)}, or 0."
             )
         _require(self, "weight_decay", 0 <= self.weight_decay < math.inf, "at least 0 and finite")
         _require(self, "early_stopping_patience", self.early_stopping_patience >= 0, "at least 0")
+
+    def require_task(self, task: str) -> None:
+        """Refuses a loss or smoothed labels that a task does not have.
+
+        Args:
+          task: a key of `goals.GOALS`.
+
+        Raises:
+          ValueError: the message lists the losses of the task.
+        """
+        objectives.require_loss(self.loss, task=task, label_smoothing=self.label_smoothing)
+
+    def of(self, goal: Goal) -> TrainingConfig:
+        """The same settings with the loss of a goal by its name.
+
+        Raises:
+          ValueError: see `require_task`.
+        """
+        self.require_task(goal.task)
+        return dataclasses.replace(self, loss=objectives.loss_name(self.loss, goal))
 
 
 def _require(config: object, name: str, holds: bool, expected: str) -> None:
@@ -138,23 +155,27 @@ class TrainingResult:
     seconds: float
 
 
-def compile_model(model: Any, config: TrainingConfig, *, steps: int) -> None:
-    """Compiles a model that ends in logits.
+def compile_model(model: Any, config: TrainingConfig, *, goal: Goal, steps: int) -> None:
+    """Compiles a model that ends in logits, or in values.
 
     Args:
-      model: a Keras classifier, wrapped or not.
+      model: a Keras model, wrapped or not.
       config: optimizer, schedule and loss.
+      goal: what the model is to say.
       steps: of the whole training, for the schedule.
+
+    Raises:
+      ValueError: the loss is none of the goal's.
     """
     model.compile(
         optimizer=build_optimizer(config, steps=steps),
-        loss=build_loss(config),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        loss=objectives.build_loss(config.loss, goal, label_smoothing=config.label_smoothing),
+        metrics=objectives.build_metrics(goal),
         # XLA would compile each wrapped model again and changes the order of additions.
         jit_compile=False,
     )
     # A training step that makes variables is traced a second time, without them.
-    outputs = tf.zeros([1, 2])
+    outputs = tf.zeros([1, len(goal.names)])
     model.compiled_loss.build(outputs)
     model.compiled_metrics.build(outputs, outputs)
     model.optimizer.build(model.trainable_variables)
@@ -193,37 +214,23 @@ def build_schedule(config: TrainingConfig, *, steps: int) -> Any:
     return Warmup(peak, warmup, schedule) if warmup else schedule
 
 
-def build_loss(config: TrainingConfig) -> Any:
-    """The Keras loss that a config names, for logits and one-hot labels."""
-    prototype = keras.losses.get(config.loss)
-    name = "".join(part.capitalize() for part in config.loss.split("_"))
-    kind = getattr(keras.losses, name, type(prototype))
-    parameters = inspect.signature(kind.__init__).parameters
-    options: dict[str, Any] = {}
-    if "from_logits" in parameters:
-        options["from_logits"] = True
-    if config.label_smoothing:
-        options["label_smoothing"] = config.label_smoothing
-    return kind(**options)
-
-
 @dataclass(frozen=True)
 class Batches:
     """What a model is trained on.
 
     Attributes:
-      train: from the 0-based epoch to start with, endless batches of (inputs, int64 labels) whose
+      train: from the 0-based epoch to start with, endless batches of (inputs, labels) whose
         order depends on seed and epoch alone; with the teacher's outputs as a third where a
-        distillation has them at hand.
-      validation: finite batches of (inputs, int64 labels).
+        distillation has them at hand. Labels are int64 classes [batch], or values [batch, targets].
+      validation: finite batches of (inputs, labels).
       steps_per_epoch: training batches in one epoch.
-      classes: number of classes.
+      goal: what the labels are.
     """
 
     train: Callable[[int], Any]
     validation: Any
     steps_per_epoch: int
-    classes: int
+    goal: Goal
 
 
 def image_batches(
@@ -264,7 +271,7 @@ def image_batches(
             batch_size=_validation_batch(len(dataset.validation), config),
         ),
         pipeline.steps_per_epoch(dataset.train, config.batch_size),
-        len(dataset.classes),
+        dataset.goal,
     )
 
 
@@ -278,15 +285,15 @@ def encoded_batches(
     validation: tuple[np.ndarray, np.ndarray],
     config: TrainingConfig,
     *,
-    classes: int,
+    goal: Goal,
 ) -> Batches:
     """Batches of images that a frozen backbone has encoded, for training the head alone.
 
     Args:
-      train: float32 [n, features] and int64 labels [n].
+      train: float32 [n, features], and labels: int64 [n], or values [n, targets].
       validation: likewise.
       config: batch size and seed; nothing is augmented.
-      classes: number of classes.
+      goal: what the labels are.
     """
     codes, labels = (tf.constant(array) for array in train)
     size = min(config.batch_size, len(train[1]))
@@ -308,7 +315,7 @@ def encoded_batches(
             _validation_batch(len(validation[1]), config)
         ),
         len(train[1]) // size,
-        classes,
+        goal,
     )
 
 
@@ -326,14 +333,15 @@ def fit(
 ) -> TrainingResult:
     """Trains a model and leaves it with the weights of its best epoch.
 
-    The best epoch is the one with the highest validation accuracy, the later one of equals. After
+    The best epoch is the one with the highest validation accuracy, for values the one with the
+    least validation loss, the later one of equals. After
     each epoch the whole state (weights, optimizer, history) goes into one file of `state_dir`; the
     same call on the same folder goes on from there and ends, on a CPU, with the same weights as
     without the break.
 
     Args:
-      model: a classifier that returns logits, wrapped or not, built within `placement.scope` of the
-        config's strategy and in its precision (`placement.placed`). It is compiled here.
+      model: one that returns logits or values, wrapped or not, built within `placement.scope` of
+        the config's strategy and in its precision (`placement.placed`). It is compiled here.
       batches: what to learn from, and what to choose the epoch by.
       config: how to train.
       state_dir: folder of the checkpoint files.
@@ -354,10 +362,11 @@ def fit(
     placement.require_placed(model, config.strategy)
     steps = batches.steps_per_epoch
     with placement.scope(config.strategy):
-        compile_model(model, config, steps=steps * config.epochs)
+        compile_model(model, config, goal=batches.goal, steps=steps * config.epochs)
         state = TrainingState(
             model,
             Path(state_dir),
+            monitor=batches.goal.monitor,
             patience=config.early_stopping_patience,
             first_eligible_epoch=min(first_eligible_epoch, config.epochs - 1),
         )
@@ -378,11 +387,11 @@ def fit(
             own.append(BatchProgress(on_step, steps_per_epoch=steps, epochs=config.epochs))
         if tensorboard_dir:
             own.append(keras.callbacks.TensorBoard(str(tensorboard_dir)))
-        train = _one_hot(batches.train(first_epoch), batches.classes)
+        train = _encoded(batches.train(first_epoch), batches.goal)
         placement.require_shares(train, config.strategy)
         model.fit(
             train,
-            validation_data=_one_hot(batches.validation, batches.classes),
+            validation_data=_encoded(batches.validation, batches.goal),
             epochs=config.epochs,
             initial_epoch=first_epoch,
             steps_per_epoch=steps,
@@ -405,7 +414,7 @@ def fit_by_keras(
     """Trains a model as Keras does by itself: to compare with. Nothing is kept or chosen.
 
     Args:
-      model: a classifier that returns logits, wrapped or not. It is compiled here.
+      model: one that returns logits or values, wrapped or not. It is compiled here.
       batches: what to learn from.
       config: how to train.
       callbacks: fresh Keras callbacks.
@@ -416,13 +425,15 @@ def fit_by_keras(
     steps = batches.steps_per_epoch
     model.compile(
         optimizer=build_optimizer(config, steps=steps * config.epochs),
-        loss=build_loss(config),
-        metrics=["accuracy"],
+        loss=objectives.build_loss(
+            config.loss, batches.goal, label_smoothing=config.label_smoothing
+        ),
+        metrics=objectives.build_metrics(batches.goal),
     )
     own = [BatchProgress(on_step, steps_per_epoch=steps, epochs=config.epochs)] if on_step else []
     model.fit(
-        _one_hot(batches.train(0), batches.classes),
-        validation_data=_one_hot(batches.validation, batches.classes),
+        _encoded(batches.train(0), batches.goal),
+        validation_data=_encoded(batches.validation, batches.goal),
         epochs=config.epochs,
         steps_per_epoch=steps,
         callbacks=[*callbacks, *own],
@@ -430,9 +441,9 @@ def fit_by_keras(
     )
 
 
-def _one_hot(batches: Any, classes: int) -> Any:
+def _encoded(batches: Any, goal: Goal) -> Any:
     return batches.map(
-        lambda images, labels, *answers: (images, tf.one_hot(labels, classes), *answers)
+        lambda images, labels, *answers: (images, objectives.encoded(labels, goal), *answers)
     )
 
 

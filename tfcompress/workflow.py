@@ -26,6 +26,7 @@ from tfcompress import (
     environment,
     evaluate,
     export,
+    judging,
     minimal,
     results,
     statistics,
@@ -33,6 +34,7 @@ from tfcompress import (
 from tfcompress.artifact import Artifact
 from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, RunConfig
+from tfcompress.goals import Values
 from tfcompress.predictions import Predictions
 from tfcompress.progress import Reporter, Stopwatch
 from tfcompress.results import ArtifactResult, Results
@@ -41,6 +43,9 @@ from tfcompress.stages import StageTrainer
 from tfcompress.supplies import Supplies
 
 _PARITY_EXAMPLES = 1000
+# Steps of an int8 output in standard deviations of a target beyond which rounding shows: its
+# variance is a twelfth of the step's square, 0.5% of the target's here.
+_COARSE = 0.25
 # Kept of the test images: enough to show, about a megabyte of CIFAR-10's.
 _PICTURES = 500
 
@@ -107,16 +112,36 @@ class _Run:
         self._folder = folder
         self._reporter = reporter
         self._watch = Stopwatch()
-        # First, so that a model that cannot be used is refused before any data is fetched.
-        source = backbones.opened(config.backbone)
+        # First, so that a model that cannot be used is refused before any data is fetched. Where
+        # only the labels tell the task, they lie on this machine.
+        possible = data.tasks(config.data)
+        source = backbones.opened(config.backbone, task=possible[0]) if len(possible) == 1 else None
         reporter.stage("data", config.data.name)
         self._dataset = data.load(config.data)
+        goal = self._dataset.goal
+        source = source or backbones.opened(config.backbone, task=goal.task)
         sizes = ", ".join(f"{n} {size:,}" for n, size in self._dataset.split_sizes().items())
         reporter.note(f"{self._dataset.source}: {sizes}")
         folder.require_same_data(self._dataset.checksums())
+        self._note_values()
         self._trainer = StageTrainer(
             config, folder, source=source, dataset=self._dataset, reporter=reporter
         )
+
+    def _note_values(self) -> None:
+        """Says what a regression is about, and where an int8 output is too coarse for it."""
+        goal = self._dataset.goal
+        if not isinstance(goal, Values):
+            return
+        steps = goal.int8_steps(self._dataset.train.labels)
+        for name, mean, std, step in zip(goal.names, goal.mean, goal.std, steps, strict=True):
+            self._reporter.note(f"{name}: mean {mean:.4g}, standard deviation {std:.4g}")
+            if step > _COARSE:
+                self._reporter.note(
+                    f"{name} varies by {1 / step:.1f} steps of an int8 output, which spans all "
+                    "targets and zero: integer files will be coarse. Give targets near zero and "
+                    "of like size, or export int16x8."
+                )
 
     def carry_out(self) -> Results:
         environment_path = self._folder.root / ENVIRONMENT
@@ -132,7 +157,11 @@ class _Run:
             config=self._config.to_dict(),
             environment=durable.read_json(environment_path),
             data=results.DataResult(
-                self._config.data.name, self._dataset.source, self._dataset.classes, sizes
+                self._config.data.name,
+                self._dataset.source,
+                self._dataset.classes,
+                sizes,
+                self._dataset.targets,
             ),
             baseline=baseline_result,
             artifacts=tuple(rows),
@@ -216,7 +245,7 @@ class _Run:
             calibration=item.inputs.calibration,
             metadata={
                 "preprocessing": item.inputs.preprocessing,
-                "labels": list(self._dataset.classes),
+                self._dataset.goal.named_in_files: list(self._dataset.goal.names),
                 "stages": list(compose.techniques(item.stages)),
             },
             sparse=config.sparse and item.format == "float32",
@@ -248,10 +277,7 @@ class _Run:
             minimal_steps=None if minimized is None else minimized.steps,
         )
         artifact.save(path)
-        self._reporter.note(
-            f"{item.name}: {found.size_bytes:,} bytes, same top class as the Keras model in "
-            f"{parity.top1_agreement:.1%} of {parity.examples:,} validation images"
-        )
+        self._reporter.note(f"{item.name}: {found.size_bytes:,} bytes, {_agreement(parity)}")
         return found
 
     def _minimized(self, name: str, artifact: Artifact) -> minimal.Minimized:
@@ -286,7 +312,8 @@ class _Run:
             for title, item in ends.items()
         ]
         rows = [self._judged_file(row) for _, row in artifacts]
-        self._keep_pictures([*models, *rows])
+        if not isinstance(self._dataset.goal, Values):
+            self._keep_pictures([*models, *rows])
         return first, models, rows
 
     def _keep_pictures(self, rows: Sequence[ArtifactResult]) -> None:
@@ -336,27 +363,12 @@ class _Run:
             self._keep_predictions(path, made_from, functools.partial(predict, split), row.name)
         found = Predictions.load(paths["test"])
         reference = Predictions.load(self._folder.predictions(BASELINE))
-        versus = statistics.compare(found.outputs, reference.outputs, found.labels)
-        interval = versus.accuracy_interval
-        self._reporter.note(
-            f"{row.name}: {versus.accuracy:.2%} ({interval.low:.2%} to {interval.high:.2%})"
-        )
-        row = dataclasses.replace(
-            row,
-            accuracy=versus.accuracy,
-            accuracy_interval=interval,
-            predictions=self._folder.relative(paths["test"]),
-            validation_predictions=self._folder.relative(paths["validation"]),
-        )
-        if row.name == BASELINE:
-            return row
+        row = judging.judged(row, found, None if row.name == BASELINE else reference)
+        self._reporter.note(f"{row.name}: {judging.sentence(row)}")
         return dataclasses.replace(
             row,
-            difference=versus.difference,
-            difference_interval=versus.difference_interval,
-            p_value=versus.p_value,
-            gained=versus.gained,
-            lost=versus.lost,
+            predictions=self._folder.relative(paths["test"]),
+            validation_predictions=self._folder.relative(paths["validation"]),
         )
 
     def _keep_predictions(self, path: Path, made_from: str, predict: Any, name: str) -> None:
@@ -415,6 +427,18 @@ class _Run:
         path.unlink()
         self._folder.kept(path, "", _KeptSeconds, lambda: _KeptSeconds(total))
         return total
+
+
+def _agreement(parity: results.Parity) -> str:
+    """How far a file agrees with its Keras model, in words."""
+    images = f"{parity.examples:,} validation images"
+    if parity.top1_agreement is not None:
+        share = f"{parity.top1_agreement:.1%}"
+        return f"same top class as the Keras model in {share} of {images}"
+    return (
+        f"within {parity.max_difference:.3g} of the Keras model on {images}, "
+        f"{parity.mean_difference:.3g} on average"
+    )
 
 
 def _cost(model: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 from tfcompress import backbones, durable
 from tfcompress._keras import keras, keras3
 from tfcompress.backbones import BackboneConfig, ModelConfig
+from tfcompress.goals import Classes
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, [4, 8, 8, 3]).astype(np.float32)
 
@@ -37,7 +38,9 @@ def dense(units, activation=None, name="fc"):
 
 def classifier(path, *, classes=5, keep_head=True, shape=(8, 8, 3), **settings):
     source = backbones.opened(ModelConfig(path, **settings))
-    built = source.build_classifier(classes=classes, image_shape=shape, seed=0, keep_head=keep_head)
+    built = source.build_model(
+        goal=Classes.numbered(classes), image_shape=shape, seed=0, keep_head=keep_head
+    )
     return source, built
 
 
@@ -91,7 +94,9 @@ def test_seeds_give_the_new_head_its_weights(tmp_path):
     path = written(tmp_path / "own.keras", dense(5))
     source = backbones.opened(ModelConfig(path))
     kernels = [
-        source.build_classifier(classes=5, image_shape=(8, 8, 3), seed=seed, keep_head=False)
+        source.build_model(
+            goal=Classes.numbered(5), image_shape=(8, 8, 3), seed=seed, keep_head=False
+        )
         .get_layer("logits")
         .get_weights()[0]
         for seed in (0, 0, 1)
@@ -292,7 +297,9 @@ def test_a_head_called_logits_makes_way(tmp_path):
 def test_a_network_by_name_has_no_head_to_keep():
     source = backbones.opened(BackboneConfig(name="lenet5"))
     with pytest.raises(ValueError, match="--model=PATH --transfer=none"):
-        source.build_classifier(classes=10, image_shape=(28, 28, 1), seed=0, keep_head=True)
+        source.build_model(
+            goal=Classes.numbered(10), image_shape=(28, 28, 1), seed=0, keep_head=True
+        )
 
 
 # The config, without TensorFlow.

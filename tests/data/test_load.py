@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from tfcompress.data import DataConfig, check, load, names
+from tfcompress.data import DataConfig, check, load, names, tasks
 from tfcompress.registry import UnknownNameError
 
 
@@ -15,7 +15,9 @@ def test_names_are_the_modules_with_their_arguments():
         "fashion_mnist",
         "folder:DIR",
         "mnist",
+        "mnist_rotation",
         "mnist_sample",
+        "mnist_sample_rotation",
         "npz:FILE",
     )
 
@@ -80,3 +82,30 @@ def test_image_size_resizes_any_data_set():
     # Halving without antialiasing averages each 2x2 block.
     blocks = kept.test.images[:5].reshape(5, 16, 2, 16, 2, 3).astype(np.float32).mean((2, 4))
     np.testing.assert_allclose(resized.test.images[:5], blocks, atol=0.51)
+
+
+def test_the_task_is_known_before_anything_is_read(tmp_path):
+    path = tmp_path / "data.npz"
+    path.touch()
+    assert tasks(DataConfig(name="cifar10")) == ("classification",)
+    assert tasks(DataConfig(name="mnist_sample_rotation")) == ("regression",)
+    assert tasks(DataConfig(name=f"npz:{path}")) == ("classification", "regression")
+    assert tasks(DataConfig(name=f"npz:{path}", task="regression")) == ("regression",)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "is_a"),
+    [
+        ("mnist_sample", "regression", "classification"),
+        ("cifar10", "regression", "classification"),
+        ("mnist_rotation", "classification", "regression"),
+    ],
+)
+def test_a_task_that_a_data_set_is_not_is_refused(name, task, is_a):
+    with pytest.raises(ValueError, match=f"{name}' is a {is_a}. Received: task {task}"):
+        check(DataConfig(name=name, task=task))
+
+
+def test_an_unknown_task_is_refused():
+    with pytest.raises(ValueError, match=r"auto, classification, regression\. Received: 'ranking'"):
+        DataConfig(task="ranking")

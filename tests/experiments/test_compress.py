@@ -88,6 +88,22 @@ REFUSED = (
     Refused(("--schedule=step",), ("step", "cosine_decay")),
     Refused(("--loss=nll",), ("nll", "categorical_crossentropy")),
     Refused(("--loss=categorical_hinge", "--label_smoothing=0.1"), ("label_smoothing",)),
+    Refused(("--loss=sparse_categorical_crossentropy",), ("categorical_crossentropy", "huber")),
+    Refused(("--loss=huber",), ("none of a classification", "categorical_crossentropy")),
+    Refused(("--task=ranking",), ("ranking", "regression")),
+    Refused(("--task=regression",), ("mnist_sample' is a classification",)),
+    Refused(
+        ("--dataset=mnist_sample_rotation", "--loss=categorical_crossentropy"),
+        ("none of a regression", "mean_squared_error"),
+    ),
+    Refused(
+        ("--dataset=mnist_sample_rotation", "--label_smoothing=0.1"),
+        ("label_smoothing is for classes",),
+    ),
+    Refused(
+        ("--dataset=mnist_rotation", "--recipe=prune(0.5, allocation=sensitivity)"),
+        ("goes by how often the class changes",),
+    ),
     Refused(("--epochs=0",), ("epochs must be at least 1",)),
     Refused(("--learning_rate=0",), ("learning_rate must be above 0",)),
     Refused(("--batch_size=0",), ("batch_size must be at least 1",)),

@@ -330,3 +330,38 @@ def test_outputs_that_are_at_hand_teach_what_the_teacher_teaches():
 def test_views_that_make_no_sense_are_refused(settings, says):
     with pytest.raises(ValueError, match=says):
         DistillationConfig(**settings)
+
+
+# Values instead of classes.
+
+
+def test_values_by_hand():
+    """Squared differences in standard deviations; the temperature says nothing."""
+    from tfcompress._keras import keras
+
+    student, teacher = network(3, seed=1), network(5, seed=2)
+    config = DistillationConfig(alpha=0.8, teacher=teacher, value_scale=(2.0, 0.5))
+    model = distill.wrap(student, config, steps_per_epoch=1, epochs=1)
+    model.compile(keras.optimizers.SGD(0.0), "mean_absolute_error")
+    ours, theirs = student(IMAGES).numpy(), teacher(IMAGES).numpy()
+    expected = 0.2 * np.abs(ours - LABELS).mean()
+    expected += 0.8 * np.square((ours - theirs) / [2.0, 0.5]).mean()
+    assert loss_of_one_step(model) == pytest.approx(expected, rel=1e-5)
+
+
+def test_one_value_is_enough_where_one_class_is_not():
+    one = {"student": network(3, seed=1, classes=1), "teacher": network(5, seed=2, classes=1)}
+    with pytest.raises(ValueError, match=r"at least 2 classes.*For values pass value_scale"):
+        wrapped(one["student"], DistillationConfig(teacher=one["teacher"]))
+    wrapped(one["student"], DistillationConfig(teacher=one["teacher"], value_scale=(3.0,)))
+
+
+@pytest.mark.parametrize(
+    ("scale", "says"),
+    [((0.0, 1.0), "numbers above 0"), ((1.0,), "each of the student's 2 values. Received: 1")],
+)
+def test_scales_that_do_not_fit_the_values_are_refused(scale, says):
+    with pytest.raises(ValueError, match=says):
+        wrapped(
+            network(3, seed=1), DistillationConfig(teacher=network(5, seed=2), value_scale=scale)
+        )

@@ -210,3 +210,43 @@ def test_what_is_skipped_is_kept_and_named():
     form = rewritten(built(k.SeparableConv2D(4, 3, name="separable")), skip="sep*")
     assert kinds(form) == ["SeparableConv2D"]
     assert form.passed_over == {"separable": "named in skip=sep*"}
+
+
+def test_units_behind_a_dense_layer_are_computed_in_its_operator():
+    k = layers()
+    form = rewritten(
+        built(k.Flatten(), k.Dense(2), k.Rescaling([26.0, 5.0], [-3.0, 7.0], name="values"))
+    )
+    assert kinds(form) == ["Flatten", "Reshape", "Conv2D", "Rescaling", "Reshape"]
+    assert form.passed_over == {}
+
+
+@pytest.mark.parametrize("skip", ["values", "first"])
+def test_units_are_an_operator_of_their_own_where_one_of_the_two_stays_in_float(skip):
+    k = layers()
+    model = built(k.Flatten(), k.Dense(2, name="first"), k.Rescaling(26.0, name="values"))
+    form = rewritten(model, skip=skip)
+    assert list(form.passed_over) == [skip]
+    assert "Dense" in kinds(form)
+
+
+def test_a_file_computes_units_in_one_integer_operator_and_as_the_model_does():
+    from tfcompress.export import convert
+    from tfcompress.techniques import qat
+
+    k = layers()
+    units = k.Rescaling([26.0, 50.0], [5.0, -9.0])
+    model = built(k.Conv2D(4, 3, activation="relu"), k.Flatten(), k.Dense(2), units)
+    images = np.random.default_rng(0).random((64, 8, 8, 6)).astype(np.float32)
+    config = qat.QATConfig(calibration=images)
+    quantized = qat.strip(qat.wrap(model, config, steps_per_epoch=1, epochs=1))
+    artifact = convert(quantized, "int8")
+    names = [operator.name for operator in artifact.operators]
+    assert names.count("CONV_2D") == 2
+    assert not {"DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL", "ADD"} & set(names)
+    assert artifact.integer_operators == len(names)
+    expected = quantized.predict(images, verbose=0)
+    step = artifact.session().output_details.scale
+    assert np.abs(artifact.run(images) - expected).max() < 0.01 * step
+    # Eight bits of input, weights and activations.
+    assert np.abs(expected - model.predict(images, verbose=0)).mean() < 2 * step

@@ -27,6 +27,7 @@ from tfcompress.backbones._own_model import ModelConfig as ModelConfig
 from tfcompress.backbones._pixels import PIXELS as PIXELS
 from tfcompress.backbones._pixels import pixels as pixels
 from tfcompress.backbones._weights import WeightsError as WeightsError
+from tfcompress.goals import CLASSIFICATION, Classes, Goal
 from tfcompress.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -164,32 +165,38 @@ class Source(Protocol):
     def preprocessing(self, image_shape: tuple[int, int, int]) -> Preprocessing:
         """What is done to raw images of `image_shape` before the model sees them."""
 
-    def build_classifier(
-        self, *, classes: int, image_shape: tuple[int, int, int], seed: int, keep_head: bool
+    def build_model(
+        self, *, goal: Goal, image_shape: tuple[int, int, int], seed: int, keep_head: bool
     ) -> Model:
-        """A classifier as of `build_classifier`, or with the head that the model came with.
+        """A model as of `build_model`, or with the head that the source came with.
 
         Args:
-          classes: how many classes it tells apart, at least 2.
+          goal: what it is to say of an image.
           image_shape: (height, width, channels) of the raw images.
           seed: of the random weights.
           keep_head: whether the source's own head stays.
 
         Raises:
-          ValueError: the own head does not fit the classes, or there is none.
+          ValueError: the own head does not fit the goal, or there is none.
         """
 
     def record(self, *, keep_head: bool) -> dict[str, Any]:
-        """What a run's record should say about where the classifier comes from."""
+        """What a run's record should say about where the model comes from."""
 
 
-def opened(config: BackboneConfig | ModelConfig) -> Source:
+def opened(config: BackboneConfig | ModelConfig, *, task: str = CLASSIFICATION) -> Source:
     """What a config names, loaded where it is a file.
 
+    Args:
+      config: names a network or a file.
+      task: of the data that the model is for, a key of `goals.GOALS`.
+
     Raises:
-      ValueError: the file cannot be loaded, or is no classifier of images.
+      ValueError: the file cannot be loaded, or is no model of images for such a task.
     """
-    return _own_model.opened(config) if isinstance(config, ModelConfig) else _Network(config)
+    if isinstance(config, ModelConfig):
+        return _own_model.opened(config, task=task)
+    return _Network(config)
 
 
 @dataclass(frozen=True)
@@ -201,12 +208,12 @@ class _Network:
     def preprocessing(self, image_shape: tuple[int, int, int]) -> Preprocessing:
         return preprocessing(self.config, image_shape)
 
-    def build_classifier(
-        self, *, classes: int, image_shape: tuple[int, int, int], seed: int, keep_head: bool
+    def build_model(
+        self, *, goal: Goal, image_shape: tuple[int, int, int], seed: int, keep_head: bool
     ) -> Model:
         if keep_head:
             raise ValueError(f"{self.config.name} has no head of its own. {NO_HEAD}")
-        return build_classifier(self.config, classes=classes, image_shape=image_shape, seed=seed)
+        return build_model(self.config, goal=goal, image_shape=image_shape, seed=seed)
 
     def record(self, *, keep_head: bool) -> dict[str, Any]:
         return {"weights": weights_origin(self.config)}
@@ -297,10 +304,7 @@ def preprocessing(config: BackboneConfig, image_shape: tuple[int, int, int]) -> 
 def build_classifier(
     config: BackboneConfig, *, classes: int, image_shape: tuple[int, int, int], seed: int = 0
 ) -> Model:
-    """Builds a backbone with a new head: one flat functional model.
-
-    Sets the global random seeds of Python, numpy and TensorFlow, which Keras' initializers draw
-    from.
+    """Builds a backbone with a new head for classes: see `build_model`.
 
     Args:
       config: the backbone, its weights, input size and dropout.
@@ -308,9 +312,31 @@ def build_classifier(
       image_shape: (height, width, channels) of the raw images or of the model's input.
       seed: of the random weights; the same seed gives the same model.
 
+    Raises:
+      ValueError: fewer than two classes, or weights that do not fit the network.
+    """
+    goal = Classes.numbered(classes)
+    return build_model(config, goal=goal, image_shape=image_shape, seed=seed)
+
+
+def build_model(
+    config: BackboneConfig, *, goal: Goal, image_shape: tuple[int, int, int], seed: int = 0
+) -> Model:
+    """Builds a backbone with a new head: one flat functional model.
+
+    Sets the global random seeds of Python, numpy and TensorFlow, which Keras' initializers draw
+    from.
+
+    Args:
+      config: the backbone, its weights, input size and dropout.
+      goal: what the model is to say of an image.
+      image_shape: (height, width, channels) of the raw images or of the model's input.
+      seed: of the random weights; the same seed gives the same model.
+
     Returns:
       A model from float32 [batch, height, width, channels], as `preprocessing(config, image_shape)`
-      makes it, to float32 logits [batch, classes]; its last layer is a Dense called `"logits"`.
+      makes it, to float32 logits [batch, classes] of a Dense layer called `"logits"`, or to float32
+      values [batch, targets] in their units.
 
     Raises:
       ValueError: fewer than two classes, or weights that do not fit the network (what did not is
@@ -322,7 +348,7 @@ def build_classifier(
     model = with_head(
         features.input,
         features.output,
-        classes=classes,
+        goal=goal,
         dropout=config.dropout,
         name=config.name,
     )

@@ -1,7 +1,7 @@
-"""The head of a classifier: attaching one, splitting it off, and which layers a transfer trains.
+"""The head of a model: attaching one, splitting it off, and which layers a transfer trains.
 
-Knows one form: a flat functional model that ends in a Dense layer. Does not know where the features
-come from.
+Knows one form: a flat functional model that ends in a Dense layer, of a regression with the units
+of its values behind it. Does not know where the features come from.
 """
 
 from __future__ import annotations
@@ -10,35 +10,53 @@ from typing import TYPE_CHECKING, Any
 
 from tfcompress import registry
 from tfcompress._keras import keras
+from tfcompress.goals import Goal, Values
 
 if TYPE_CHECKING:
     from tf_keras import Model
     from tf_keras.layers import Layer
 
 HEAD = "logits"
+"""The last layer of a classifier."""
+VALUES_HEAD = "standardized"
+"""The last Dense layer of a regression, in standard deviations from the mean."""
+UNITS = "values"
+"""Behind it, the layer that brings its outputs to their units."""
+HEADS = (HEAD, VALUES_HEAD)
 HEAD_DROPOUT = "logits_dropout"
 TRANSFER_MODES = ("linear_probe", "fine_tune", "full")
 
 
-def with_head(inputs: Any, features: Any, *, classes: int, dropout: float, name: str) -> Model:
-    """A classifier with a new head on features.
+def with_head(inputs: Any, features: Any, *, goal: Goal, dropout: float, name: str) -> Model:
+    """A model with a new head on features.
+
+    A Dense layer of one output for each class or value. That of values gives standard deviations
+    from the mean, so that it trains alike whatever their unit; a Rescaling with constants brings
+    them to their units. The converter computes both in one operator: the scale becomes that of the
+    weights, the offset goes into the bias, and an int8 file has the integers that it would have
+    without.
 
     Args:
       inputs: the input tensor of the features' model.
       features: its output tensor [batch, features].
-      classes: how many classes the head tells apart, at least 2.
+      goal: classes, at least 2, or values.
       dropout: fraction of the features dropped in training, in [0, 1).
       name: of the model.
 
     Raises:
       ValueError: fewer than two classes.
     """
-    if classes < 2:
-        raise ValueError(f"A classifier needs at least 2 classes. Received: {classes}.")
+    count, is_regression = len(goal.names), isinstance(goal, Values)
+    if count < 2 and not is_regression:
+        raise ValueError(f"A classifier needs at least 2 classes. Received: {count}.")
     if dropout > 0:
         features = keras.layers.Dropout(dropout, name=HEAD_DROPOUT)(features)
-    logits = keras.layers.Dense(classes, name=HEAD, dtype="float32")(features)
-    return keras.Model(inputs, logits, name=name)
+    head = VALUES_HEAD if is_regression else HEAD
+    outputs = keras.layers.Dense(count, name=head, dtype="float32")(features)
+    if isinstance(goal, Values):
+        units = keras.layers.Rescaling(list(goal.std), list(goal.mean), name=UNITS, dtype="float32")
+        outputs = units(outputs)
+    return keras.Model(inputs, outputs, name=name)
 
 
 def set_batch_norm_momentum(model: Model, momentum: float) -> None:
@@ -49,30 +67,32 @@ def set_batch_norm_momentum(model: Model, momentum: float) -> None:
 
 
 def split_head(model: Model) -> tuple[Model, Model]:
-    """Splits a classifier in two models that share its layers: features, and head.
+    """Splits a model in two that share its layers: features, and head.
 
-    Encode a data set once with the first, train the second on the codes, and the classifier is
-    trained.
+    Encode a data set once with the first, train the second on the codes, and the model is trained.
 
     Args:
-      model: a classifier of `build_classifier`.
+      model: one of `build_classifier` or `build_model`.
 
     Returns:
       The features model (images to float32 [batch, features]) and the head model (features to
-      logits).
+      logits or values).
 
     Raises:
-      ValueError: the model does not end in a Dense layer called `"logits"`.
+      ValueError: the model does not end in a head.
     """
-    head = model.layers[-1]
-    if head.name != HEAD or not isinstance(head, keras.layers.Dense):
+    layers = list(model.layers[-1:])
+    if layers[0].name == UNITS:
+        layers.insert(0, model.layers[-2])
+    head = layers[0]
+    if head.name not in HEADS or not isinstance(head, keras.layers.Dense):
         raise ValueError(
             f"split_head takes a classifier whose last layer is a Dense called {HEAD!r}, as "
             f"build_classifier makes it. Received: {type(head).__name__} called {head.name!r}."
         )
-    layers = [head]
-    if model.layers[-2].name == HEAD_DROPOUT:
-        layers.insert(0, model.layers[-2])
+    before = model.layers[-len(layers) - 1]
+    if before.name == HEAD_DROPOUT:
+        layers.insert(0, before)
     features = keras.Model(model.input, layers[0].input, name=f"{model.name}_features")
     inputs = keras.Input(features.output_shape[1:], name="features")
     outputs = inputs
@@ -88,7 +108,7 @@ def set_transfer_mode(model: Model, mode: str, *, last_layers: int = 0) -> None:
     does so).
 
     Args:
-      model: a classifier; its head is the layer called `"logits"`, else the last layer with
+      model: its head is the layer called `"logits"` or `"standardized"`, else the last layer with
         weights.
       mode: `"linear_probe"` trains the head alone, `"fine_tune"` the head and the last layers
         before it, `"full"` everything.
@@ -142,4 +162,4 @@ def _check_last_layers(mode: str, last_layers: int, available: int) -> None:
 
 
 def _head(weighted: list[Layer]) -> Layer:
-    return next((layer for layer in weighted if layer.name == HEAD), weighted[-1])
+    return next((layer for layer in weighted if layer.name in HEADS), weighted[-1])

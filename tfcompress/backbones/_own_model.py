@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from tfcompress import durable
 from tfcompress._keras import keras
-from tfcompress.backbones._heads import HEAD, HEAD_DROPOUT, set_batch_norm_momentum, with_head
+from tfcompress.backbones._heads import (
+    HEAD_DROPOUT,
+    HEADS,
+    UNITS,
+    set_batch_norm_momentum,
+    with_head,
+)
 from tfcompress.backbones._pixels import PIXELS, pixels
+from tfcompress.goals import CLASSIFICATION, Classes, Goal
 from tfcompress.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -101,12 +108,12 @@ def _sha256(path: Path) -> str:
 
 @dataclass(frozen=True)
 class OwnModel:
-    """A loaded model of a user, checked to be a classifier of images.
+    """A loaded model of a user, checked to fit a task on images.
 
     Attributes:
       config: which file, and how it is used.
-      model: the normal form of the file's model, for images of one size, without a softmax at its
-        end.
+      model: the normal form of the file's model, for images of one size; of a classifier without a
+        softmax at its end.
       removed: names of what was taken off the file's model at its end.
     """
 
@@ -123,13 +130,13 @@ class OwnModel:
         del image_shape
         return pixels(self.config.preprocessing or "raw", tuple(self.model.input_shape[1:]))
 
-    def build_classifier(
-        self, *, classes: int, image_shape: tuple[int, int, int], seed: int, keep_head: bool
+    def build_model(
+        self, *, goal: Goal, image_shape: tuple[int, int, int], seed: int, keep_head: bool
     ) -> Model:
-        """A classifier with the model's own head, or with a new one in its place.
+        """A model with the own head of the file's, or with a new one in its place.
 
         Args:
-          classes: of the task, at least 2.
+          goal: what it is to say of an image.
           image_shape: not needed; the model has its own.
           seed: of the new head's random weights.
           keep_head: whether the model's own head stays.
@@ -141,11 +148,11 @@ class OwnModel:
         keras.utils.set_random_seed(seed)
         model = _copied(self.model)
         if keep_head:
-            self._require_outputs(classes)
+            self._require_outputs(goal)
             # Under a name of its own: files and reports are named by the run.
             model = keras.Model(model.input, model.output, name=self.config.name)
         else:
-            model = self._with_new_head(model, classes)
+            model = self._with_new_head(model, goal)
         set_batch_norm_momentum(model, self.config.batch_norm_momentum)
         model.trainable = True
         for layer in model.layers:
@@ -155,7 +162,7 @@ class OwnModel:
     def record(self, *, keep_head: bool) -> dict[str, Any]:
         """What a run's record should say about where the classifier comes from."""
         removed = list(self.removed)
-        last = _last_layer(self.model)
+        last = _last_layer(_without_units(self.model))
         if not keep_head and isinstance(last, keras.layers.Dense):
             removed.insert(0, last.name)
         return {
@@ -164,17 +171,23 @@ class OwnModel:
             "removed": removed,
         }
 
-    def _require_outputs(self, classes: int) -> None:
-        own = self.model.output_shape[-1]
-        if own != classes:
+    def _require_outputs(self, goal: Goal) -> None:
+        own, wanted = self.model.output_shape[-1], len(goal.names)
+        if own != wanted:
+            does, what = (
+                (f"tells {own} classes apart", "classes")
+                if isinstance(goal, Classes)
+                else (f"gives {own} values", "values")
+            )
             raise ValueError(
-                f"{self.config.path} tells {own} classes apart, the data set has {classes}. "
+                f"{self.config.path} {does}, the data set has {wanted}. "
                 "With --transfer=none the model's own head is kept, so that they must be the same "
-                "classes in the same order. Give the model a new head with --transfer=full, "
+                f"{what} in the same order. Give the model a new head with --transfer=full, "
                 "fine_tune or linear_probe."
             )
 
-    def _with_new_head(self, model: Any, classes: int) -> Model:
+    def _with_new_head(self, model: Any, goal: Goal) -> Model:
+        model = _without_units(model)
         last, features = _last_layer(model), model.output
         if isinstance(last, keras.layers.Dense):
             features = last.input
@@ -191,7 +204,7 @@ class OwnModel:
                 "GlobalAveragePooling2D or Flatten."
             )
         for layer in model.layers:
-            if layer is not last and layer.name in (HEAD, HEAD_DROPOUT):
+            if layer is not last and layer.name in (*HEADS, UNITS, HEAD_DROPOUT):
                 raise ValueError(
                     f"{self.config.path} has a layer called {layer.name!r}, the name of the new "
                     "head. Rename it."
@@ -199,18 +212,22 @@ class OwnModel:
         return with_head(
             model.input,
             features,
-            classes=classes,
+            goal=goal,
             dropout=self.config.dropout,
             name=self.config.name,
         )
 
 
-def opened(config: ModelConfig) -> OwnModel:
+def opened(config: ModelConfig, *, task: str = CLASSIFICATION) -> OwnModel:
     """Loads a model file and checks what can be checked without data.
 
+    Args:
+      config: names the file.
+      task: that the model is for, a key of `goals.GOALS`.
+
     Raises:
-      ValueError: the file cannot be loaded, or its model is no classifier of images of one size:
-        the message says what was found, what is expected and what to do.
+      ValueError: the file cannot be loaded, or its model is not of images of one size or not for
+        the task: the message says what was found, what is expected and what to do.
     """
     from tfcompress.graph import loading
 
@@ -218,14 +235,17 @@ def opened(config: ModelConfig) -> OwnModel:
     _require_one_image_in(config, model)
     model = _of_size(config, model)
     _require_known_range(config, model)
-    return OwnModel(config, *_without_softmax(config, model))
+    if task == CLASSIFICATION:
+        return OwnModel(config, *_without_softmax(config, model))
+    _require_values(config, model)
+    return OwnModel(config, model, ())
 
 
 def _require_one_image_in(config: ModelConfig, model: Any) -> None:
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ValueError(
             f"{config.path} has {len(model.inputs)} inputs and {len(model.outputs)} outputs. "
-            "Expected one image in and one row of class scores out."
+            "Expected one image in and one row of class scores, or of values, out."
         )
     given = model.inputs[0]
     if len(given.shape) != 4 or given.shape[-1] not in (1, 3) or not given.dtype.is_floating:
@@ -300,13 +320,40 @@ def _last_layer(model: Any) -> Any:
     return model.outputs[0]._keras_history.layer
 
 
+def _require_values(config: ModelConfig, model: Any) -> None:
+    """Refuses a model whose outputs are classes, or no row of numbers, for a regression."""
+    from tfcompress.graph.outputs import final_activation
+
+    shape, activation = model.output_shape, final_activation(model)
+    if activation == "softmax":
+        raise ValueError(
+            f"{config.path} ends in a softmax: it gives the probabilities of {shape[-1]} classes. "
+            "Expected values, as the data set is a regression. End the model in a Dense layer "
+            "with no activation, or say --task=classification if the labels are classes."
+        )
+    if len(shape) != 2:
+        raise ValueError(
+            f"{config.path} gives {list(shape[1:])} for each image. Expected a row of values: end "
+            "the model in a Dense layer behind GlobalAveragePooling2D or Flatten."
+        )
+
+
+def _without_units(model: Any) -> Any:
+    """The model up to a Rescaling at its end, which brings its outputs to their units."""
+    last = _last_layer(model)
+    if type(last).__name__ != "Rescaling" or len(model.layers) < 3:
+        return model
+    return _copied(keras.Model(model.input, last.input, name=model.name))
+
+
 def _without_softmax(config: ModelConfig, model: Any) -> tuple[Any, tuple[str, ...]]:
     """The model up to its logits, and what was taken off."""
     shape = model.output_shape
     if len(shape) == 2 and shape[-1] is not None and shape[-1] < 2:
         raise ValueError(
             f"{config.path} has one output: a regression, or two classes told by a threshold. "
-            "Expected a score for each class. For two classes give it a Dense layer of two outputs."
+            "Expected a score for each class, as the data set has classes. For two classes give it "
+            "a Dense layer of two outputs; for values say --task=regression."
         )
     removed: list[str] = []
     output, last = model.outputs[0], _last_layer(model)

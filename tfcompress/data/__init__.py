@@ -17,8 +17,9 @@ from types import ModuleType
 from tfcompress import registry
 from tfcompress.data import resizing, splitting
 from tfcompress.data.dataset import DataConfig, Dataset, Split
+from tfcompress.goals import CLASSIFICATION
 
-__all__ = ["DataConfig", "Dataset", "Split", "check", "load", "names"]
+__all__ = ["DataConfig", "Dataset", "Split", "check", "load", "names", "tasks"]
 
 # NAME, NAME/CONFIGURATION, and either with :VERSION.
 _TFDS_NAME = re.compile(r"[A-Za-z_]\w*(/[\w.+-]+)?(:[\w.*]+)?")
@@ -45,10 +46,21 @@ def check(config: DataConfig) -> None:
 
     Raises:
       UnknownNameError: no such data set; the message lists the known ones.
-      ValueError: a form without its argument, a path that does not exist, or a source for a data
-        set that does not come from TFDS.
+      ValueError: a form without its argument, a path that does not exist, a source for a data
+        set that does not come from TFDS, or a task that it is not.
     """
     _resolve(config)
+
+
+def tasks(config: DataConfig) -> tuple[str, ...]:
+    """The tasks that a data set may turn out to be, as far as that shows without reading it.
+
+    Example:
+      >>> tasks(DataConfig(name="mnist_sample")), tasks(DataConfig(name="mnist_rotation"))
+      (('classification',), ('regression',))
+    """
+    known: tuple[str, ...] = getattr(_resolve(config)[0], "TASKS", (CLASSIFICATION,))
+    return known if config.task == "auto" else (config.task,)
 
 
 def load(config: DataConfig) -> Dataset:
@@ -68,8 +80,11 @@ def _resolve(config: DataConfig) -> tuple[ModuleType, str]:
     name, _, argument = config.name.partition(":")
     if name not in registry.names("data/sets"):
         _require_tfds_name(config)
-        return _module("_tfds_name"), config.name
+        module, argument = _module("_tfds_name"), config.name
+        _require_task(config, module)
+        return module, argument
     module = _module(name)
+    _require_task(config, module)
     placeholder = getattr(module, "ARGUMENT", "")
     if bool(argument) != bool(placeholder):
         expected = f"{name}:{placeholder}" if placeholder else name
@@ -85,6 +100,15 @@ def _resolve(config: DataConfig) -> tuple[ModuleType, str]:
             f"{source}: leave source at 'auto'."
         )
     return module, str(path) if argument else ""
+
+
+def _require_task(config: DataConfig, module: ModuleType) -> None:
+    known = getattr(module, "TASKS", (CLASSIFICATION,))
+    if config.task not in ("auto", *known):
+        raise ValueError(
+            f"Data set {config.name!r} is a {known[0]}. Received: task {config.task}. "
+            f"Leave the task out, or bring images and labels of your own as npz:FILE."
+        )
 
 
 def _require_tfds_name(config: DataConfig) -> None:

@@ -7,11 +7,14 @@ Knows the shapes, dtypes and the four splits. Does not know where images come fr
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from tfcompress import durable
+from tfcompress.goals import GOALS, Classes, Goal, Values
 
+TASKS = ("auto", *GOALS)
 SOURCES = ("auto", "prepared", "download", "registry")
 # All images lie in memory: one of this size in colour takes 48 MiB.
 LARGEST_IMAGE_SIZE = 4096
@@ -23,7 +26,8 @@ class Split:
 
     Attributes:
       images: uint8 [n, height, width, channels] in [0, 255]; channels is 1, or 3 in RGB order.
-      labels: int64 [n], indices into the data set's classes.
+      labels: int64 [n], indices into the data set's classes; of a regression float32 [n, targets],
+        its values.
       ids: int64 [n], each image's position in the published split that it comes from.
 
     Raises:
@@ -42,11 +46,13 @@ class Split:
                 f"Received: {self.images.dtype} {list(shape)}."
             )
         for name in ("labels", "ids"):
-            values = getattr(self, name)
-            if values.dtype != np.int64 or values.shape != shape[:1]:
+            given = getattr(self, name)
+            if name == "labels" and given.dtype == np.float32 and given.shape[:-1] == shape[:1]:
+                continue
+            if given.dtype != np.int64 or given.shape != shape[:1]:
                 raise ValueError(
                     f"Split.{name} must be int64 [{shape[0]}], one for each image. "
-                    f"Received: {values.dtype} {list(values.shape)}."
+                    f"Received: {given.dtype} {list(given.shape)}."
                 )
 
     def __len__(self) -> int:
@@ -68,15 +74,17 @@ class Published:
 
     Attributes:
       source: where it came from; see `Dataset.source`.
-      classes: label names in label order.
+      classes: label names in label order; empty for a regression.
       train: the published training split.
       test: the published test split.
+      targets: names of the values of a regression; empty for a classification.
     """
 
     source: str
     classes: tuple[str, ...]
     train: Split
     test: Split
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,15 +96,16 @@ class Dataset:
       source: `"prepared"` (a prepared TFDS directory), `"download"` (TFDS, from the authors'
         hosts), `"registry"` (a package registry), `"sample"` (shipped in the package), `"folder"`
         or `"npz"`.
-      classes: label names in label order.
+      classes: label names in label order; empty for a regression.
       train: to fit weights on; carved from the published training split.
       validation: to choose by; carved from the published training split.
       calibration: to find value ranges on; carved from the published training split.
       test: the published test split.
+      targets: names of the values of a regression, with their units; empty for a classification.
 
     Raises:
       ValueError: an empty split, fewer than two classes or two of one name, a label outside the
-        classes, or splits whose images differ in shape.
+        classes, values that are not finite or all the same, or splits whose images differ in shape.
     """
 
     name: str
@@ -106,18 +115,21 @@ class Dataset:
     validation: Split
     calibration: Split
     test: Split
+    targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.classes) < 2:
+        if not self.targets and len(self.classes) < 2:
             raise ValueError(
                 f"Data set {self.name!r} has {len(self.classes)} class: {self.classes}. "
                 "A classifier needs two or more."
             )
-        repeated = sorted({name for name in self.classes if self.classes.count(name) > 1})
+        what, names = ("target", self.targets) if self.targets else ("class", self.classes)
+        repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
+            plural = {"target": "targets", "class": "classes"}[what]
             raise ValueError(
-                f"Data set {self.name!r} has classes that are named alike: "
-                f"{', '.join(map(repr, repeated))}. Give each class a name of its own."
+                f"Data set {self.name!r} has {plural} that are named alike: "
+                f"{', '.join(map(repr, repeated))}. Give each {what} a name of its own."
             )
         for part, split in self._splits().items():
             if len(split) == 0:
@@ -130,7 +142,20 @@ class Dataset:
                     f"Data set {self.name!r}: images of {part} have the shape "
                     f"{split.images.shape[1:]}, those of train {self.image_shape}."
                 )
-            _require_labels_within(split.labels, self.classes, where=f"{self.name!r}, {part}")
+            where = f"{self.name!r}, {part}"
+            if self.targets:
+                require_values(split.labels, self.targets, where=f"Data set {where}")
+            else:
+                _require_labels_within(split.labels, self.classes, where=where)
+        if self.targets:
+            _require_varying(self.train.labels, self.targets, where=repr(self.name))
+
+    @cached_property
+    def goal(self) -> Goal:
+        """What a model of this data set is to say of an image."""
+        if self.targets:
+            return Values.of(self.targets, self.train.labels)
+        return Classes(self.classes)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -164,6 +189,39 @@ def _require_labels_within(labels: np.ndarray, classes: tuple[str, ...], *, wher
         )
 
 
+def require_values(labels: np.ndarray, targets: tuple[str, ...], *, where: str) -> None:
+    """Refuses labels that are not one finite number for each image and target.
+
+    Args:
+      labels: to be checked.
+      targets: names of the values.
+      where: what the message calls the labels.
+
+    Raises:
+      ValueError: another type or shape, or numbers that are not finite.
+    """
+    if labels.dtype != np.float32 or labels.shape[1:] != (len(targets),):
+        raise ValueError(
+            f"{where}: labels must be float32 [n, {len(targets)}], one for each of "
+            f"{', '.join(targets)}. Received: {labels.dtype} {list(labels.shape)}."
+        )
+    unknown = int((~np.isfinite(labels)).any(axis=1).sum())
+    if unknown:
+        raise ValueError(
+            f"{where}: targets must be finite numbers. Received: NaN or infinite for {unknown:,} "
+            f"of {len(labels):,} images. Leave these images out."
+        )
+
+
+def _require_varying(labels: np.ndarray, targets: tuple[str, ...], *, where: str) -> None:
+    for name, column in zip(targets, labels.T, strict=True):
+        if column.min() == column.max():
+            raise ValueError(
+                f"Data set {where}: the target {name} is {column[0]:g} for every image of train, "
+                "so that there is nothing to learn. Leave that target out."
+            )
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Which data set, from where, and how it is split.
@@ -177,10 +235,13 @@ class DataConfig:
         0.5].
       calibration_size: images in `calibration`, at most; never more than a tenth of the published
         training split.
-      max_train: images kept in `train`, a fixed class-stratified subset; 0 keeps all.
+      max_train: images kept in `train`, a fixed class-stratified subset; 0 keeps all. (Of a
+        regression any split is a random part.)
       image_size: height and width in pixels that images are brought to when they are read, at most
         4096; 0 keeps them, which needs images of one size.
       seed: of the permutation that carves the splits.
+      task: `"classification"` or `"regression"`, for labels that could be either, such as whole
+        numbers; `"auto"` goes by the data set.
 
     Raises:
       ValueError: a value out of its range.
@@ -194,10 +255,15 @@ class DataConfig:
     max_train: int = 0
     image_size: int = 0
     seed: int = 0
+    task: str = "auto"
 
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("DataConfig.name must not be empty.")
+        if self.task not in TASKS:
+            raise ValueError(
+                f"DataConfig.task must be one of {', '.join(TASKS)}. Received: {self.task!r}."
+            )
         if self.source not in SOURCES:
             raise ValueError(
                 f"DataConfig.source must be one of {', '.join(SOURCES)}. Received: {self.source!r}."

@@ -18,7 +18,8 @@ def carve(published: Published, config: DataConfig) -> Dataset:
     """Cuts validation, calibration and train from the published training split.
 
     The three lie one after the other along `stratified_order`, so that they are disjoint and each
-    holds the classes in the proportions of the whole. The published test split is passed on
+    holds the classes in the proportions of the whole; of a regression, which has no classes, each
+    is a random part. The published test split is passed on
     untouched.
 
     Args:
@@ -42,6 +43,7 @@ def carve(published: Published, config: DataConfig) -> Dataset:
         validation=published.train.take(order[:validation]),
         calibration=published.train.take(order[validation:first_train]),
         test=published.test,
+        targets=published.targets,
     )
 
 
@@ -50,8 +52,10 @@ def stratified_order(labels: np.ndarray, *, seed: int) -> np.ndarray:
 
     The k-th image (in random order) of a class of n images sorts by (k + 1/2) / n, ties at random.
 
+    Values are one class: their order is a plain shuffle.
+
     Args:
-      labels: int64 [n].
+      labels: int64 [n], or float32 [n, targets].
       seed: of the shuffle, 0 or more.
 
     Returns:
@@ -62,6 +66,8 @@ def stratified_order(labels: np.ndarray, *, seed: int) -> np.ndarray:
       >>> sorted(labels[stratified_order(labels, seed=0)[:3]].tolist())
       [0, 0, 1]
     """
+    if labels.dtype.kind == "f":
+        labels = np.zeros(len(labels), np.int64)
     generator = np.random.default_rng(seed)
     position = np.empty(len(labels), np.float64)
     for label in np.unique(labels):
@@ -72,7 +78,7 @@ def stratified_order(labels: np.ndarray, *, seed: int) -> np.ndarray:
 
 
 def hold_out(split: Split, *, fraction: float, seed: int) -> tuple[Split, Split]:
-    """Cuts a class-stratified part off a split, for data published without a test split.
+    """Cuts a part off a split along `stratified_order`, for data published without a test split.
 
     Args:
       split: all images.

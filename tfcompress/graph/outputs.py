@@ -1,4 +1,4 @@
-"""What a model's outputs come from: logits, or the activation that made something else of them.
+"""What a model's outputs come from: logits, units, or an activation that made others of them.
 
 Knows how to look behind layers that pass values on. Does not know losses.
 """
@@ -6,6 +6,8 @@ Knows how to look behind layers that pass values on. Does not know losses.
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 from tfcompress.graph.kernels import plain_layer
 
@@ -27,6 +29,17 @@ def final_activation(model: Any) -> str:
         if not passes or node.is_input:
             return found
         tensor = node.keras_inputs[0]
+
+
+def unit_scale(model: Any) -> np.ndarray:
+    """What one unit inside a model is of its outputs: the scale of a Rescaling at its end, else 1.
+
+    Returns:
+      float32 [outputs] or [].
+    """
+    layer = plain_layer(model.outputs[0]._keras_history.layer)
+    scale = layer.scale if type(layer).__name__ == "Rescaling" else 1.0
+    return np.asarray(scale, np.float32)
 
 
 def _activation(layer: Any) -> str:

@@ -16,6 +16,7 @@ from tfcompress.report import (
     run_tables,
     tables,
     text,
+    value_tables,
     verdict,
 )
 from tfcompress.report.run import Run
@@ -95,6 +96,13 @@ def contents(run: Run) -> Contents:
 def _sections(run: Run) -> tuple[Section, ...]:
     results = run.results
     return (
+        Section(
+            "How far off",
+            "The same errors in three figures: the usual distance, one in which large errors weigh "
+            "more, and the share of the variance that the model explains.",
+            (),
+            _present((value_tables.errors(results),)),
+        ),
         Section(
             "Who paid",
             "A file of the same accuracy may be right on other images. Lost are those that only "

@@ -15,7 +15,7 @@ from tfcompress import statistics
 from tfcompress.report import judgement
 from tfcompress.report.analysis import Judged
 from tfcompress.report.run import Run
-from tfcompress.results import ArtifactResult, Interval
+from tfcompress.results import ArtifactResult, Interval, Metric
 
 _PLAIN = (
     "name",
@@ -67,9 +67,22 @@ def _file(
     row["answer"] = answer.answer if answer else None
     row["p_value_corrected"] = answer.p_value if answer else None
     row["detectable_difference"] = answer.detectable if answer else None
+    for metric in entry.metrics:
+        row |= _metric(metric)
     if judged is not None:
         row |= _confidence(judged)
     return row
+
+
+def _metric(metric: Metric) -> dict[str, float | None]:
+    name = metric.name
+    return {
+        name: metric.value,
+        **_interval(name, metric.interval),
+        f"{name}_difference": metric.difference,
+        **_interval(f"{name}_difference", metric.difference_interval),
+        f"{name}_p_value": metric.p_value,
+    }
 
 
 def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:

@@ -18,7 +18,7 @@ def definitions(results: Results) -> tuple[tuple[str, str], ...]:
     return (
         (
             "Baseline",
-            "The trained, uncompressed classifier, run by Keras. Every difference is to its "
+            "The trained, uncompressed model, run by Keras. Every difference is to its "
             f"outputs on the same {images} test images.",
         ),
         (
@@ -29,26 +29,7 @@ def definitions(results: Results) -> tuple[tuple[str, str], ...]:
             "Zeros and shared weights save stored bytes only where the file encodes them; "
             "gzip shows what they save in transfer.",
         ),
-        (
-            "Accuracy",
-            f"Share of the {images} images of the test split with the right class on top; of equal "
-            "outputs the first counts. The interval is Wilson's score interval.",
-        ),
-        (
-            "Difference",
-            "Accuracy minus the baseline's, in percentage points, paired image by image. The "
-            "interval is Tango's score interval for paired proportions, which holds its coverage "
-            "where two models differ on few images.",
-        ),
-        (
-            "Is it real?",
-            "Better or worse only where the interval leaves zero out and McNemar's exact test, "
-            "corrected by Holm's procedure for the number of files, gives p below 0.05. A question "
-            "mark: the interval and the uncorrected test would say so. A file is called free of "
-            "loss only where neither does; that no loss is shown proves no absence. The difference "
-            "that would be found in four cases of five is that of a test with a power of 80% on "
-            "these images, at the share of them on which the two disagree.",
-        ),
+        *(_of_values(results) if results.data.targets else _of_classes(images)),
         ("Parity", _parity(results)),
         ("Latency", _latency(results)),
         (
@@ -72,6 +53,38 @@ def definitions(results: Results) -> tuple[tuple[str, str], ...]:
             "take, over all weight tensors of the file. In the layers table: different values "
             "among the layer's weights.",
         ),
+        *(() if results.data.targets else _of_answers()),
+        (text.MISSING, "Not measured in this run, or not defined for this file."),
+    )
+
+
+def _of_classes(images: str) -> tuple[tuple[str, str], ...]:
+    return (
+        (
+            "Accuracy",
+            f"Share of the {images} images of the test split with the right class on top; of equal "
+            "outputs the first counts. The interval is Wilson's score interval.",
+        ),
+        (
+            "Difference",
+            "Accuracy minus the baseline's, in percentage points, paired image by image. The "
+            "interval is Tango's score interval for paired proportions, which holds its coverage "
+            "where two models differ on few images.",
+        ),
+        (
+            "Is it real?",
+            "Better or worse only where the interval leaves zero out and McNemar's exact test, "
+            "corrected by Holm's procedure for the number of files, gives p below 0.05. A question "
+            "mark: the interval and the uncorrected test would say so. A file is called free of "
+            "loss only where neither does; that no loss is shown proves no absence. The difference "
+            "that would be found in four cases of five is that of a test with a power of 80% on "
+            "these images, at the share of them on which the two disagree.",
+        ),
+    )
+
+
+def _of_answers() -> tuple[tuple[str, str], ...]:
+    return (
         (
             "Change by class",
             "Accuracy on the test images of one class minus the baseline's on the same images. "
@@ -96,13 +109,54 @@ def definitions(results: Results) -> tuple[tuple[str, str], ...]:
             "split: above 1 for a model that is too sure of itself, below for one that is not "
             "sure enough, as after training with label smoothing.",
         ),
-        (text.MISSING, "Not measured in this run, or not defined for this file."),
+    )
+
+
+def _of_values(results: Results) -> tuple[tuple[str, str], ...]:
+    images = text.count(results.data.split_sizes.get("test"))
+    of_several = (
+        " Of several targets each figure is the mean over them."
+        if len(results.data.targets) > 1
+        else ""
+    )
+    return (
+        (
+            "Mean absolute error",
+            f"Mean over the {images} images of the test split of how far the value is off, in the "
+            f"unit of the target.{of_several} The interval is that of 2,000 bootstrap resamples.",
+        ),
+        (
+            "Root mean squared error",
+            "The square root of the mean squared error: large errors weigh more.",
+        ),
+        (
+            "R squared",
+            "The share of the target's variance on the test split that the model explains: 1 for "
+            "a perfect one, 0 for one that always says the mean.",
+        ),
+        (
+            "Difference",
+            "The error minus the baseline's: below zero is better. The interval is that of 2,000 "
+            "bootstrap resamples in which file and baseline have the same images.",
+        ),
+        (
+            "Is it real?",
+            "Better or worse only where the interval leaves zero out and the bootstrap's p, "
+            "corrected by Holm's procedure for the number of files, is below 0.05. A question "
+            "mark: the interval and the uncorrected p would say so. A file is called free of loss "
+            "only where neither does; that no loss is shown proves no absence.",
+        ),
     )
 
 
 def _parity(results: Results) -> str:
     examples = {a.parity.examples for a in results.artifacts if a.parity is not None}
     where = f" ({text.count(max(examples))} images)" if examples else ""
+    if results.data.targets:
+        return (
+            f"The file against the Keras model that it was made from, on the validation split"
+            f"{where}: mean and, beside it, greatest absolute difference of a value."
+        )
     return (
         f"The file against the Keras model that it was made from, on the validation split{where}: "
         "share of images with the same class on top and, beside it, the greatest absolute "

@@ -15,11 +15,11 @@ from tfcompress.report import (
     comparison,
     confidence_charts,
     drawing,
+    metric,
     picture_grid,
     repetitions,
     side_by_side,
     sparsity_chart,
-    text,
     time_curves,
     trade_off,
     training_curves,
@@ -104,14 +104,17 @@ def _size(run: Run) -> Drawn | None:
     points = trade_off.size_points(run.results)
     if not points:
         return None
+    main = metric.of(run.results)
     gzipped = trade_off.size_field(run.results) == "gzip_size_bytes"
     x_title = "Size of the gzipped file, KiB" if gzipped else "Size of the stored file, KiB"
     return _drawn(
         "accuracy-size",
-        "Accuracy against size",
-        f"Up and to the left is better; the grey steps are the best that is reached for so many "
-        f"bytes. {_baseline_words(run)} Bars are 95% intervals.",
-        lambda width: trade_off.draw(points, run.results.baseline, x_title=x_title, width=width),
+        f"{main.title} against size",
+        f"{main.upwards} and to the left is better; the grey steps are the best that is reached "
+        f"for so many bytes. {_baseline_words(run)} Bars are 95% intervals.",
+        lambda width: trade_off.draw(
+            points, run.results.baseline, x_title=x_title, width=width, y_title=main.heading
+        ),
     )
 
 
@@ -119,25 +122,30 @@ def _latency(run: Run) -> Drawn | None:
     points = trade_off.latency_points(run.results)
     if not points:
         return None
-    setting = comparison.common_setting(run.results)
+    setting, main = comparison.common_setting(run.results), metric.of(run.results)
     return _drawn(
         "accuracy-latency",
-        "Accuracy against latency",
-        "Up and to the left is better; the grey steps are the best that is reached in so much "
-        f"time. {_baseline_words(run)} Upright bars are 95% intervals, "
+        f"{main.title} against latency",
+        f"{main.upwards} and to the left is better; the grey steps are the best that is reached in "
+        f"so much time. {_baseline_words(run)} Upright bars are 95% intervals, "
         f"level ones span the rounds' medians ({setting}).",
         lambda width: trade_off.draw(
-            points, run.results.baseline, x_title="Median latency, ms", width=width
+            points,
+            run.results.baseline,
+            x_title="Median latency, ms",
+            width=width,
+            y_title=main.heading,
         ),
     )
 
 
 def _baseline_words(run: Run) -> str:
-    accuracy = run.results.baseline.accuracy
-    if accuracy is None:
-        return "The baseline's accuracy was not measured."
+    main, value = metric.of(run.results), metric.figure(run.results.baseline).value
+    if value is None:
+        return f"The baseline's {main.noun} was not measured."
     ring = " The ringed point is its float32 file." if comparison.reference(run.results) else ""
-    return f"The dashed line is the baseline, {text.percent(accuracy)}%.{ring}"
+    shown = f"{main.show(value)}%" if main is metric.ACCURACY else f"{main.show(value)} {main.unit}"
+    return f"The dashed line is the baseline, {shown}.{ring}"
 
 
 def _curves(run: Run) -> Drawn | None:
@@ -147,7 +155,7 @@ def _curves(run: Run) -> Drawn | None:
     return _drawn(
         "training-curves",
         "Training",
-        "Loss and accuracy after each epoch of each stage. "
+        f"Loss and {metric.of(run.results).noun} after each epoch of each stage. "
         "The circle marks the epoch whose weights were kept, chosen on validation.",
         lambda width: training_curves.draw(stages, width=width),
     )

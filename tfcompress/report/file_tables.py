@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfcompress.report import comparison, judgement, text, verdict
+from tfcompress.report import comparison, judgement, metric, text, verdict
 from tfcompress.report.comparison import Setting
 from tfcompress.report.judgement import Judgement
 from tfcompress.report.tables import Cell, Column, Table
@@ -19,12 +19,13 @@ def files(results: Results) -> Table:
     base, setting = comparison.reference(results), comparison.common_setting(results)
     entries = (results.baseline, *results.artifacts)
     chosen, judged = verdict.reach(results).chosen, judgement.judge(results)
+    main = metric.of(results)
     columns = (
         Column("Name", numeric=False),
         Column("Stored", "KiB"),
         Column("Gzipped", "KiB"),
-        Column("Accuracy", "%"),
-        Column("Difference", "points"),
+        Column(main.title, main.unit),
+        Column("Difference", main.difference_unit),
         Column("Is it real?", "p, corrected", numeric=False),
         Column("Latency", "ms, p50"),
     )
@@ -35,7 +36,7 @@ def files(results: Results) -> Table:
             _file_row(e, results, base=base, setting=setting, judged=judged.get(e.name))
             for e in entries
         ),
-        note=_files_note(base, setting),
+        note=_files_note(base, setting, main),
         marked=None if chosen is None else entries.index(chosen),
     )
 
@@ -48,15 +49,14 @@ def _file_row(
     setting: Setting | None,
     judged: Judgement | None,
 ) -> tuple[Cell, ...]:
-    latency = comparison.latency_in(entry, setting)
+    latency, main = comparison.latency_in(entry, setting), metric.of(results)
+    figure = metric.figure(entry)
     return (
         Cell(entry.name),
         _size(entry.size_bytes, base.size_bytes if base else None),
         _size(entry.gzip_size_bytes, base.gzip_size_bytes if base else None),
-        with_interval(text.percent(entry.accuracy), text.percent_interval, entry.accuracy_interval),
-        with_interval(
-            text.points(entry.difference), text.points_interval, entry.difference_interval
-        ),
+        with_interval(main.show(figure.value), main.show_interval, figure.interval),
+        _difference(entry, main),
         Cell(text.MISSING)
         if judged is None
         else answer(judged.answer, judged.suspected, judged.p_value),
@@ -64,6 +64,13 @@ def _file_row(
             text.MISSING if latency is None else text.milliseconds(latency.p50),
             "" if base is None or latency is None else _faster(entry, results),
         ),
+    )
+
+
+def _difference(entry: ArtifactResult, main: metric.MainMetric) -> Cell:
+    figure = metric.figure(entry)
+    return with_interval(
+        main.signed(figure.difference), main.signed_interval, figure.difference_interval
     )
 
 
@@ -78,7 +85,9 @@ def _faster(entry: ArtifactResult, results: Results) -> str:
     return "" if value is None else text.ratio(value)
 
 
-def _files_note(base: ArtifactResult | None, setting: Setting | None) -> str:
+def _files_note(
+    base: ArtifactResult | None, setting: Setting | None, main: metric.MainMetric
+) -> str:
     sizes = (
         f"Ratios are to {base.name}: stored bytes to stored bytes, gzipped to gzipped, its latency "
         "to the file's."
@@ -87,7 +96,7 @@ def _files_note(base: ArtifactResult | None, setting: Setting | None) -> str:
     )
     timing = f" Latency: {setting}." if setting else " Latency was not measured."
     return (
-        f"{sizes}{timing} Ranges beside accuracy and difference are 95% intervals; "
+        f"{sizes}{timing} Ranges beside {main.noun} and difference are 95% intervals; "
         f"{text.MISSING} is not measured."
     )
 
@@ -98,7 +107,7 @@ def details(results: Results) -> Table:
         Column("Name", numeric=False),
         Column("Format", numeric=False),
         Column("Techniques", numeric=False),
-        Column("Parity", "% same class"),
+        Column("Parity", "mean difference" if results.data.targets else "% same class"),
         Column("Latency", "ms, p50 / p90"),
         Column("Memory", "MiB, peak"),
         Column("Integer", "operators"),
@@ -127,38 +136,40 @@ def details(results: Results) -> Table:
 
 def models(results: Results) -> Table | None:
     """Where a loss comes from: each recipe's Keras model and its files; None without a recipe."""
+    main = metric.of(results)
     columns = (
         Column("Recipe", numeric=False),
-        Column("Keras model", "points"),
+        Column("Keras model", main.difference_unit),
         Column("File", numeric=False),
-        Column("File", "points"),
-        Column("By the export", "points"),
+        Column("File", main.difference_unit),
+        Column("By the export", main.difference_unit),
     )
     known = {model.name: model for model in (results.baseline, *results.models)}
     rows = tuple(
-        _model_row(known[entry.model], entry) for entry in results.artifacts if entry.model in known
+        _model_row(known[entry.model], entry, main)
+        for entry in results.artifacts
+        if entry.model in known
     )
     note = (
-        "Accuracy minus the baseline's. A compressed Keras model loses in training what its files "
-        "cannot give back; the rest is the export's: rounding to the format, and the runtime's "
-        "arithmetic."
+        f"{main.title} minus the baseline's. A compressed Keras model loses in training what its "
+        "files cannot give back; the rest is the export's: rounding to the format, and the "
+        "runtime's arithmetic."
     )
     compressed = any(entry.model != results.baseline.name for entry in results.artifacts)
     return Table("Compression or export?", columns, rows, note) if rows and compressed else None
 
 
-def _model_row(model: ArtifactResult, entry: ArtifactResult) -> tuple[Cell, ...]:
-    known = entry.accuracy is not None and model.accuracy is not None
+def _model_row(
+    model: ArtifactResult, entry: ArtifactResult, main: metric.MainMetric
+) -> tuple[Cell, ...]:
+    ours, theirs = metric.figure(entry).value, metric.figure(model).value
+    known = ours is not None and theirs is not None
     return (
         Cell(model.name),
-        with_interval(
-            text.points(model.difference), text.points_interval, model.difference_interval
-        ),
+        _difference(model, main),
         Cell(entry.name),
-        with_interval(
-            text.points(entry.difference), text.points_interval, entry.difference_interval
-        ),
-        Cell(text.points((entry.accuracy or 0) - (model.accuracy or 0) if known else None)),
+        _difference(entry, main),
+        Cell(main.signed((ours or 0) - (theirs or 0) if known else None)),
     )
 
 
@@ -185,6 +196,8 @@ def with_interval(value: str, render: Any, interval: Any) -> Cell:
 def _parity(parity: Parity | None) -> Cell:
     if parity is None:
         return Cell(text.MISSING)
+    if parity.top1_agreement is None:
+        return Cell(f"{parity.mean_difference:.2g}", f"max {parity.max_difference:.2g}")
     return Cell(text.percent(parity.top1_agreement), f"max {parity.max_difference:.2g}")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tfcompress import statistics
-from tfcompress.report import text
+from tfcompress.report import metric, text
 from tfcompress.report.comparison import reference
 from tfcompress.results import ArtifactResult, Interval, Results
 
@@ -20,7 +20,7 @@ BETTER, WORSE, NOT_SHOWN = "better", "worse", "no difference shown"
 
 @dataclass(frozen=True)
 class Judgement:
-    """What may be said of one file's accuracy beside the baseline's.
+    """What may be said of one file's main figure beside the baseline's.
 
     Attributes:
       answer: `"better"`, `"worse"` or `"no difference shown"`: the former two only where the
@@ -55,15 +55,13 @@ def judge(results: Results) -> Mapping[str, Judgement]:
     The baseline's float32 file, which is the baseline, is no comparison and does not count as one.
     """
     measured = [
-        entry
-        for entry in results.artifacts
-        if entry.difference is not None and entry.difference_interval is not None
+        entry for entry in results.artifacts if metric.figure(entry).difference_interval is not None
     ]
     compared = [entry for entry in measured if entry is not reference(results)]
     adjusted = dict(
         zip(
             (entry.name for entry in compared),
-            statistics.holm([entry.p_value for entry in compared]),
+            statistics.holm([metric.figure(entry).p_value for entry in compared]),
             strict=True,
         )
     )
@@ -71,7 +69,7 @@ def judge(results: Results) -> Mapping[str, Judgement]:
     return {
         entry.name: _judged(
             entry,
-            adjusted=_known(adjusted.get(entry.name, entry.p_value)),
+            adjusted=_known(adjusted.get(entry.name, metric.figure(entry).p_value)),
             compared=len(compared),
             images=images,
         )
@@ -86,7 +84,8 @@ def _known(p_value: float | None) -> float | None:
 def _judged(
     entry: ArtifactResult, *, adjusted: float | None, compared: int, images: int | None
 ) -> Judgement:
-    answer, suspected = decide(entry.difference_interval, entry.p_value, adjusted)
+    figure = metric.figure(entry)
+    answer, suspected = decide(figure.gain_interval, figure.p_value, adjusted)
     return Judgement(
         answer=answer,
         suspected=suspected,
@@ -132,18 +131,20 @@ def _detectable(entry: ArtifactResult, images: int | None) -> float | None:
 
 
 def sentence(entry: ArtifactResult, results: Results) -> str:
-    """The accuracy difference, its interval and what may be said from it."""
-    found, interval = judge(results).get(entry.name), entry.difference_interval
-    if found is None or entry.difference is None or interval is None:
-        return "accuracy difference not measured"
+    """The difference of the main figure, its interval and what may be said from it."""
+    main, figure = metric.of(results), metric.figure(entry)
+    found, interval, gain = judge(results).get(entry.name), figure.gain_interval, figure.gain
+    if found is None or gain is None or interval is None:
+        return f"{main.noun} difference not measured"
     shown = (
-        f"accuracy difference {text.points(entry.difference)} points "
-        f"({round(100 * interval.confidence)}% interval {text.points_interval(interval)})"
+        f"{main.noun} difference {main.with_unit(main.signed(figure.difference))} "
+        f"({round(100 * interval.confidence)}% interval "
+        f"{main.signed_interval(figure.difference_interval)})"
     )
     if found.answer == BETTER:
         return f"{shown}: better than the baseline"
     if found.answer == WORSE:
-        return f"{shown}: worse by {text.percent(-entry.difference)} points"
+        return f"{shown}: worse by {main.with_unit(main.show(-gain))}"
     answer = f"{shown}: {NOT_SHOWN} at this sample size{_sample_size(found, results)}"
     if found.suspected:
         return (
@@ -153,9 +154,10 @@ def sentence(entry: ArtifactResult, results: Results) -> str:
     if interval.low >= 0:
         return (
             f"{answer}, since the exact test does not confirm it "
-            f"(p = {text.p_value(entry.p_value)})"
+            f"(p = {text.p_value(figure.p_value)})"
         )
-    return f"{answer}; a loss of up to {text.percent(-interval.low)} points is not excluded"
+    most = main.with_unit(main.show(-interval.low))
+    return f"{answer}; a loss of up to {most} is not excluded"
 
 
 def _sample_size(found: Judgement, results: Results) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tfcompress import statistics
-from tfcompress.report import definitions, judgement, seeds, tables, text
+from tfcompress.report import definitions, judgement, metric, seeds, tables, text
 from tfcompress.report.contents import Contents, Section, title
 from tfcompress.report.picture_grid import MOST, Captioned
 from tfcompress.report.run import Run, RunFolderError
@@ -43,7 +43,7 @@ def contents(runs: Sequence[Run]) -> Contents:
     return Contents(
         title=f"{title(results[0])}, {len(runs)} seeds",
         subtitle=f"seeds {numbers}{judged}",
-        verdict=_verdict(files, len(runs)),
+        verdict=_verdict(files, len(runs), metric.of(results[0])),
         files=seeds.across_seeds(results),
         figures=(),
         sections=(
@@ -60,7 +60,7 @@ def contents(runs: Sequence[Run]) -> Contents:
     )
 
 
-def _verdict(files: Sequence[OverSeeds], runs: int) -> Verdict:
+def _verdict(files: Sequence[OverSeeds], runs: int, main: metric.MainMetric) -> Verdict:
     """The smallest file without a loss over the seeds and in each run; it has compressed stages."""
     measured = [each for each in files if each.difference and each.entries[0].stages]
     if not measured:
@@ -79,7 +79,7 @@ def _verdict(files: Sequence[OverSeeds], runs: int) -> Verdict:
     else:
         best = max(measured, key=lambda each: each.difference.mean if each.difference else 0.0)
         headline = f"Every compressed file shows a loss; {best.name} loses least in the mean."
-    return Verdict(headline, (_sentence(best, runs),), None, ())
+    return Verdict(headline, (_sentence(best, runs, main),), None, ())
 
 
 def _gzipped(file: OverSeeds) -> float:
@@ -87,18 +87,16 @@ def _gzipped(file: OverSeeds) -> float:
     return float(np.mean(sizes)) if sizes else math.inf
 
 
-def _sentence(file: OverSeeds, runs: int) -> str:
+def _sentence(file: OverSeeds, runs: int, main: metric.MainMetric) -> str:
     found = file.difference
     assert found is not None
-    spread = "" if found.std is None else f" ± {text.points(found.std).lstrip('+')}"
-    interval = (
-        ""
-        if found.interval is None
-        else f" (95% interval of the mean {text.points_interval(found.interval)})"
-    )
+    spread = "" if found.std is None else f" ± {main.signed(found.std).lstrip('+')}"
+    shown = main.with_unit(main.signed(main.better * found.mean) + spread)
+    ends = metric.as_gain(found.interval, main)
+    interval = "" if ends is None else f" (95% interval of the mean {main.signed_interval(ends)})"
     answer = f"{file.suspected}? (not after correction)" if file.suspected else file.answer
     return (
-        f"Accuracy difference {text.points(found.mean)}{spread} points{interval}: {answer}. Its "
+        f"{main.title} difference {shown}{interval}: {answer}. Its "
         f"own test shows or suspects a loss in {file.losing} of {runs} runs."
     )
 

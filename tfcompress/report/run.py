@@ -6,6 +6,7 @@ anything is shown.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from tfcompress import results as results_module
-from tfcompress.predictions import Pictures, Predictions
+from tfcompress import statistics
+from tfcompress.predictions import VALUES, Pictures, Predictions
 from tfcompress.report import analysis
 from tfcompress.report.analysis import Judged
 from tfcompress.results import ArtifactResult, Results
@@ -33,8 +35,8 @@ class Run:
     Attributes:
       folder: the run folder.
       results: its `results.json`.
-      judged: what follows from the stored predictions: of the baseline and of each file with
-        recorded ones, by name, in their order.
+      judged: of a classification, what follows from the stored predictions: of the baseline and of
+        each file with recorded ones, by name, in their order.
       pictures: of some test images, uint8 [height, width, 1 or 3] by id: those that most files
         answer other than the baseline.
     """
@@ -65,7 +67,9 @@ def load(run_dir: str | os.PathLike[str]) -> Run:
     baseline = _stored(folder, results.baseline.predictions)
     judged: dict[str, Judged] = {}
     for entry in (results.baseline, *results.artifacts):
-        if entry.predictions is not None:
+        if baseline is not None and baseline.kind == VALUES:
+            _require_same_errors(folder, entry, baseline)
+        elif entry.predictions is not None:
             beside = None if entry is results.baseline else baseline
             judged[entry.name] = _judge(folder, entry, beside, classes=len(results.data.classes))
     return Run(folder, results, judged, _pictures(folder))
@@ -152,3 +156,20 @@ def _judge(
             f"says {entry.accuracy:.4f} for {entry.name}. The two are not of one run."
         )
     return judged
+
+
+def _require_same_errors(folder: Path, entry: ArtifactResult, baseline: Predictions) -> None:
+    """Holds predicted values against the error that the results record."""
+    if entry.predictions is None or not entry.metrics:
+        return
+    try:
+        found = load_predictions(folder / entry.predictions).aligned_to(baseline)
+        error = statistics.mean_absolute_error(found.outputs, found.labels)
+    except ValueError as error_:
+        raise RunFolderError(f"{entry.predictions}: {error_}") from error_
+    recorded = entry.metrics[0]
+    if not math.isclose(error, recorded.value, rel_tol=1e-4):
+        raise RunFolderError(
+            f"{entry.predictions} gives {recorded.name} {error:.6g}, {results_module.FILE_NAME} "
+            f"says {recorded.value:.6g} for {entry.name}. The two are not of one run."
+        )

@@ -6,19 +6,20 @@ Knows which figures stand in which column and how a missing one reads. Does not 
 from __future__ import annotations
 
 from tfcompress.layer_coverage import Coverage
-from tfcompress.report import comparison, text
+from tfcompress.report import comparison, metric, text
 from tfcompress.report.tables import Cell, Column, Table, pairs, settings
 from tfcompress.results import CompressionReport, LayerReport, Results, StageResult
 
 
 def stages(results: Results) -> Table | None:
     """What was trained: epochs, the epoch kept, seconds; None where nothing was."""
+    main = metric.of(results)
     columns = (
         Column("Stage", numeric=False),
         Column("Technique", numeric=False),
         Column("Epochs"),
         Column("Best epoch"),
-        Column("Validation accuracy", "%, best epoch"),
+        Column(f"Validation {main.noun}", f"{main.unit}, best epoch"),
         Column("Validation loss", "best epoch"),
         Column("Layers treated"),
         Column("Time"),
@@ -26,7 +27,7 @@ def stages(results: Results) -> Table | None:
         Column("Memory", "MiB, peak"),
         Column("Energy", "kJ"),
     )
-    rows = tuple(_stage_row(stage) for stage in results.stages)
+    rows = tuple(_stage_row(stage, main) for stage in results.stages)
     note = (
         "Epochs count from 1. The best epoch is chosen on the validation split, never on test. "
         "Images a second: those trained on, by the wall time of the epochs, validation included. "
@@ -36,7 +37,7 @@ def stages(results: Results) -> Table | None:
     return Table("Stages", columns, rows, note) if rows else None
 
 
-def _stage_row(stage: StageResult) -> tuple[Cell, ...]:
+def _stage_row(stage: StageResult, main: metric.MainMetric) -> tuple[Cell, ...]:
     best = stage.best_epoch
     kept = stage.history[best] if best is not None and best < len(stage.history) else {}
     loss = kept.get("val_loss")
@@ -45,7 +46,7 @@ def _stage_row(stage: StageResult) -> tuple[Cell, ...]:
         Cell(stage.technique),
         Cell(str(len(stage.history)) if stage.history else text.MISSING),
         Cell(text.MISSING if best is None else str(best + 1)),
-        Cell(text.percent(kept.get("val_accuracy"))),
+        Cell(main.show(kept.get(f"val_{main.in_history}"))),
         Cell(text.MISSING if loss is None else f"{loss:.4f}"),
         Cell(_treated(stage.report)),
         Cell(text.duration(stage.seconds)),
@@ -132,7 +133,11 @@ def data(results: Results) -> Table:
     rows = [
         ("Data set", record.name),
         ("Source", record.source),
-        ("Classes", f"{len(record.classes)}: {_shorten(record.classes)}"),
+        (
+            ("Targets", _shorten(record.targets))
+            if record.targets
+            else ("Classes", f"{len(record.classes)}: {_shorten(record.classes)}")
+        ),
         *((f"Images, {split}", text.count(size)) for split, size in record.split_sizes.items()),
         ("Input of the network", _input(results)),
         ("Parameters of the baseline", text.count(results.baseline.parameters)),

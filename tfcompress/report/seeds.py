@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tfcompress import statistics
-from tfcompress.report import comparison, file_tables, judgement, text
+from tfcompress.report import comparison, file_tables, judgement, metric, text
 from tfcompress.report.tables import Cell, Column, Table
 from tfcompress.results import ArtifactResult, Results, differences
 from tfcompress.statistics import SeedDifference
@@ -24,7 +24,8 @@ class OverSeeds:
     Attributes:
       name: of the file.
       entries: its results, in the order of the runs.
-      difference: to the same seed's baseline, of accuracies; None where it is not known for all.
+      difference: to the same seed's baseline, of the main figure, more for better; None where it is
+        not known for all.
       answer: as in `judgement.Judgement`, over the seeds.
       suspected: likewise.
       p_value: of the paired t test, corrected for the number of files.
@@ -100,13 +101,14 @@ def over_seeds(runs: Sequence[Results]) -> tuple[OverSeeds, ...]:
 def _difference(
     runs: Sequence[Results], entries: Sequence[ArtifactResult]
 ) -> SeedDifference | None:
-    mine = [entry.accuracy for entry in entries]
-    theirs = [run.baseline.accuracy for run in runs]
+    mine = [metric.figure(entry).value for entry in entries]
+    theirs = [metric.figure(run.baseline).value for run in runs]
     if None in (*mine, *theirs):
         return None
+    better = metric.of(runs[0]).better
     return statistics.paired_seed_difference(
-        [value for value in mine if value is not None],
-        [value for value in theirs if value is not None],
+        [better * value for value in mine if value is not None],
+        [better * value for value in theirs if value is not None],
     )
 
 
@@ -136,10 +138,12 @@ def across_seeds(runs: Sequence[Results]) -> Table:
     Raises:
       ValueError: as `require_seeds`.
     """
+    require_seeds(runs)
+    main = metric.of(runs[0])
     columns = (
         Column("Name", numeric=False),
-        Column("Accuracy", "%, mean ± std"),
-        Column("Difference", "points, mean ± std"),
+        Column(main.title, f"{main.unit}, mean ± std"),
+        Column("Difference", f"{main.difference_unit}, mean ± std"),
         Column("Is it real?", "p, corrected", numeric=False),
         Column("Stored", "KiB"),
         Column("Gzipped", "KiB"),
@@ -166,7 +170,8 @@ def _without_seeds(config: object) -> object:
 
 
 def _row(runs: Sequence[Results], file: OverSeeds) -> tuple[Cell, ...]:
-    entries, interval = file.entries, file.difference.interval if file.difference else None
+    entries, main = file.entries, metric.of(runs[0])
+    interval = metric.as_gain(file.difference.interval if file.difference else None, main)
 
     def spread(
         figure: Callable[[ArtifactResult, Results], float | None],
@@ -181,10 +186,10 @@ def _row(runs: Sequence[Results], file: OverSeeds) -> tuple[Cell, ...]:
 
     return (
         Cell(file.name),
-        spread(lambda entry, _: entry.accuracy, text.percent),
+        spread(lambda entry, _: metric.figure(entry).value, main.show),
         dataclasses.replace(
-            spread(lambda entry, _: entry.difference, text.points),
-            detail=text.points_interval(interval) if interval else "",
+            spread(lambda entry, _: metric.figure(entry).difference, main.signed),
+            detail=main.signed_interval(interval) if interval else "",
         ),
         file_tables.answer(file.answer, file.suspected, file.p_value),
         spread(lambda entry, _: entry.size_bytes, text.kib),

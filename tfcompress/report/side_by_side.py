@@ -81,6 +81,12 @@ def gathered(runs: Sequence[Run]) -> Run:
 
 
 def _rows(runs: Sequence[Run]) -> list[_Row]:
+    for run in runs:
+        if run.results.data.targets:
+            raise RunFolderError(
+                f"{run.folder} is a regression: runs of different settings are compared by the "
+                "images that each has right. Compare runs that differ in their seed alone."
+            )
     baseline = _judged(runs[0], runs[0].results.baseline)
     pairs = [
         (name, entry, _compared(_judged(run, entry), baseline))

@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from tfcompress.report import file_tables, tables, verdict
+from tfcompress.report import file_tables, metric, tables, verdict
 from tfcompress.results import Results
 
 # The columns of the files table that a terminal of so many characters has room for; a narrower one
 # has no room for the last.
 _WIDE = 100
-COLUMNS = ("Name", "Stored", "Gzipped", "Accuracy", "Difference", "Latency", "Is it real?")
+_TITLES = (metric.ACCURACY.title, metric.ERROR.title)
+COLUMNS = ("Name", "Stored", "Gzipped", *_TITLES, "Difference", "Latency", "Is it real?")
 # Characters of a name in one line, so that a long recipe leaves room for the numbers.
 _NAME_WIDTH = 23
 

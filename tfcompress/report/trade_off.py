@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
-from tfcompress.report import comparison, drawing, labels, text
+from tfcompress.report import comparison, drawing, labels, metric
 from tfcompress.report.drawing import COLORS
 from tfcompress.report.labels import Box, Placement
 from tfcompress.results import ArtifactResult, Results
@@ -27,9 +27,6 @@ FORMATS = {
     "int8": ("blue", "^"),
 }
 OTHER_FORMAT = ("muted", "X")
-# Files that lost more than this (a fraction), if they are few, stand at the lower edge with their
-# figure, so that they do not press the others into one line.
-COLLAPSED = (0.05, 0.15)
 # Names farther from their points than this, in pixels, or more of them, are harder to read than
 # numbers with a key.
 FARTHEST = 40.0
@@ -39,7 +36,7 @@ MARKER = 8.0
 
 @dataclass(frozen=True)
 class Point:
-    """One file in the plane; accuracies in percent."""
+    """One file in the plane; accuracies in percent, errors below 0, so that better is up."""
 
     name: str
     format: str
@@ -83,18 +80,18 @@ def latency_points(results: Results) -> list[Point]:
 def _point(
     entry: ArtifactResult, results: Results, x: float, spread: tuple[float, ...]
 ) -> Point | None:
-    if entry.accuracy is None:
+    level = metric.level(entry)
+    if level is None:
         return None
-    interval = entry.accuracy_interval
     return Point(
         name=entry.name,
         format=entry.format or "",
         x=x,
         x_low=min(spread, default=x),
         x_high=max(spread, default=x),
-        accuracy=100 * entry.accuracy,
-        low=100 * (entry.accuracy if interval is None else interval.low),
-        high=100 * (entry.accuracy if interval is None else interval.high),
+        accuracy=level[0],
+        low=level[1],
+        high=level[2],
         is_reference=entry is comparison.reference(results),
     )
 
@@ -121,7 +118,14 @@ def _beats(one: Point, other: Point) -> bool:
     return at_least_as_good and (one.x < other.x or one.accuracy > other.accuracy)
 
 
-def draw(points: list[Point], baseline: ArtifactResult, *, x_title: str, width: int) -> Figure:
+def draw(
+    points: list[Point],
+    baseline: ArtifactResult,
+    *,
+    x_title: str,
+    width: int,
+    y_title: str = metric.ACCURACY.heading,
+) -> Figure:
     """Draws points with their intervals and the baseline as a line with its band.
 
     Names stand beside the points where there is room for all; otherwise numbers do, with a key
@@ -129,13 +133,15 @@ def draw(points: list[Point], baseline: ArtifactResult, *, x_title: str, width: 
 
     Args:
       points: at least one.
-      baseline: gives the line; drawn only if its accuracy is known.
+      baseline: gives the line; drawn only if its figure is known.
       x_title: what the horizontal axis shows, with its unit.
       width: of the figure in pixels.
+      y_title: likewise of the upright one.
     """
     height = 330 if len(points) <= 8 else 400
     columns = 1 if width < 450 else 2
-    figure, axes = _frame(points, baseline, x_title=x_title, width=width, height=height)
+    titles = (x_title, y_title)
+    figure, axes = _frame(points, baseline, titles=titles, width=width, height=height)
     placements = _place([p.name for p in points], points, axes, baseline)
     if len(points) <= MOST_NAMES and all(
         place.overlap == 0 and place.distance <= FARTHEST for place in placements
@@ -144,11 +150,12 @@ def draw(points: list[Point], baseline: ArtifactResult, *, x_title: str, width: 
         return figure
     rows = -(-len(points) // columns)
     figure, axes = _frame(
-        points, baseline, x_title=x_title, width=width, height=height, below=18 * rows + 14
+        points, baseline, titles=titles, width=width, height=height, below=18 * rows + 14
     )
     numbers = [str(i + 1) for i in range(len(points))]
     _draw_labels(axes, numbers, points, _place(numbers, points, axes, baseline))
-    _draw_key(figure, points, top=height + 14, width=width, columns=columns)
+    main = metric.of_entry(baseline)
+    _draw_key(figure, points, main, top=height + 14, width=width, columns=columns)
     return figure
 
 
@@ -156,15 +163,15 @@ def _frame(
     points: list[Point],
     baseline: ArtifactResult,
     *,
-    x_title: str,
+    titles: tuple[str, str],
     width: int,
     height: int,
     below: int = 0,
 ) -> tuple[Figure, Axes]:
     figure = drawing.new_figure(width, height + below)
     axes = drawing.add_axes(figure, left=34, top=58, width=width - 46, height=height - 58 - 44)
-    drawing.write(figure, "Accuracy, %", x=2, y=14, size=drawing.FONT_SIZE)
-    drawing.write(figure, x_title, x=width - 12, y=height - 6, align="right")
+    drawing.write(figure, titles[1], x=2, y=14, size=drawing.FONT_SIZE)
+    drawing.write(figure, titles[0], x=width - 12, y=height - 6, align="right")
     _draw_legend(figure, points, baseline, y=36)
     _scale(axes, points, baseline)
     _draw_baseline(axes, baseline)
@@ -185,13 +192,14 @@ def _draw_legend(
         figure.add_artist(_marker(x / total, 1 - (y - 4) / height, color, marker))
         drawing.write(figure, name, x=x + 9, y=y, size=drawing.SMALL, color="muted")
         x += 9 + drawing.text_size(name, drawing.SMALL)[0] + 14
-    if baseline.accuracy is not None:
+    baseline_figure = metric.figure(baseline)
+    if baseline_figure.value is not None:
         level = 1 - (y - 4) / height
         span = [(x - 4) / total, (x + 12) / total]
         figure.add_artist(
             Line2D(span, [level, level], color=COLORS["vermilion"], lw=1.4, ls=(0, (4, 3)))
         )
-        words = "baseline, 95% interval" if baseline.accuracy_interval else "baseline"
+        words = "baseline, 95% interval" if baseline_figure.interval else "baseline"
         if x + 17 + drawing.text_size(words, drawing.SMALL)[0] > total:
             words = "baseline"
         drawing.write(figure, words, x=x + 17, y=y, size=drawing.SMALL, color="muted")
@@ -218,41 +226,46 @@ def _scale(axes: Axes, points: list[Point], baseline: ArtifactResult) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_ylim(*_accuracy_range(points, baseline))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.grid(axis="y", color=COLORS["grid"], lw=0.8)
 
 
 def _accuracy_range(points: list[Point], baseline: ArtifactResult) -> tuple[float, float]:
     kept = _kept(points, baseline)
     ends = [p.low for p in kept] + [p.high for p in kept]
-    interval = baseline.accuracy_interval
-    if interval is not None:
-        ends += [100 * interval.low, 100 * interval.high]
-    elif baseline.accuracy is not None:
-        ends.append(100 * baseline.accuracy)
-    pad = max(0.12 * (max(ends) - min(ends)), 0.1)
+    level, main = metric.level(baseline), metric.of_entry(baseline)
+    if level is not None:
+        ends += level[1:]
+    pad = max(0.12 * (max(ends) - min(ends)), _least_pad(max(ends, key=abs)))
     bottom = min(ends) - (3 if len(kept) < len(points) else 1) * pad
-    return max(bottom, -pad), min(max(ends) + pad, 100 + pad)
+    lowest, highest = main.bounds
+    return max(bottom, lowest - pad), min(max(ends) + pad, highest + pad)
+
+
+def _least_pad(greatest: float) -> float:
+    """Room beside equal figures: a tenth of a point, less for small errors."""
+    return min(0.1, 0.02 * abs(greatest)) or 0.1
 
 
 def _kept(points: list[Point], baseline: ArtifactResult) -> list[Point]:
     """The points that the vertical scale is made for: all but a few that collapsed."""
-    levels = [p.accuracy for p in points]
-    top = max(levels) if baseline.accuracy is None else 100 * baseline.accuracy
-    for limit in COLLAPSED:
-        kept = [p for p in points if p.accuracy >= top - 100 * limit]
+    level, main = metric.level(baseline), metric.of_entry(baseline)
+    top = max(p.accuracy for p in points) if level is None else level[0]
+    unit = abs(top) if main.per_unit < 0 else 1.0
+    for limit in main.collapsed:
+        kept = [p for p in points if p.accuracy >= top - unit * limit]
         if sum(not p.is_reference for p in kept) > len(points) - len(kept):
             return kept
     return points
 
 
 def _draw_baseline(axes: Axes, baseline: ArtifactResult) -> None:
-    if baseline.accuracy is None:
+    level, color = metric.level(baseline), COLORS["vermilion"]
+    if level is None:
         return
-    interval, color = baseline.accuracy_interval, COLORS["vermilion"]
-    if interval is not None:
-        axes.axhspan(100 * interval.low, 100 * interval.high, color=color, alpha=0.09, lw=0)
-    axes.axhline(100 * baseline.accuracy, color=color, lw=1.4, ls=(0, (4, 3)))
+    if level[1] < level[2]:
+        axes.axhspan(level[1], level[2], color=color, alpha=0.09, lw=0)
+    axes.axhline(level[0], color=color, lw=1.4, ls=(0, (4, 3)))
 
 
 def _draw_front(axes: Axes, points: list[Point]) -> None:
@@ -305,7 +318,9 @@ def _pixels(axes: Axes, points: list[Point]) -> np.ndarray:
 def _shown(name: str, point: Point, axes: Axes) -> str:
     if point.accuracy > axes.get_ylim()[0]:
         return name
-    return f"{name} ({text.percent(point.accuracy / 100, 1)}%)"
+    # Accuracies are drawn above 0, errors below.
+    figure = f"{point.accuracy:.1f}%" if point.accuracy >= 0 else f"{-point.accuracy:.3g}"
+    return f"{name} ({figure})"
 
 
 def _place(
@@ -336,10 +351,11 @@ def _place(
 
 
 def _baseline_boxes(axes: Axes, baseline: ArtifactResult) -> list[Box]:
-    if baseline.accuracy is None:
+    found = metric.level(baseline)
+    if found is None:
         return []
     frame = axes.get_window_extent()
-    level = axes.transData.transform((axes.get_xlim()[0], 100 * baseline.accuracy))[1]
+    level = axes.transData.transform((axes.get_xlim()[0], found[0]))[1]
     return [Box(frame.x0, level - 1.5, frame.x1, level + 1.5)]
 
 
@@ -369,7 +385,15 @@ def _draw_labels(
         )
 
 
-def _draw_key(figure: Figure, points: list[Point], *, top: float, width: int, columns: int) -> None:
+def _draw_key(
+    figure: Figure,
+    points: list[Point],
+    main: metric.MainMetric,
+    *,
+    top: float,
+    width: int,
+    columns: int,
+) -> None:
     rows = -(-len(points) // columns)
     column_width = (width - 12) / columns
     for index, point in enumerate(points):
@@ -378,7 +402,7 @@ def _draw_key(figure: Figure, points: list[Point], *, top: float, width: int, co
         drawing.write(figure, str(index + 1), x=x + 16, y=y, size=drawing.SMALL, align="right")
         name = drawing.shorten(point.name, column_width - 76, drawing.SMALL)
         drawing.write(figure, name, x=x + 24, y=y, size=drawing.SMALL)
-        level = text.percent(point.accuracy / 100)
+        level = metric.shown_level(point.accuracy, main)
         drawing.write(
             figure,
             level,

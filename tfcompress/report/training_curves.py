@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from tfcompress.report import drawing
+from tfcompress.report import drawing, metric
 from tfcompress.report.drawing import COLORS
 from tfcompress.results import StageResult
 
 # (metric, title, factor)
-PANELS = (("loss", "Loss", 1.0), ("accuracy", "Accuracy, %", 100.0))
+LOSS = ("loss", "Loss", 1.0)
 SERIES = (("", "train", "muted", (0, (5, 2))), ("val_", "validation", "blue", "-"))
 ROW = 158
 HEAD = 34
@@ -39,7 +39,7 @@ def draw(stages: list[StageResult], *, width: int) -> Figure:
     for row, stage in enumerate(stages):
         top = HEAD + ROW * row
         drawing.write(figure, stage.name, x=2, y=top + 12, weight="bold")
-        for column, (metric, title, factor) in enumerate(PANELS):
+        for column, (name, title, factor) in enumerate((LOSS, _main_panel(stage))):
             left = 42 + column * (panel + 42)
             drawing.write(
                 figure,
@@ -51,10 +51,18 @@ def draw(stages: list[StageResult], *, width: int) -> Figure:
                 align="right",
             )
             axes = drawing.add_axes(figure, left=left, top=top + 22, width=panel, height=ROW - 62)
-            _draw_panel(axes, stage, metric=metric, factor=factor)
+            _draw_panel(axes, stage, name=name, factor=factor)
             if row == len(stages) - 1:
                 axes.set_xlabel("epoch", fontsize=drawing.SMALL, color=COLORS["muted"], labelpad=2)
     return figure
+
+
+def _main_panel(stage: StageResult) -> tuple[str, str, float]:
+    """The figure that a stage's history holds beside the loss."""
+    for main in (metric.ERROR, metric.ACCURACY):
+        if any(main.in_history in epoch for epoch in stage.history):
+            return main.in_history, main.heading, abs(main.per_unit)
+    return metric.ACCURACY.in_history, metric.ACCURACY.heading, metric.ACCURACY.per_unit
 
 
 def _draw_legend(figure: Figure) -> None:
@@ -80,13 +88,13 @@ def _draw_legend(figure: Figure) -> None:
     drawing.write(figure, "epoch kept", x=x + 13, y=14, size=drawing.SMALL, color="muted")
 
 
-def _draw_panel(axes: Axes, stage: StageResult, *, metric: str, factor: float) -> None:
+def _draw_panel(axes: Axes, stage: StageResult, *, name: str, factor: float) -> None:
     epochs = len(stage.history)
     for prefix, _, color, style in SERIES:
         series = [
-            (index + 1, factor * epoch[prefix + metric])
+            (index + 1, factor * epoch[prefix + name])
             for index, epoch in enumerate(stage.history)
-            if epoch.get(prefix + metric) is not None
+            if epoch.get(prefix + name) is not None
         ]
         if series:
             axes.plot(
@@ -97,7 +105,7 @@ def _draw_panel(axes: Axes, stage: StageResult, *, metric: str, factor: float) -
                 marker="o" if epochs <= 12 else None,
                 markersize=3,
             )
-    _mark_best(axes, stage, metric=metric, factor=factor)
+    _mark_best(axes, stage, name=name, factor=factor)
     axes.set_xlim(0.5 if epochs < 3 else 1 - 0.03 * epochs, max(epochs + 0.03 * epochs, 1.5))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(4))
@@ -106,11 +114,11 @@ def _draw_panel(axes: Axes, stage: StageResult, *, metric: str, factor: float) -
     axes.grid(axis="y", color=COLORS["grid"], lw=0.8)
 
 
-def _mark_best(axes: Axes, stage: StageResult, *, metric: str, factor: float) -> None:
+def _mark_best(axes: Axes, stage: StageResult, *, name: str, factor: float) -> None:
     best = stage.best_epoch
     if best is None or not 0 <= best < len(stage.history):
         return
-    value = stage.history[best].get("val_" + metric, stage.history[best].get(metric))
+    value = stage.history[best].get("val_" + name, stage.history[best].get(name))
     if value is not None:
         axes.plot(
             [best + 1],

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tfcompress.report import judgement, text
+from tfcompress.report import judgement, metric, text
 from tfcompress.report.comparison import common_setting, latency_in, ratio, reference, speedup
 from tfcompress.results import ArtifactResult, Results
 
@@ -56,7 +56,8 @@ def reach(results: Results) -> Verdict:
     judged = judgement.judge(results)
     measured = [a for a in candidates if a.name in judged]
     if not measured:
-        headline = "No file's accuracy was compared with the baseline: no verdict on accuracy."
+        noun = metric.of(results).noun
+        headline = f"No file's {noun} was compared with the baseline: no verdict on {noun}."
         return Verdict(headline, (), None, ())
     by_gzip = all(a.gzip_size_bytes is not None for a in candidates)
     kept = [a for a in measured if judged[a.name].shows_no_loss]
@@ -64,17 +65,17 @@ def reach(results: Results) -> Verdict:
         chosen = min(kept, key=lambda a: _size(a, by_gzip=by_gzip))
         headline = f"{chosen.name} is the smallest file that shows no loss against the baseline."
     else:
-        chosen = max(measured, key=lambda a: a.difference or 0.0)
+        chosen = max(measured, key=lambda a: metric.figure(a).gain or 0.0)
         certain = all(judged[a.name].answer == judgement.WORSE for a in measured)
         headline = (
-            f"Every compressed file loses accuracy; {chosen.name} loses least."
+            f"Every compressed file {metric.of(results).verb}; {chosen.name} loses least."
             if certain
             else f"No compressed file is above suspicion of a loss; {chosen.name} loses least."
         )
     costs = ", ".join(_costs(chosen, results))
     remarks = (
         f"{costs[0].upper()}{costs[1:]}.",
-        *_smaller_but_worse(chosen, measured, by_gzip=by_gzip),
+        *_smaller_but_worse(chosen, measured, metric.of(results), by_gzip=by_gzip),
         *_cautions(results),
     )
     return Verdict(headline, remarks, chosen, _cards(chosen, results))
@@ -88,6 +89,12 @@ def _cautions(results: Results) -> list[str]:
         found.append(
             f"Caution: the baseline is not shown to be better than chance among {classes} classes, "
             "so that the differences say little."
+        )
+    explained = [each for each in results.baseline.metrics if each.name == "r_squared"]
+    if any(each.interval is not None and each.interval.low <= 0 for each in explained):
+        found.append(
+            "Caution: the baseline is not shown to be better than always saying the mean, so that "
+            "the differences say little."
         )
     mode = results.config.get("transfer", {}).get("mode", "full")
     if mode != "full" and any(entry.stages for entry in results.artifacts):
@@ -137,7 +144,11 @@ def _costs(entry: ArtifactResult, results: Results) -> list[str]:
 
 
 def _smaller_but_worse(
-    chosen: ArtifactResult, measured: list[ArtifactResult], *, by_gzip: bool
+    chosen: ArtifactResult,
+    measured: list[ArtifactResult],
+    main: metric.MainMetric,
+    *,
+    by_gzip: bool,
 ) -> tuple[str, ...]:
     smallest = min(measured, key=lambda a: _size(a, by_gzip=by_gzip))
     if smallest is chosen or _size(smallest, by_gzip=by_gzip) >= _size(chosen, by_gzip=by_gzip):
@@ -146,8 +157,8 @@ def _smaller_but_worse(
     bytes_kind = "gzipped" if by_gzip else "as stored"
     return (
         f"The smallest file of all, {smallest.name} ({text.kib(size)} KiB {bytes_kind}), "
-        f"differs by {text.points(smallest.difference)} points "
-        f"({text.points_interval(smallest.difference_interval)}).",
+        f"differs by {main.with_unit(main.signed(metric.figure(smallest).difference))} "
+        f"({main.signed_interval(metric.figure(smallest).difference_interval)}).",
     )
 
 
@@ -162,9 +173,11 @@ def _cards(entry: ArtifactResult, results: Results) -> tuple[Card, ...]:
     mine, theirs = latency_in(entry, setting), base and latency_in(base, setting)
     if mine and theirs:
         cards.append(_ratio_card(theirs.p50, mine.p50, text.milliseconds, "ms", "median"))
-    if entry.difference is not None:
-        interval = text.points_interval(entry.difference_interval)
-        cards.append(Card(text.points(entry.difference), "points of accuracy", interval))
+    main, figure = metric.of(results), metric.figure(entry)
+    if figure.difference is not None:
+        interval = main.signed_interval(figure.difference_interval)
+        label = f"{main.difference_unit} of {main.noun}"
+        cards.append(Card(main.signed(figure.difference), label, interval))
     return tuple(card for card in cards if card is not None)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfcompress.predictions import OUTPUT_KINDS
+from tfcompress.predictions import CLASS_KINDS
 from tfcompress.registry import require
 
 
@@ -43,7 +43,7 @@ def probabilities(outputs: np.ndarray, kind: str) -> np.ndarray:
     Raises:
       ValueError: another kind.
     """
-    require(kind, OUTPUT_KINDS, what="kind of outputs")
+    require(kind, CLASS_KINDS, what="kind of outputs")
     return softmax(outputs) if kind == "logits" else np.asarray(outputs, np.float64)
 
 

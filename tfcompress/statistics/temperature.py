@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special
 
-from tfcompress.predictions import OUTPUT_KINDS
+from tfcompress.predictions import CLASS_KINDS
 from tfcompress.registry import require
 from tfcompress.statistics.outputs import check_labels, normalized_probabilities, predicted_classes
 from tfcompress.statistics.scoring import PROBABILITY_FLOOR, check_floor
@@ -116,7 +116,7 @@ def scaled_probabilities(
 
 def _log_scores(outputs: np.ndarray, kind: str, *, floor: float) -> np.ndarray:
     """Logits whose greatest is 0 in each row, so that no multiple of them overflows."""
-    require(kind, OUTPUT_KINDS, what="kind of outputs")
+    require(kind, CLASS_KINDS, what="kind of outputs")
     if kind == "probabilities":
         scores = np.log(np.maximum(normalized_probabilities(outputs), check_floor(floor)))
     else:

@@ -102,6 +102,7 @@ def judge(
         something else, or the data are not those of the run.
     """
     source, run = finished_run.load(run_dir), RunFolder(run_dir)
+    source.require_classes("The study of robustness")
     files = of_run(source, run, names=config.files)
     other = shift.settings(run.root, config.shift_dataset) if config.shift_dataset else None
     folder = RunFolder(output_dir)

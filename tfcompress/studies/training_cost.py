@@ -285,9 +285,9 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         epochs=request["epochs"], batch_size=request["batch_size"], seed=request["seed"]
     )
     batches = training.image_batches(dataset, preprocessing, config)
-    model = backbones.build_classifier(
+    model = backbones.build_model(
         backbone,
-        classes=len(dataset.classes),
+        goal=dataset.goal,
         image_shape=dataset.image_shape,
         seed=request["seed"],
     )

@@ -13,7 +13,7 @@ import numpy as np
 from tfcompress._keras import keras, tf
 from tfcompress.graph.channels import PRODUCES, ChannelGraph, Slot
 from tfcompress.graph.kernels import is_kernel, weight_name
-from tfcompress.graph.outputs import final_activation
+from tfcompress.graph.outputs import final_activation, unit_scale
 from tfcompress.graph.rebuild import in_float32
 
 _BATCH = 32
@@ -82,7 +82,11 @@ def _gradients(model: Any, weights: list[Any], examples: Any) -> Iterator[list[n
         logits = final_activation(model) != "softmax"
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
     else:
-        loss = keras.losses.MeanSquaredError()
+        # Values weigh alike, whatever their units.
+        scale, squares = unit_scale(model), keras.losses.MeanSquaredError()
+
+        def loss(wanted: Any, outputs: Any) -> Any:
+            return squares(tf.cast(wanted, tf.float32) / scale, outputs / scale)
 
     @tf.function
     def gradients(batch: Any, wanted: Any) -> Any:

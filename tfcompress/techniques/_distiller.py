@@ -20,7 +20,7 @@ class Distiller(keras.Model):
     divides its own: the gradients that are summed over the replicas are those of the whole batch.
 
     Args:
-      student: functional model of one output, logits or probabilities.
+      student: functional model of one output: logits, probabilities or values.
       config: the loss, with the teacher.
     """
 
@@ -105,14 +105,7 @@ class Distiller(keras.Model):
         config = self._config
         loss = tf.constant(0.0)
         if config.alpha:
-            divergence = _divergence(
-                *(
-                    _logits(outputs, probabilities=softmax)
-                    for outputs, softmax in zip((learned[0], taught[0]), self._softmax, strict=True)
-                ),
-                temperature=config.temperature,
-            )
-            loss += config.alpha * config.temperature**2 * _mean(divergence, weights)
+            loss += config.alpha * _mean(self._of_outputs(learned[0], taught[0]), weights)
         ours = [tf.cast(features, tf.float32) for features in learned[1:]]
         theirs = [tf.cast(features, tf.float32) for features in taught[1:]]
         for regressor, own, other in zip(self.regressors, ours, theirs, strict=False):
@@ -123,6 +116,16 @@ class Distiller(keras.Model):
                 error = tf.reduce_sum(difference**2, axis=-1)
                 loss += config.attention * _mean(error, weights)
         return loss
+
+    def _of_outputs(self, ours: Any, theirs: Any) -> Any:
+        """How far the student's outputs are from the teacher's, [batch, ...]."""
+        config = self._config
+        if config.value_scale is not None:
+            difference = tf.cast(ours, tf.float32) - tf.cast(theirs, tf.float32)
+            return tf.square(difference / tf.constant(config.value_scale, tf.float32))
+        pairs = zip((ours, theirs), self._softmax, strict=True)
+        logits = (_logits(outputs, probabilities=softmax) for outputs, softmax in pairs)
+        return config.temperature**2 * _divergence(*logits, temperature=config.temperature)
 
 
 class _Untracked:

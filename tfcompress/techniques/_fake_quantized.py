@@ -47,12 +47,15 @@ _INTEGER_OPERATORS = (
     "PReLU",
     "ReLU",
     "Reduce",
+    "Rescaling",
     "Rsqrt",
     "Shift",
     "Softmax",
     "Subtract",
     "UnitClip",
 )
+# What TFLite computes in the operator of the kernel before it.
+_FOLDED = ("BatchNormalization", "Rescaling")
 _MEANS = ("ChannelMean", "GlobalAveragePooling2D", "Reduce")
 # After which TFLite computes a ReLU in the same operator.
 _TAKE_RELU = (*KERNEL_LAYERS, "BatchNormalization", "Add", "Subtract", "Multiply")
@@ -333,7 +336,7 @@ class Placing:
             source = self._quantizers.get(id(self._source(use.inputs[0])))
             return use.instead(lambda name: SteppedRsqrt(source, name=name, dtype="float32"))
         fresh = use.fresh()
-        if kind == "BatchNormalization":
+        if kind in _FOLDED:
             before = connections.producer(use.inputs[0])
             self._bounds[id(before)]["normalization"] = fresh
         return fresh
@@ -413,7 +416,7 @@ def _integer_layers(
         layer = node.layer
         own = form.origin.get(layer.name, layer.name)
         known = _kind(layer) in _INTEGER_OPERATORS and own not in form.passed_over
-        if known and _kind(layer) in ("BatchNormalization", "ReLU"):
+        if known and _kind(layer) in (*_FOLDED, "ReLU"):
             before = connections.producer(node.keras_inputs[0])
             alone = len(consumers[id(node.keras_inputs[0])]) == 1
             # Part of an operator that stays in float.
@@ -434,7 +437,7 @@ def _fused_into(
         return None
     taker = takers[0].layer
     before, after = _kind(connections.producer(tensor)), _kind(taker)
-    if after == "BatchNormalization":
+    if after in _FOLDED:
         return taker if before in KERNEL_LAYERS else None
     if after == "UnitClip":
         return taker

@@ -132,6 +132,7 @@ class _Rewriting:
     passed_over: dict[str, str] = field(default_factory=dict)
     weights: list[tuple[Any, list[np.ndarray]]] = field(default_factory=list)
     _parts: dict[tuple[int, str], Any] = field(default_factory=dict)
+    _done: set[str] = field(default_factory=set)
     _ones: int = 0
 
     def replace(self, use: Use) -> Any:
@@ -191,8 +192,9 @@ class _Rewriting:
             return None
         if type(layer).__name__ == "Dense":
             rank = use.args[0].shape.rank
-            if rank == 4 or (self.dense_per_channel and rank in _AFFINE_RANKS):
-                return self._dense_as_convolution(use)
+            units = self._units_of(use)
+            if rank == 4 or ((self.dense_per_channel or units) and rank in _AFFINE_RANKS):
+                return self._dense_as_convolution(use, units)
         if _linear(layer.activation) and layer.dtype_policy.name == "float32":
             return use.again()
         config = {k: v for k, v in layer.get_config().items() if k not in ("name", "dtype")}
@@ -200,7 +202,22 @@ class _Rewriting:
         plain = self.part(use, "", type(layer), weights=layer.get_weights(), **config)
         return self.activated(use, layer.activation, plain(use.args[0]))
 
-    def _dense_as_convolution(self, use: Use) -> Any:
+    def _units_of(self, use: Use) -> Any:
+        """The Rescaling that alone takes what a linear layer gives, such as a regression's units.
+
+        TFLite computes it in the layer's operator, with the same integers: a scale is free, an
+        offset goes into the int32 bias. Its converter does so behind a convolution only.
+        """
+        takers = self.consumers[id(use.outputs)]
+        if len(takers) != 1 or takers[0] is None or not _linear(use.layer.activation):
+            return None
+        taker = takers[0].layer
+        fits = type(taker).__name__ == "Rescaling" and np.all(np.asarray(taker.scale) != 0)
+        kept = named(taker.name, self.skip) or taker.name in self.in_float
+        once = len(taker._inbound_nodes) == len(use.layer._inbound_nodes) == 1
+        return taker if fits and once and not kept else None
+
+    def _dense_as_convolution(self, use: Use, units: Any) -> Any:
         layer = use.layer
         kernel, *bias = layer.get_weights()
         x = self.as_image(use, use.args[0], "in")
@@ -215,6 +232,10 @@ class _Rewriting:
             trainable=layer.trainable,
         )
         x = convolution(x)
+        if units is not None:
+            self._done.add(units.name)
+            self.origin[units.name] = units.name
+            x = type(units).from_config({**units.get_config(), "dtype": "float32"})(x)
         if use.args[0].shape.rank != 4:
             shape = [*use.args[0].shape[1:-1], layer.units]
             x = self.part(use, "out", keras.layers.Reshape, target_shape=shape)(x)
@@ -315,6 +336,8 @@ class _Rewriting:
 
     def rescaling(self, use: Use) -> Any:
         layer, x = use.layer, use.args[0]
+        if layer.name in self._done:
+            return x
         if x.shape.rank not in _AFFINE_RANKS or None in x.shape[1:] or not x.dtype.is_floating:
             return None
         scale, offset = np.asarray(layer.scale), np.asarray(layer.offset)

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tfcompress._keras import keras, tf, tfmot
 
 # A bias is an int32. Half of its range is left to the sum that it is added to.
@@ -414,7 +416,7 @@ class Folding:
         Args:
           change: float32 [channels].
         """
-        if self.normalization is not None:
+        if isinstance(self.normalization, keras.layers.BatchNormalization):
             self.normalization.moving_mean.assign_sub(change)
         elif self.layer.use_bias:
             self.layer.bias.assign_add(change)
@@ -432,6 +434,8 @@ class Folding:
         ones, zeros, found = tf.ones([1]), tf.zeros([1]), self.normalization
         if found is None:
             return zeros, ones, ones, zeros, tf.constant(0.0)
+        if isinstance(found, keras.layers.Rescaling):
+            return zeros, ones, *_constants(found), tf.constant(0.0)
         return (
             found.moving_mean,
             found.moving_variance,
@@ -441,7 +445,16 @@ class Folding:
         )
 
 
+def _constants(rescaling: Any) -> tuple[Any, Any]:
+    """Scale and offset of a Rescaling, float32 [channels] or [1]."""
+    pair = (np.ravel(part).astype(np.float32) for part in (rescaling.scale, rescaling.offset))
+    scale, offset = np.broadcast_arrays(*pair)
+    return tf.constant(scale), tf.constant(offset)
+
+
 def _scale(normalization: Any) -> Any:
+    if isinstance(normalization, keras.layers.Rescaling):
+        return _constants(normalization)[0]
     sigma = tf.sqrt(normalization.moving_variance + normalization.epsilon)
     return (normalization.gamma if normalization.scale else 1.0) / sigma
 

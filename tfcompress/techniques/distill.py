@@ -28,13 +28,15 @@ class DistillationConfig:
     The loss is `(1 - alpha) * loss(labels) + alpha * T^2 * KL(teacher/T, student/T)
     + features * MSE(regressor(student), teacher) + attention * MSE(map(student), map(teacher))`,
     and the whole of the student's regularization losses. All but `loss(labels)` is computed in
-    float32. Probabilities of a model that ends in a softmax are brought back to logits first.
+    float32. Probabilities of a model that ends in a softmax are brought back to logits first. Of a
+    regression, the mean squared error of the values stands for `T^2 * KL`, in which differences
+    count in the units of `value_scale`.
 
     Attributes:
       student: name of a backbone that is trained in the model's place; empty to keep the model.
       student_width: multiplies its channels, where its family allows it, above 0.
-      temperature: T, softens both outputs, above 0.
-      alpha: share of the teacher's soft labels, in [0, 1].
+      temperature: T, softens both outputs, above 0; of no effect on values.
+      alpha: share of the teacher's outputs, in [0, 1].
       features: weight of the intermediate features, at least 0. Where widths differ, a 1x1
         convolution that is trained beside the student brings its features to the teacher's.
       attention: weight of the attention maps (sum of squares over channels, normalized), at least
@@ -45,8 +47,10 @@ class DistillationConfig:
         makes long trainings faster, by as much as the teacher is slower than the student.
       student_image_size: side of the student's images in pixels, other than the teacher's; 0 for
         the teacher's. It takes `views`, and the student's own preprocessing.
-      teacher: a functional Keras model that returns logits, or probabilities from a softmax; in a
-        recipe, the baseline.
+      teacher: a functional Keras model that returns logits, or probabilities from a softmax, or
+        values; in a recipe, the baseline.
+      value_scale: None where the outputs tell classes; of a regression one number above 0 for each
+        value, by which its differences are divided, such as the standard deviations of the targets.
 
     Raises:
       ValueError: a value outside its range, or nothing to learn from the teacher.
@@ -66,6 +70,7 @@ class DistillationConfig:
     views: int = 0
     student_image_size: int = 0
     teacher: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
+    value_scale: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -107,6 +112,11 @@ class DistillationConfig:
             raise ValueError(
                 "DistillationConfig takes nothing from the teacher: alpha, features and attention "
                 "are 0. Raise one of them."
+            )
+        if self.value_scale is not None and not all(0 < x < math.inf for x in self.value_scale):
+            raise ValueError(
+                "DistillationConfig.value_scale must hold numbers above 0, one for each value. "
+                f"Received: {self.value_scale}."
             )
 
     @property
@@ -179,11 +189,17 @@ def under(model: Any, config: DistillationConfig) -> Any:
     teacher = config.teacher
     if teacher is None:
         raise ValueError(
-            "DistillationConfig.teacher is missing. Pass a Keras model that returns logits."
+            "DistillationConfig.teacher is missing. Pass a Keras model that returns logits or "
+            "values."
         )
     require_functional(teacher)
     _require_alike(model, teacher, ("output",) if config.views else ("input", "output"))
-    if config.alpha:
+    if config.value_scale is not None and len(config.value_scale) != model.output_shape[-1]:
+        raise ValueError(
+            "DistillationConfig.value_scale must hold a number for each of the student's "
+            f"{model.output_shape[-1]} values. Received: {len(config.value_scale)}."
+        )
+    if config.alpha and config.value_scale is None:
         _require_classes(model, "student")
         _require_classes(teacher, "teacher")
     if not model.trainable_weights:
@@ -222,7 +238,8 @@ def _require_classes(model: Any, who: str) -> None:
             f"distill compares the logits of at least 2 classes, or probabilities from a softmax. "
             f"Received: a {who} with {classes} outputs"
             + (f" that end in {activation}. " if activation in PROBABILITIES else ". ")
-            + "Learn from its features or attention alone with alpha 0."
+            + "For values pass value_scale, or learn from its features or attention alone with "
+            "alpha 0."
         )
 
 

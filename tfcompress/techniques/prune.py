@@ -118,6 +118,14 @@ class PruningConfig:
             raise ValueError(f"PruningConfig.updates must be at least 1. Received: {self.updates}.")
         self._check_allocation()
 
+    @property
+    def only_classes(self) -> str:
+        """Why these settings are for a classification alone; empty where they are for any task."""
+        by_sensitivity = self.allocation == "sensitivity"
+        return (
+            "allocation=sensitivity goes by how often the class changes" if by_sensitivity else ""
+        )
+
     def _check_allocation(self) -> None:
         if self.allocation == "sensitivity" and self.n_of_m:
             raise ValueError(

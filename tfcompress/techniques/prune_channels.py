@@ -56,8 +56,8 @@ class ChannelPruningConfig:
       skip: names or patterns (`conv1`, `block_*`), separated by `/`, of layers that go on giving
         all of their channels.
       examples: what the model takes and what it should give for it, as a pair of arrays: float32
-        [n, ...], and int64 classes [n] or float32 targets [n, ...]. In a recipe, images of the
-        training split.
+        [n, ...], and int64 classes [n] or float32 targets [n, ...], whose differences count in the
+        units of a Rescaling that the model ends in. In a recipe, images of the training split.
       latency: gives the time of one call of a model, in ms. In a recipe, of its int8 file on one
         thread of this machine's processor.
       removed: the units of channels that go, as `choose` found them, so that they are not chosen

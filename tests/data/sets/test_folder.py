@@ -170,3 +170,60 @@ def test_several_sizes_need_an_image_size(animals):
     with pytest.raises(ValueError, match=r"99.png is .9, 7., the first one .6, 5.*Set image_size"):
         read(animals)
     assert read(animals, image_size=4).train.images.shape == (33, 4, 4, 3)
+
+
+# Values instead of classes.
+
+
+def faces(root, count=10, *, header="file,age_years", ages=None):
+    lines = [header]
+    for index in range(count):
+        put(root / "images" / f"{index:02d}.png", picture(index))
+        lines.append(f"images/{index:02d}.png,{index + 0.5 if ages is None else ages[index]}")
+    (root / "targets.csv").write_text("\n".join(lines))
+    return root
+
+
+def test_a_table_makes_a_regression_of_which_a_fifth_is_held_out(tmp_path):
+    published = read(faces(tmp_path))
+    assert (published.classes, published.targets) == ((), ("age_years",))
+    assert (len(published.train), len(published.test)) == (8, 2)
+    for split in (published.train, published.test):
+        np.testing.assert_array_equal(split.labels[:, 0], split.ids + 0.5)
+        for image, position in zip(split.images, split.ids, strict=True):
+            np.testing.assert_array_equal(image, picture(position))
+
+
+def test_tables_of_train_and_test_are_the_published_splits(tmp_path):
+    for part, count in (("train", 6), ("test", 3)):
+        faces(tmp_path / part, count)
+    published = read(tmp_path)
+    assert (len(published.train), len(published.test)) == (6, 3)
+    faces(tmp_path / "test", 3, header="file,height_cm")
+    with pytest.raises(ValueError, match=r"has the targets height_cm; .*train has age_years"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("ages", "says"),
+    [(["old"] * 3, "row 2: expected a file"), (["nan"] * 3, "1 finite numbers"), ([], "1 rows")],
+)
+def test_a_table_that_cannot_be_read_is_named(tmp_path, ages, says):
+    with pytest.raises(ValueError, match=rf"targets.csv.*{says}"):
+        read(faces(tmp_path, len(ages), ages=ages))
+
+
+def test_a_file_that_is_missing_or_named_twice_is_told(tmp_path):
+    table = faces(tmp_path, 3) / "targets.csv"
+    kept = table.read_text()
+    table.write_text(kept + "\nimages/00.png,3")
+    with pytest.raises(ValueError, match="which an earlier row names too"):
+        read(tmp_path)
+    table.write_text(kept + "\nimages/99.png,3")
+    with pytest.raises(ValueError, match=r"99\.png is no image file"):
+        read(tmp_path)
+
+
+def test_a_regression_without_a_table_is_refused(animals):
+    with pytest.raises(ValueError, match=r"holds no targets\.csv"):
+        read(animals, task="regression")

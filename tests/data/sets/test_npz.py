@@ -104,3 +104,85 @@ def test_entry_of_an_unknown_compression_is_refused(tmp_path):
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"data\.npz cannot be read as an npz file"):
         npz.published(DataConfig(name=f"npz:{path}"), str(path))
+
+
+# Values instead of classes.
+
+
+def angles(**changed):
+    generator = np.random.default_rng(1)
+    values = {"y_train": generator.normal(size=40), "y_test": generator.normal(size=9)}
+    return {**values, **changed}
+
+
+def test_floats_are_values(tmp_path):
+    given = angles()
+    published = read(tmp_path, **given)
+    assert (published.classes, published.targets) == ((), ("target",))
+    assert published.train.labels.dtype == np.float32
+    np.testing.assert_allclose(published.test.labels[:, 0], given["y_test"], rtol=1e-6)
+
+
+def test_values_have_names_and_may_be_several(tmp_path):
+    pairs = angles(y_train=np.random.default_rng(1).normal(size=(40, 2)), y_test=np.ones((9, 2)))
+    assert read(tmp_path, **pairs).targets == ("target_0", "target_1")
+    named = read(tmp_path, **pairs, targets=np.array(["x_pixels", "y_pixels"]))
+    assert named.targets == ("x_pixels", "y_pixels")
+    dataset = load(DataConfig(name=f"npz:{tmp_path / 'data.npz'}"))
+    assert dataset.goal.names == ("x_pixels", "y_pixels")
+    np.testing.assert_allclose(dataset.goal.std, dataset.train.labels.std(axis=0), rtol=1e-5)
+
+
+def by_number(tmp_path, task, **changed):
+    read_arrays = arrays(**changed)
+    np.savez_compressed(tmp_path / "data.npz", **read_arrays)
+    config = DataConfig(name=f"npz:{tmp_path / 'data.npz'}", task=task)
+    return npz.published(config, str(tmp_path / "data.npz"))
+
+
+MANY = {
+    "x_train": np.zeros((600, 4, 4), np.uint8),
+    "y_train": np.arange(600) % 300,
+    "x_test": np.zeros((9, 4, 4), np.uint8),
+}
+
+
+def test_whole_numbers_are_what_the_task_says(tmp_path):
+    assert by_number(tmp_path, "auto").classes == ("0", "1", "2")
+    assert by_number(tmp_path, "regression").targets == ("target",)
+    assert len(by_number(tmp_path, "classification", **MANY).classes) == 300
+    assert by_number(tmp_path, "regression", **MANY).train.labels.max() == 299
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [MANY, {"y_train": (np.arange(40) % 3).astype(float), "y_test": np.zeros(9)}],
+    ids=["300 integers", "whole floats"],
+)
+def test_whole_numbers_that_could_be_either_are_asked_about(tmp_path, changed):
+    with pytest.raises(ValueError, match="--task=regression or --task=classification"):
+        by_number(tmp_path, "auto", **changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"y_train": np.where(np.arange(40) == 3, np.nan, 0.5)}, "NaN or infinite for 1 of 40"),
+        ({"y_test": np.full(9, np.inf)}, "y_test: targets must be finite"),
+        ({"y_train": np.zeros((40, 2, 2)) + 0.5}, r"Received: float64 \[40, 2, 2\]"),
+        ({"y_train": np.zeros((39, 1)) + 0.5}, "each of the 40 images"),
+        ({"y_train": np.zeros((40, 2)) + 0.5}, r"each of target_0, target_1. Received: float32"),
+        ({"targets": np.array(["a", "b"])}, "must name the 1 values"),
+        ({"targets": np.array([1.0])}, "targets must be a list of strings"),
+        ({"classes": np.array(["a", "b"])}, "one integer for each of the 40 images"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(tmp_path, changed, message):
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, **angles(**changed))
+
+
+def test_a_constant_target_is_refused(tmp_path):
+    read(tmp_path, **angles(y_train=np.full(40, 0.5)))
+    with pytest.raises(ValueError, match=r"target is 0\.5 for every image of train"):
+        load(DataConfig(name=f"npz:{tmp_path / 'data.npz'}"))

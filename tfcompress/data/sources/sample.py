@@ -37,11 +37,11 @@ def shipped(path: Path, *, sha256: str, classes: tuple[str, ...]) -> Published:
             f"({len(content)} bytes). Install tfcompress again."
         )
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        parts = {
-            part: Split(*(arrays[f"{part}_{field}"] for field in ("images", "labels", "ids")))
+        train, test = (
+            Split(*(arrays[f"{part}_{field}"] for field in ("images", "labels", "ids")))
             for part in ("train", "test")
-        }
-    return Published(source="sample", classes=classes, **parts)
+        )
+    return Published(source="sample", classes=classes, train=train, test=test)
 
 
 def write(path: Path, published: Published) -> str:
