@@ -32,7 +32,7 @@ def run(tmp_path, example):
         "baseline": analysis.judge("baseline", BASELINE, BASELINE, baseline=None, classes=3),
         "file": analysis.judge("file", FILE, None, baseline=BASELINE, classes=3),
     }
-    return Run(tmp_path, dataclasses.replace(example, data=data), judged)
+    return Run(tmp_path, dataclasses.replace(example, data=data), judged, judged)
 
 
 def cells(table, name):

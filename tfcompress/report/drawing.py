@@ -6,6 +6,7 @@ not know what is drawn. One unit of a figure is one CSS pixel.
 
 from __future__ import annotations
 
+import bisect
 import io
 import re
 import warnings
@@ -179,11 +180,14 @@ def shorten(text: str, limit: float, size: float = FONT_SIZE) -> str:
     """The text, or its two ends around an ellipsis where it is wider than `limit` pixels."""
     if text_size(text, size)[0] <= limit:
         return text
-    for kept in range(len(text) - 1, 1, -1):
-        head, tail = text[: (kept + 1) // 2], text[len(text) - kept // 2 :]
-        if text_size(f"{head}…{tail}", size)[0] <= limit:
-            return f"{head}…{tail}"
-    return text[:1] + "…"
+
+    def kept(letters: int) -> str:
+        return f"{text[: (letters + 1) // 2]}…{text[len(text) - letters // 2 :]}"
+
+    fitting = bisect.bisect_left(
+        range(2, len(text)), True, key=lambda letters: text_size(kept(letters), size)[0] > limit
+    )
+    return kept(fitting + 1) if fitting else text[:1] + "…"
 
 
 def nice_log_ticks(low: float, high: float) -> np.ndarray:

@@ -102,12 +102,7 @@ def signed(value: float | None, digits: int) -> str:
       >>> signed(0.5151, 3), signed(-1e-8, 3)
       ('+0.515', '0.000')
     """
-    if value is None:
-        return text.MISSING
-    shown = f"{abs(value):,.{digits}f}"
-    if float(shown.replace(",", "")) == 0:
-        return shown
-    return ("+" if value > 0 else text.MINUS) + shown
+    return text.MISSING if value is None else text.signed(value, digits)
 
 
 ACCURACY = MainMetric(

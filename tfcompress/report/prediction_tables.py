@@ -5,7 +5,6 @@ Knows which figures stand in which column. Does not know how they are computed, 
 
 from __future__ import annotations
 
-from tfcompress import statistics
 from tfcompress.report import text
 from tfcompress.report.analysis import Judged
 from tfcompress.report.run import Run
@@ -70,11 +69,13 @@ def calibration(run: Run) -> Table | None:
         "split and judged on test; it changes no answer, only how sure the model says to be. Below "
         "the NLL's change to the baseline: its 95% interval, by a paired bootstrap."
     )
+    reasons = dict.fromkeys(each.no_temperature for each in run.judged.values())
+    note = " ".join((note, *filter(None, reasons)))
     floored = max((each.calibration.floored for each in run.judged.values()), default=0)
     if floored:
         note += (
-            f" In up to {text.plural(floored, 'image')} the true class has a probability of less "
-            f"than {statistics.PROBABILITY_FLOOR:g}, which is then what the NLL takes."
+            f" In up to {text.plural(floored, 'image')} the true class has less than the least "
+            "probability that the NLL takes a logarithm of."
         )
     return Table("Calibration", columns, rows, note) if rows else None
 

@@ -40,8 +40,8 @@ def signed(value: float, digits: int) -> str:
       >>> signed(0.0312, 3), signed(-0.0312, 3), signed(-0.0001, 3)
       ('+0.031', '−0.031', '0.000')
     """
-    text = f"{abs(value):.{digits}f}"
-    if float(text) == 0:
+    text = f"{abs(value):,.{digits}f}"
+    if not text.strip("0.,"):
         return text
     return ("+" if value > 0 else MINUS) + text
 
