@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from tfcompress import statistics
 from tfcompress.predictions import Predictions
-from tfcompress.report import analysis, prediction_tables
+from tfcompress.report import analysis, file_tables, prediction_tables, text
 from tfcompress.report.run import Run
+from tfcompress.results import ArtifactResult
 
 LABELS = np.array([0, 0, 1, 1, 2, 2, 2, 2])
 
@@ -25,8 +29,6 @@ FILE = predictions([0, 0, 1, 0, 2, 2, 0, 1])
 @pytest.fixture
 def run(tmp_path, example):
     """Three classes, eight images: one gained, two lost, one wrong in another way."""
-    import dataclasses
-
     data = dataclasses.replace(example.data, classes=("ant", "bee", "cat"))
     judged = {
         "baseline": analysis.judge("baseline", BASELINE, BASELINE, baseline=None, classes=3),
@@ -72,3 +74,20 @@ def test_a_validation_split_without_a_mistake_gives_no_temperature():
     perfect = predictions(LABELS)
     found = analysis.judge("x", FILE, perfect, baseline=None, classes=3)
     assert found.calibrated is None
+
+
+def test_what_the_export_took_by_hand(run):
+    """The Keras model has one image right that its file has wrong, and none the other way."""
+    keras_model = predictions([0, 0, 1, 0, 2, 2, 2, 1])
+    model = ArtifactResult("prune", format="keras", stages=("prune",), difference=0.0)
+    file = ArtifactResult("file", model="prune", format="int8", stages=("prune",))
+    whole = dataclasses.replace(
+        run,
+        results=dataclasses.replace(run.results, models=(model,), artifacts=(file,)),
+        answers={**run.answers, "prune": analysis.answers("prune", keras_model)},
+    )
+    (row,) = file_tables.models(whole).rows
+    interval = statistics.paired_difference_interval(0, 1, 8)
+    assert row[-1].value == "\u221212.50"
+    assert row[-1].detail == text.points_interval(interval)
+    assert file_tables.models(run) is None
