@@ -144,7 +144,7 @@ def sentence(entry: ArtifactResult, results: Results) -> str:
     if found.answer == BETTER:
         return f"{shown}: better than the baseline"
     if found.answer == WORSE:
-        return f"{shown}: worse by {main.with_unit(main.show(-gain))}"
+        return f"{shown}: worse by {main.with_unit(main.amount(-gain))}"
     answer = f"{shown}: {NOT_SHOWN} at this sample size{_sample_size(found, results)}"
     if found.suspected:
         return (
@@ -156,7 +156,7 @@ def sentence(entry: ArtifactResult, results: Results) -> str:
             f"{answer}, since the exact test does not confirm it "
             f"(p = {text.p_value(figure.p_value)})"
         )
-    most = main.with_unit(main.show(-interval.low))
+    most = main.with_unit(main.amount(-interval.low))
     return f"{answer}; a loss of up to {most} is not excluded"
 
 

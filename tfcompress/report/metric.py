@@ -71,6 +71,10 @@ class MainMetric:
         """An interval of a difference."""
         return _ends(interval, self.signed)
 
+    def amount(self, value: float) -> str:
+        """The size of a difference, at least 0."""
+        return self.signed(value).lstrip("+")
+
     def with_unit(self, value: str) -> str:
         """A shown difference with its unit."""
         return f"{value} {self.difference_unit}".rstrip()

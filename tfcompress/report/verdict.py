@@ -14,6 +14,10 @@ from tfcompress.report.comparison import common_setting, latency_in, ratio, refe
 from tfcompress.results import ArtifactResult, Results
 
 
+# Techniques after which no weight was trained on.
+_UNTRAINED = {"ptq"}
+
+
 @dataclass(frozen=True)
 class Card:
     """One of the large figures on top of the report."""
@@ -113,7 +117,9 @@ def _cautions(results: Results) -> list[str]:
     gained = [
         entry
         for entry in results.artifacts
-        if entry.stages and entry.name in judged and judged[entry.name].answer == judgement.BETTER
+        if set(entry.stages) - _UNTRAINED
+        and entry.name in judged
+        and judged[entry.name].answer == judgement.BETTER
     ]
     if mode == "full" and gained:
         found.append(
