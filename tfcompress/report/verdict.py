@@ -13,7 +13,6 @@ from tfcompress.report import judgement, metric, text
 from tfcompress.report.comparison import common_setting, latency_in, ratio, reference, speedup
 from tfcompress.results import ArtifactResult, Results
 
-
 # Techniques after which no weight was trained on.
 _UNTRAINED = {"ptq"}
 
