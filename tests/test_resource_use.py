@@ -40,6 +40,8 @@ def test_energy_is_that_of_every_package_over_the_stretch(tmp_path):
     # A part of the first package, which must not be counted twice, and the driver itself.
     write_counter(tmp_path / "intel-rapl:0:0", "core", 5.0)
     (tmp_path / "intel-rapl").mkdir()
+    # The whole platform, which holds the packages.
+    write_counter(tmp_path / "intel-rapl:2", "psys", 70.0)
     found = resource_use._processors(tmp_path)
     assert [counter.name for counter in found] == ["package-0", "package-1"]
     meter = Meter(counters=tuple(found))
@@ -47,6 +49,16 @@ def test_energy_is_that_of_every_package_over_the_stretch(tmp_path):
     write_counter(tmp_path / "intel-rapl:0", "package-0", 13.5)
     write_counter(tmp_path / "intel-rapl:1", "package-1", 20.25)
     assert meter.stop()["energy_joules"] == pytest.approx(3.75)
+
+
+def test_a_counter_that_goes_away_ends_nothing(tmp_path):
+    write_counter(tmp_path / "intel-rapl:0", "package-0", 10.0)
+    meter = Meter(counters=tuple(resource_use._processors(tmp_path)))
+    meter.start()
+    (tmp_path / "intel-rapl:0" / "energy_uj").unlink()
+    assert "energy_joules" not in meter.stop()
+    meter.start()
+    assert "energy_joules" not in meter.stop()
 
 
 def test_a_counter_that_wrapped_goes_on_from_zero():

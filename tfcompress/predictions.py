@@ -114,31 +114,52 @@ class Predictions:
         Raises:
           ValueError: another number of examples, other examples, or other labels for the same ones.
         """
-        if len(self) != len(reference):
-            raise ValueError(
-                f"Predictions on {len(self):,} and on {len(reference):,} examples cannot be "
-                "paired. Evaluate both on the same test split."
-            )
-        found = self
-        if not np.array_equal(self.ids, reference.ids):
-            mine, theirs = np.argsort(self.ids, kind="stable"), np.argsort(reference.ids)
-            if not np.array_equal(self.ids[mine], reference.ids[theirs]):
-                raise ValueError(
-                    "The predictions are of other examples: their ids differ. Evaluate both on "
-                    "the same test split."
-                )
-            order = np.empty_like(mine)
-            order[theirs] = mine
-            found = Predictions(self.outputs[order], self.labels[order], self.ids[order], self.kind)
-        if not np.array_equal(found.labels, reference.labels):
-            changed = (found.labels != reference.labels).reshape(len(self), -1)
-            different = int(np.sum(changed.any(axis=1)))
-            raise ValueError(
-                f"The predictions carry other labels for {different:,} of {len(self):,} examples "
-                "of the same ids: they are of another data set. Evaluate both on the same test "
-                "split."
-            )
-        return found
+        order = order_like((self.ids, self.labels), (reference.ids, reference.labels))
+        return Predictions(self.outputs[order], self.labels[order], self.ids[order], self.kind)
+
+
+def order_like(
+    own: tuple[np.ndarray, np.ndarray], reference: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """Puts examples into the order of the same ones elsewhere.
+
+    Args:
+      own: ids int64 [examples], and labels [examples, ...].
+      reference: the same, in the order that is wanted.
+
+    Returns:
+      int64 [examples]: `own[0][order]` equals the reference's ids.
+
+    Raises:
+      ValueError: another number of examples, other examples, or other labels for the same ones.
+
+    Example:
+      >>> own = (np.array([7, 3]), np.array([0, 1]))
+      >>> order_like(own, (np.array([3, 7]), np.array([1, 0]))).tolist()
+      [1, 0]
+    """
+    (ids, labels), (wanted_ids, wanted_labels) = own, reference
+    if len(ids) != len(wanted_ids):
+        raise ValueError(
+            f"Predictions on {len(ids):,} and on {len(wanted_ids):,} examples cannot be paired. "
+            "Evaluate both on the same test split."
+        )
+    mine, theirs = np.argsort(ids, kind="stable"), np.argsort(wanted_ids, kind="stable")
+    if not np.array_equal(ids[mine], wanted_ids[theirs]):
+        raise ValueError(
+            "The predictions are of other examples: their ids differ. Evaluate both on the same "
+            "test split."
+        )
+    order = np.empty_like(mine)
+    order[theirs] = mine
+    changed = labels[order] != wanted_labels
+    if changed.any():
+        different = int(changed.reshape(len(ids), -1).any(axis=1).sum())
+        raise ValueError(
+            f"The predictions carry other labels for {different:,} of {len(ids):,} examples of "
+            "the same ids: they are of another data set. Evaluate both on the same test split."
+        )
+    return order
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 RAPL = Path("/sys/class/powercap")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 
@@ -50,7 +52,7 @@ class Counter:
 
     Attributes:
       name: such as `"package-0"`.
-      read: gives joules, rising; OSError where it cannot be read any more.
+      read: gives joules, rising; any error where it cannot be read any more.
       wraps_at: joules at which it starts from 0 again; None for one that does not.
     """
 
@@ -75,8 +77,8 @@ def find_counters(rapl: Path = RAPL) -> tuple[Counter, ...]:
 
 
 def _processors(rapl: Path) -> list[Counter]:
-    # The packages, `intel-rapl:0`, hold the domains below them, `intel-rapl:0:0`. AMD's stand under
-    # the same name.
+    # The packages, `intel-rapl:0`, hold the domains below them, `intel-rapl:0:0`; a `psys` beside
+    # them counts the whole platform. AMD's stand under the same names.
     found = []
     for folder in sorted(rapl.glob("*-rapl:*")):
         if folder.name.count(":") != 1:
@@ -91,7 +93,8 @@ def _processors(rapl: Path) -> list[Counter]:
             largest = int((folder / "max_energy_range_uj").read_text(encoding="ascii")) / 1e6
         except (OSError, ValueError):
             continue
-        found.append(Counter(name, read, largest))
+        if name.startswith("package"):
+            found.append(Counter(name, read, largest))
     return found
 
 
@@ -130,13 +133,13 @@ class Meter:
 
     def __init__(self, counters: tuple[Counter, ...] | None = None) -> None:
         self._counters = find_counters() if counters is None else counters
-        self._before: list[float] = []
+        self._before: list[float] | None = None
         self._memory = False
 
     def start(self) -> None:
         """Begins a stretch."""
         self._memory = reset_peak_memory()
-        self._before = [counter.read() for counter in self._counters]
+        self._before = _or_none(lambda: [counter.read() for counter in self._counters])
 
     def stop(self) -> Mapping[str, float]:
         """Ends it.
@@ -148,7 +151,19 @@ class Meter:
         found: dict[str, float] = {}
         if self._memory:
             found["peak_memory_bytes"] = float(peak_memory_bytes())
-        if self._counters:
-            pairs = zip(self._counters, self._before, strict=True)
-            found["energy_joules"] = sum(counter.since(before) for counter, before in pairs)
+        joules = _or_none(self._joules) if self._counters and self._before is not None else None
+        if joules is not None:
+            found["energy_joules"] = joules
         return found
+
+    def _joules(self) -> float:
+        pairs = zip(self._counters, self._before or (), strict=True)
+        return sum(counter.since(before) for counter, before in pairs)
+
+
+def _or_none(read: Callable[[], T]) -> T | None:
+    """What a counter says; None where it fails, so that no training ends for lack of a figure."""
+    try:
+        return read()
+    except Exception:  # A file that went away, or one of NVML's own classes.
+        return None

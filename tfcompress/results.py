@@ -139,6 +139,8 @@ class StageResult:
       best_epoch: 0-based epoch whose weights were kept, chosen on validation; None where nothing
         was trained.
       seconds: wall time of the stage, over all sessions.
+      after: name of the stage that it went on from; None for the first, and for one of an earlier
+        version.
       report: what was treated; None for the baseline.
     """
 
@@ -148,6 +150,7 @@ class StageResult:
     history: tuple[Mapping[str, float], ...] = ()
     best_epoch: int | None = None
     seconds: float | None = None
+    after: str | None = None
     report: CompressionReport | None = None
 
 

@@ -46,6 +46,7 @@ class _Done:
     stages: tuple[PlannedStage, ...]
     model: Any
     report: CompressionReport
+    name: str
 
 
 class StageTrainer:
@@ -84,6 +85,7 @@ class StageTrainer:
         self._source = source
         self._supplies: dict[Preprocessing, Supplies] = {}
         self._done: dict[tuple[PlannedStage, ...], _Done] = {}
+        self._baseline_name = ""
         for plan in config.plans:
             compose.require_task(plan.stages, dataset.goal.task)
 
@@ -130,6 +132,10 @@ class StageTrainer:
         self._survey(model)
         self._require_exportable(model)
         self._transfer(model)
+        self._baseline_name = self.records[-1].name
+        if self.records[:-1]:
+            before = self.records[-2].name
+            self.records[-1] = dataclasses.replace(self.records[-1], after=before)
         # Later stages train every layer; frozen ones could not follow a mask.
         backbones.set_transfer_mode(model, "full")
         return model
@@ -222,10 +228,12 @@ class StageTrainer:
         for count in range(1, len(stages) + 1):
             begun = stages[:count]
             if begun not in self._done:
+                before = self._done[begun[:-1]].name if begun[:-1] else self._baseline_name
                 start = self._student(begun, model)
                 prepared = self._prepared(begun, start)
                 found = self._train_stage(prepared, start)
-                self._done[begun] = _Done(prepared, *found)
+                self.records[-1] = dataclasses.replace(self.records[-1], after=before)
+                self._done[begun] = _Done(prepared, *found, self.records[-1].name)
             model = self._done[begun].model
         return model
 

@@ -330,7 +330,9 @@ class _Run:
         def make(path: Path) -> None:
             evaluate.pictures(self._dataset, changed).save(path)
 
-        if changed.size:
+        if not changed.size:
+            self._folder.pictures.unlink(missing_ok=True)
+        else:
             key = durable.sha256(changed.tobytes())
             self._folder.keep_file(self._folder.pictures, key, make)
 

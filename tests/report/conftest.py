@@ -109,7 +109,9 @@ def artifact(file: File, right: np.ndarray, baseline_right: np.ndarray) -> Artif
     )
 
 
-def stage(name: str, technique: str, epochs: int, zeros: float | None) -> StageResult:
+def stage(
+    name: str, technique: str, epochs: int, zeros: float | None, after: str | None = None
+) -> StageResult:
     history = tuple(
         {
             "loss": 0.9 * 0.8**epoch + 0.05,
@@ -140,6 +142,7 @@ def stage(name: str, technique: str, epochs: int, zeros: float | None) -> StageR
         history=history,
         best_epoch=best,
         seconds=9.5 * epochs,
+        after=after,
         report=None if technique == "baseline" else CompressionReport(technique, layers),
     )
 
@@ -189,8 +192,8 @@ def make_results(files=FILES, *, images=2000, classes=CLASSES):
         artifacts=tuple(artifacts),
         stages=(
             stage("00-baseline", "baseline", 12, None),
-            stage("01-prune", "prune", 6, 0.8),
-            stage("02-qat", "qat", 3, 0.79),
+            stage("01-prune", "prune", 6, 0.8, after="00-baseline"),
+            stage("02-qat", "qat", 3, 0.79, after="01-prune"),
         ),
         evaluation_speed=EvaluationSpeed("baseline-int8", 61_000.0, 8_100.0, 256),
         seconds=254.0,

@@ -35,10 +35,10 @@ def test_verdict_names_the_smallest_file_within_noise(example):
         "1.8 times faster (median, litert_cpu, 1 thread, batch 1), "
         "accuracy difference \u22120.20 points (95% interval \u2212"
     )
-    # 24 of 2,000 images change sides.
+    # 24 of 2,000 images change sides; three files are compared.
     assert (
         "no difference shown at this sample size (2,000 images, on which a true difference of "
-        "0.69 points is found in four cases of five)" in answer.remarks[0]
+        "0.79 points is found in four cases of five)" in answer.remarks[0]
     )
     assert [card.value for card in answer.cards] == [
         "7.0\u00d7",

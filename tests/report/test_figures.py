@@ -190,25 +190,34 @@ def test_the_front_holds_what_nothing_beats(example):
         assert (kept in front) != beaten
 
 
-def _stage(name, seconds, accuracies):
+def _stage(name, after, seconds, accuracies):
     history = tuple({"seconds": seconds, "val_accuracy": value} for value in accuracies)
-    return StageResult(name, "x", {}, history, seconds=seconds * len(accuracies))
+    return StageResult(name, "x", {}, history, seconds=seconds * len(accuracies), after=after)
 
 
 def test_stages_follow_one_another_on_the_clock():
     stages = (
-        _stage("00-baseline", 60, (0.5, 0.6)),
-        _stage("01-prune", 30, (0.55,)),
-        _stage("02-prune+qat", 30, (0.58,)),
-        _stage("03-cluster", 60, (0.57, 0.59)),
+        _stage("00-head", None, 30, (0.4,)),
+        _stage("01-baseline", "00-head", 30, (0.5, 0.6, 0.6)),
+        # Two recipes prune, with other settings; the second goes on. Then two rounds of one stage.
+        _stage("02-prune", "01-baseline", 30, (0.55,)),
+        _stage("03-prune", "01-baseline", 60, (0.55,)),
+        _stage("04-prune+qat", "02-prune", 30, (0.58,)),
+        _stage("05-prune_channels", "01-baseline", 60, (0.57,)),
+        _stage("06-prune_channels-2", "05-prune_channels", 60, (0.57,)),
     )
     found = {curve.title: curve.minutes for curve in time_curves.curves(stages)}
     assert found == {
-        "baseline": (1.0, 2.0),
-        "prune": (2.5,),
-        "prune+qat": (3.0,),
-        "cluster": (3.0, 4.0),
+        "00-head": (0.5,),
+        "01-baseline": (1.0, 1.5, 2.0),
+        "02-prune": (2.5,),
+        "03-prune": (3.0,),
+        "04-prune+qat": (3.0,),
+        "05-prune_channels": (3.0,),
+        "06-prune_channels-2": (4.0,),
     }
+    unknown = (stages[0], dataclasses.replace(stages[1], after=None))
+    assert time_curves.curves(unknown) == ()
 
 
 def test_only_the_classes_that_change_most_are_shown(make_run):

@@ -79,10 +79,25 @@ def test_interval_and_exact_test_must_agree(example):
         )
 
 
+def test_an_interval_below_zero_is_a_suspicion_whatever_the_exact_test_says(example):
+    # No image gained and five lost: the interval leaves zero out, the exact test has p = 0.0625.
+    made = among(example, entry("a", 0, 5))
+    found = judgement.judge(made)["a"]
+    assert (found.answer, found.suspected) == ("no difference shown", "worse")
+    assert not found.shows_no_loss
+    assert "exact test does not confirm it (p = 0.062)" in judgement.sentence(
+        made.artifacts[0], made
+    )
+    assert "above suspicion" in verdict.reach(made).headline
+
+
 def test_what_could_have_been_seen(example):
     found = judgement.judge(among(example, entry("a", 10, 14)))["a"]
     expected = statistics.smallest_detectable_difference(IMAGES, 24).difference
-    assert found.detectable == expected
+    assert found.detectable == pytest.approx(expected)
+    two = judgement.judge(among(example, entry("a", 10, 14), entry("b", 10, 14)))["a"]
+    strict = statistics.smallest_detectable_difference(IMAGES, 24, confidence=0.975)
+    assert two.detectable == pytest.approx(strict.difference)
     unknown = dataclasses.replace(entry("a", 10, 14), gained=None)
     assert judgement.judge(among(example, unknown))["a"].detectable is None
 

@@ -77,7 +77,13 @@ def compare(
 
     if len(run_dirs) < 2:
         raise ValueError(f"A comparison needs at least two runs. Received: {len(run_dirs)}.")
-    runs = [run_module.load(run_dir) for run_dir in run_dirs]
+    if any((Path(output_dir) / name).exists() for name in ("results.json", "config.json")):
+        raise ValueError(
+            f"{output_dir} is a run folder, whose own report would be lost. Name another folder "
+            "for the comparison."
+        )
+    runs = [run_module.load(run_dir, judge=False) for run_dir in run_dirs]
+    run_module.require_same_test(runs)
     from tfcompress.report import figures, repetitions, seeds, side_by_side
 
     if seeds.only_seeds_differ([run.results for run in runs]):
@@ -101,7 +107,9 @@ def compared(run_dirs: Sequence[str | os.PathLike[str]]) -> Table:
     found = [run_module.load_results(run_dir) for run_dir in run_dirs]
     if len(found) < 2 or seeds.only_seeds_differ(found):
         return seeds.across_seeds(found)
-    return side_by_side.contents([run_module.load(run_dir) for run_dir in run_dirs]).files
+    runs = [run_module.load(run_dir, judge=False) for run_dir in run_dirs]
+    run_module.require_same_test(runs)
+    return side_by_side.contents(runs).files
 
 
 def _write(
@@ -116,6 +124,10 @@ def _write(
         figures=tuple(folder / "figures" / f"{each.name}.svg" for each in drawn),
         tables=tuple(folder / "tables" / f"{name}.csv" for name in csv),
     )
+    # What an earlier report had and this one has not.
+    for path in {*folder.glob("figures/*.svg"), *folder.glob("tables/*.csv")}:
+        if path not in (*paths.figures, *paths.tables):
+            path.unlink()
     for path, each in zip(paths.figures, drawn, strict=True):
         durable.write_text(path, drawing.for_file(each.wide))
     for path, text in zip(paths.tables, csv.values(), strict=True):

@@ -148,7 +148,9 @@ def draw_selective(models: Sequence[Shown], *, width: int) -> Figure:
     drawing.write(figure, "Images answered, %", x=width - 12, y=head + 240, align="right")
     axes = drawing.add_axes(figure, left=40, top=head + 8, width=width - 54, height=190)
     for index, (shown, (color, style)) in enumerate(zip(models, STYLES, strict=False)):
-        _draw_line_legend(figure, shown, color=color, style=style, y=34 + 18 * index)
+        name = shown.judged.name
+        words = name if name == shown.role else f"{name}, {shown.role}"
+        drawing.write_line_key(figure, words, color=color, style=style, y=34 + 18 * index)
         points = shown.judged.calibration.selective
         axes.plot(
             [100 * each.coverage for each in points],
@@ -166,21 +168,3 @@ def draw_selective(models: Sequence[Shown], *, width: int) -> Figure:
     axes.set_ylim(top=min(axes.get_ylim()[1], 100.0 + 0.05 * np.ptp(axes.get_ylim())))
     axes.grid(axis="y", color=COLORS["grid"], lw=0.8)
     return figure
-
-
-def _draw_line_legend(figure: Figure, shown: Shown, *, color: str, style: object, y: float) -> None:
-    width, height = figure.get_size_inches() * 72
-    level = 1 - (y - 4) / height
-    figure.add_artist(
-        Line2D([6 / width, 30 / width], [level, level], color=COLORS[color], lw=1.8, ls=style)
-    )
-    name = shown.judged.name
-    words = name if name == shown.role else f"{name}, {shown.role}"
-    drawing.write(
-        figure,
-        drawing.shorten(words, width - 50, drawing.SMALL),
-        x=36,
-        y=y,
-        size=drawing.SMALL,
-        color="muted",
-    )

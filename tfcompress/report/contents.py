@@ -120,7 +120,7 @@ def _sections(run: Run) -> tuple[Section, ...]:
             "Where it comes from",
             "What the layers lost, and whether compression or export took it.",
             ("layer-sparsity",),
-            _present((file_tables.models(results),)),
+            _present((file_tables.models(run),)),
         ),
         Section(
             "Training",

@@ -98,6 +98,8 @@ def _confidence(judged: Judged) -> dict[str, Any]:
     row = {name: getattr(plain, name) for name in figures}
     row["temperature"] = scaled.temperature if scaled else None
     row |= {f"{name}_scaled": getattr(scaled, name) if scaled else None for name in figures[:-1]}
+    row["nll_change"] = judged.nll_change.difference if judged.nll_change else None
+    row |= _interval("nll_change", judged.nll_change.interval if judged.nll_change else None)
     row["churn"] = judged.flips.churn if judged.flips else None
     return row
 

@@ -58,6 +58,56 @@ def definitions(results: Results) -> tuple[tuple[str, str], ...]:
     )
 
 
+def of_repetitions(results: Results) -> tuple[tuple[str, str], ...]:
+    """Pairs of a term and its meaning, of a report on runs that differ in their seed alone."""
+    return (
+        *_kept(results, ("Stored, gzipped", "Latency")),
+        (
+            "Difference",
+            "To the baseline of the same seed. The interval is Student's, of the mean over the "
+            "seeds: it is of another training, not of other test images, and wide with few seeds.",
+        ),
+        (
+            "Is it real?",
+            "Better or worse only where the interval leaves zero out and the paired t test over "
+            "the seeds, corrected by Holm's procedure for the number of files, gives p below "
+            "0.05. A question mark: the interval alone says so, or every seed shows exactly the "
+            "same loss.",
+        ),
+        (
+            "Identified",
+            "Compression-identified images (Hooker et al., 2019): those whose most frequent class "
+            "over the seeds is another for the compressed models than for the baselines. A tie "
+            "alone identifies none.",
+        ),
+        (text.MISSING, "Not measured in these runs."),
+    )
+
+
+def of_comparison(results: Results) -> tuple[tuple[str, str], ...]:
+    """Pairs of a term and its meaning, of a report on runs of different settings."""
+    return (
+        (
+            "Difference",
+            "Accuracy minus that of the first run's baseline, paired image by image, with Tango's "
+            "score interval.",
+        ),
+        (
+            "Is it real?",
+            "Better or worse only where the interval leaves zero out and McNemar's exact test, "
+            "corrected by Holm's procedure for all rows of the table, gives p below 0.05. A "
+            "question mark: the interval alone says so. The interval is of the test images; that "
+            "another training would show the same takes several seeds.",
+        ),
+        *_kept(results, ("Latency",)),
+        (text.MISSING, "Not measured in these runs."),
+    )
+
+
+def _kept(results: Results, terms: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple(pair for pair in definitions(results) if pair[0] in terms)
+
+
 def _of_classes(images: str) -> tuple[tuple[str, str], ...]:
     return (
         (
@@ -75,7 +125,7 @@ def _of_classes(images: str) -> tuple[tuple[str, str], ...]:
             "Is it real?",
             "Better or worse only where the interval leaves zero out and McNemar's exact test, "
             "corrected by Holm's procedure for the number of files, gives p below 0.05. A question "
-            "mark: the interval and the uncorrected test would say so. A file is called free of "
+            "mark: the interval alone says so. A file is called free of "
             "loss only where neither does; that no loss is shown proves no absence. The difference "
             "that would be found in four cases of five is that of a test with a power of 80% on "
             "these images, at the share of them on which the two disagree.",
@@ -88,8 +138,8 @@ def _of_answers() -> tuple[tuple[str, str], ...]:
         (
             "Change by class",
             "Accuracy on the test images of one class minus the baseline's on the same images. "
-            "Outlined cells differ by McNemar's exact test at 5% after Holm's correction "
-            "over the cells of the figure; the others are within noise.",
+            "Outlined cells differ by McNemar's exact test at 5% after Holm's correction for all "
+            "classes of all files; of the others nothing is shown.",
         ),
         (
             "ECE",
@@ -143,7 +193,7 @@ def _of_values(results: Results) -> tuple[tuple[str, str], ...]:
             "Is it real?",
             "Better or worse only where the interval leaves zero out and the bootstrap's p, "
             "corrected by Holm's procedure for the number of files, is below 0.05. A question "
-            "mark: the interval and the uncorrected p would say so. A file is called free of loss "
+            "mark: the interval alone says so. A file is called free of loss "
             "only where neither does; that no loss is shown proves no absence.",
         ),
     )

@@ -6,6 +6,7 @@ not know what is drawn. One unit of a figure is one CSS pixel.
 
 from __future__ import annotations
 
+import bisect
 import io
 import re
 import warnings
@@ -19,6 +20,7 @@ import numpy as np
 from matplotlib import font_manager, textpath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 # Light-page colours. Each is unlike any other colour in a figure, so that the page's SVG can name
@@ -148,6 +150,25 @@ def draw_cell(
     )
 
 
+def write_line_key(figure: Figure, text: str, *, color: str, style: Any, y: float) -> None:
+    """Puts a line of a legend at the figure's left edge: a stroke, and what it stands for.
+
+    Args:
+      figure: of any size.
+      text: shortened where the figure is narrower.
+      color: a name in `COLORS`.
+      style: matplotlib's line style.
+      y: baseline of the text, in pixels from the upper edge.
+    """
+    width, height = figure.get_size_inches() * 72
+    level = 1 - (y - 4) / height
+    figure.add_artist(
+        Line2D([6 / width, 30 / width], [level, level], color=COLORS[color], lw=1.8, ls=style)
+    )
+    shown = shorten(text, width - 50, SMALL)
+    write(figure, shown, x=36, y=y, size=SMALL, color="muted")
+
+
 def text_size(text: str, size: float = FONT_SIZE) -> tuple[float, float]:
     """Width and height of a line of text in pixels."""
     properties = font_manager.FontProperties(family="DejaVu Sans", size=size)
@@ -159,11 +180,14 @@ def shorten(text: str, limit: float, size: float = FONT_SIZE) -> str:
     """The text, or its two ends around an ellipsis where it is wider than `limit` pixels."""
     if text_size(text, size)[0] <= limit:
         return text
-    for kept in range(len(text) - 1, 1, -1):
-        head, tail = text[: (kept + 1) // 2], text[len(text) - kept // 2 :]
-        if text_size(f"{head}…{tail}", size)[0] <= limit:
-            return f"{head}…{tail}"
-    return text[:1] + "…"
+
+    def kept(letters: int) -> str:
+        return f"{text[: (letters + 1) // 2]}…{text[len(text) - letters // 2 :]}"
+
+    fitting = bisect.bisect_left(
+        range(2, len(text)), True, key=lambda letters: text_size(kept(letters), size)[0] > limit
+    )
+    return kept(fitting + 1) if fitting else text[:1] + "…"
 
 
 def nice_log_ticks(low: float, high: float) -> np.ndarray:

@@ -84,9 +84,9 @@ def draw_repetitions(runs: Sequence[Run]) -> tuple[Drawn, ...]:
         drawn = _drawn(
             "identified-images",
             "Images that compression forgets",
-            f"Test images to which most of the {len(runs)} models behind {name} give another class "
-            "than most baselines: the baselines' class, then the compressed models'. A tick marks "
-            "the true one.",
+            f"Test images to which more than half of the {len(runs)} models behind {name} give one "
+            "class and more than half of the baselines another: the baselines' class, then the "
+            "compressed models'. A tick marks the true one.",
             lambda width: picture_grid.draw(pictures, width=width),
         )
     return (drawn,)
@@ -162,15 +162,16 @@ def _curves(run: Run) -> Drawn | None:
 
 
 def _clock(run: Run) -> Drawn | None:
-    found = time_curves.curves(run.results.stages)
+    main = metric.of(run.results)
+    found = time_curves.curves(run.results.stages, main)
     if not found:
         return None
     return _drawn(
         "accuracy-time",
-        "Accuracy against time",
-        "Validation accuracy at the end of each epoch, by the wall time of all training that leads "
-        "to it: each stage begins where the one before it in its recipe ended.",
-        lambda width: time_curves.draw(found, width=width),
+        f"{main.title} against time",
+        f"{main.title} on validation at the end of each epoch, by the wall time of all training "
+        "that leads to it: each stage begins where the one that it went on from ended.",
+        lambda width: time_curves.draw(found, width=width, main=main),
     )
 
 
@@ -189,7 +190,8 @@ def _classes(run: Run) -> Drawn | None:
         "Change by class",
         "Accuracy on each class minus the baseline's, in points: blue gains, orange losses. "
         f"{which}"
-        "Outlined cells stand out from noise (5%, corrected for the number of cells).",
+        "Outlined cells are real at 5%, corrected for all classes of all files; of the others "
+        "nothing is shown.",
         lambda width: class_changes.draw(changes, width=width),
     )
 
@@ -220,9 +222,9 @@ def _reliability(run: Run) -> Drawn | None:
     return _drawn(
         "reliability",
         "Confidence and accuracy",
-        "Each point is a fifteenth of the test images, grouped by how sure the model is of its "
-        "answer: on the dashed line it is right as often as it says. Bars are 95% intervals. "
-        f"Shown: {_roles(models)}; the table has all.",
+        "The points are up to 15 groups of about equally many test images, by how sure the model "
+        "is of its answer: on the dashed line it is right as often as it says. Bars are 95% "
+        f"intervals. Shown: {_roles(models)}; the table has all.",
         lambda width: confidence_charts.draw_reliability(models, width=width),
     )
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfcompress import statistics
 from tfcompress.report import comparison, judgement, metric, text, verdict
 from tfcompress.report.comparison import Setting
 from tfcompress.report.judgement import Judgement
+from tfcompress.report.run import Run
 from tfcompress.report.tables import Cell, Column, Table
 from tfcompress.results import ArtifactResult, Parity, Results
 
@@ -134,9 +136,9 @@ def details(results: Results) -> Table:
     return Table("Files in detail", columns, rows)
 
 
-def models(results: Results) -> Table | None:
+def models(run: Run) -> Table | None:
     """Where a loss comes from: each recipe's Keras model and its files; None without a recipe."""
-    main = metric.of(results)
+    results, main = run.results, metric.of(run.results)
     columns = (
         Column("Recipe", numeric=False),
         Column("Keras model", main.difference_unit),
@@ -146,7 +148,7 @@ def models(results: Results) -> Table | None:
     )
     known = {model.name: model for model in (results.baseline, *results.models)}
     rows = tuple(
-        _model_row(known[entry.model], entry, main)
+        _model_row(run, known[entry.model], entry)
         for entry in results.artifacts
         if entry.model in known
     )
@@ -159,18 +161,28 @@ def models(results: Results) -> Table | None:
     return Table("Compression or export?", columns, rows, note) if rows and compressed else None
 
 
-def _model_row(
-    model: ArtifactResult, entry: ArtifactResult, main: metric.MainMetric
-) -> tuple[Cell, ...]:
-    ours, theirs = metric.figure(entry).value, metric.figure(model).value
-    known = ours is not None and theirs is not None
+def _model_row(run: Run, model: ArtifactResult, entry: ArtifactResult) -> tuple[Cell, ...]:
+    main = metric.of(run.results)
     return (
         Cell(model.name),
         _difference(model, main),
         Cell(entry.name),
         _difference(entry, main),
-        Cell(main.signed((ours or 0) - (theirs or 0) if known else None)),
+        _by_export(run, model, entry),
     )
+
+
+def _by_export(run: Run, model: ArtifactResult, entry: ArtifactResult) -> Cell:
+    """The file against the Keras model that it was made from: paired where the answers are kept."""
+    if {model.name, entry.name} <= set(run.answers):
+        versus = statistics.compare_right(
+            run.answers[entry.name].right, run.answers[model.name].right
+        )
+        interval = text.points_interval(versus.difference_interval)
+        return Cell(text.points(versus.difference), interval)
+    ours, theirs = metric.figure(entry).value, metric.figure(model).value
+    known = ours is not None and theirs is not None
+    return Cell(metric.of(run.results).signed((ours or 0) - (theirs or 0) if known else None))
 
 
 def _format(entry: ArtifactResult) -> str:

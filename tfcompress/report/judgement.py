@@ -15,6 +15,7 @@ from tfcompress.report import metric, text
 from tfcompress.report.comparison import reference
 from tfcompress.results import ArtifactResult, Interval, Results
 
+LEVEL = 0.05
 BETTER, WORSE, NOT_SHOWN = "better", "worse", "no difference shown"
 
 
@@ -25,12 +26,12 @@ class Judgement:
     Attributes:
       answer: `"better"`, `"worse"` or `"no difference shown"`: the former two only where the
         interval leaves zero out and the test, corrected for the number of files, agrees.
-      suspected: `"better"` or `"worse"` where interval and test would say so, had no other file
-        been compared; empty otherwise.
+      suspected: `"better"` or `"worse"` where the interval leaves zero out but the test does not
+        confirm it: the exact one, or that corrected for the number of files; empty otherwise.
       p_value: of the test, corrected by Holm's procedure for all files compared.
       compared: files that were compared with the baseline.
-      detectable: the smallest true difference of accuracies that the uncorrected test finds in four
-        cases of five, a fraction; None where it is not known.
+      detectable: the smallest true difference of accuracies that the test, corrected for the
+        number of files, finds in four cases of five, a fraction; None where it is not known.
     """
 
     answer: str
@@ -91,7 +92,7 @@ def _judged(
         suspected=suspected,
         p_value=adjusted,
         compared=compared,
-        detectable=_detectable(entry, images),
+        detectable=_detectable(entry, images, compared=compared),
     )
 
 
@@ -100,8 +101,8 @@ def decide(
 ) -> tuple[str, str]:
     """What an interval and a test say of a difference.
 
-    The two can part by a hair, as where the interval is asymptotic and the test exact; only what
-    both say counts.
+    The two can part, as where the interval is asymptotic and the test exact, or corrected for other
+    comparisons. Only what both say is shown; what the interval alone says is suspected.
 
     Args:
       interval: of the difference, model minus baseline, where more is better.
@@ -118,16 +119,17 @@ def decide(
     if interval is None or interval.low <= 0 <= interval.high:
         return NOT_SHOWN, ""
     direction = BETTER if interval.low > 0 else WORSE
-    level = 1 - interval.confidence
-    if p_value is not None and p_value >= level:
-        return NOT_SHOWN, ""
-    return (direction, "") if adjusted is None or adjusted < level else (NOT_SHOWN, direction)
+    confirmed = all(p is None or p < 1 - interval.confidence for p in (p_value, adjusted))
+    return (direction, "") if confirmed else (NOT_SHOWN, direction)
 
 
-def _detectable(entry: ArtifactResult, images: int | None) -> float | None:
+def _detectable(entry: ArtifactResult, images: int | None, *, compared: int) -> float | None:
+    """By Bonferroni's correction, which Holm's never falls behind."""
     if entry.gained is None or entry.lost is None or not images:
         return None
-    return statistics.smallest_detectable_difference(images, entry.gained + entry.lost).difference
+    return statistics.smallest_detectable_difference(
+        images, entry.gained + entry.lost, confidence=1 - LEVEL / max(compared, 1)
+    ).difference
 
 
 def sentence(entry: ArtifactResult, results: Results) -> str:
@@ -146,15 +148,12 @@ def sentence(entry: ArtifactResult, results: Results) -> str:
     if found.answer == WORSE:
         return f"{shown}: worse by {main.with_unit(main.amount(-gain))}"
     answer = f"{shown}: {NOT_SHOWN} at this sample size{_sample_size(found, results)}"
+    if found.suspected and (figure.p_value or 0) >= LEVEL:
+        return f"{answer}, since {main.tested_by} does not confirm it (p = {text.p_value(figure.p_value)})"
     if found.suspected:
         return (
             f"{answer}, since the test does not hold once corrected for "
             f"{text.plural(found.compared, 'comparison')} (p = {text.p_value(found.p_value)})"
-        )
-    if interval.low >= 0:
-        return (
-            f"{answer}, since the exact test does not confirm it "
-            f"(p = {text.p_value(figure.p_value)})"
         )
     most = main.with_unit(main.amount(-interval.low))
     return f"{answer}; a loss of up to {most} is not excluded"

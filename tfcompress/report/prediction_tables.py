@@ -5,7 +5,6 @@ Knows which figures stand in which column. Does not know how they are computed, 
 
 from __future__ import annotations
 
-from tfcompress import statistics
 from tfcompress.report import text
 from tfcompress.report.analysis import Judged
 from tfcompress.report.run import Run
@@ -59,6 +58,7 @@ def calibration(run: Run) -> Table | None:
         Column("Confidence", "%, mean"),
         Column("ECE", "points"),
         Column("NLL", "nats"),
+        Column("NLL, change", "nats"),
         Column("Brier score"),
         Column("Temperature"),
         Column("Accuracy of the surest 80%", "%"),
@@ -66,13 +66,16 @@ def calibration(run: Run) -> Table | None:
     rows = tuple(_calibration_row(each) for each in run.judged.values())
     note = (
         "Small figures: with outputs divided by the temperature, which is fitted on the validation "
-        "split and judged on test. It changes no answer, only how sure the model says to be."
+        "split and judged on test; it changes no answer, only how sure the model says to be. Below "
+        "the NLL's change to the baseline: its 95% interval, by a paired bootstrap."
     )
+    reasons = dict.fromkeys(each.no_temperature for each in run.judged.values())
+    note = " ".join((note, *filter(None, reasons)))
     floored = max((each.calibration.floored for each in run.judged.values()), default=0)
     if floored:
         note += (
-            f" In up to {text.plural(floored, 'image')} the true class has a probability of less "
-            f"than {statistics.PROBABILITY_FLOOR:g}, which is then what the NLL takes."
+            f" In up to {text.plural(floored, 'image')} the true class has less than the least "
+            "probability that the NLL takes a logarithm of."
         )
     return Table("Calibration", columns, rows, note) if rows else None
 
@@ -89,7 +92,19 @@ def _calibration_row(judged: Judged) -> tuple[Cell, ...]:
         ),
         Cell(text.percent(plain.ece), text.percent(scaled.ece) if scaled else ""),
         Cell(f"{plain.nll:.4f}", f"{scaled.nll:.4f}" if scaled else ""),
+        _nll_change(judged),
         Cell(f"{plain.brier:.4f}", f"{scaled.brier:.4f}" if scaled else ""),
         Cell(f"{scaled.temperature:.2f}" if scaled and scaled.temperature else text.MISSING),
         Cell(text.percent(surest.get(0.8))),
+    )
+
+
+def _nll_change(judged: Judged) -> Cell:
+    found = judged.nll_change
+    if found is None:
+        return Cell(text.MISSING)
+    interval = found.interval
+    return Cell(
+        text.signed(found.difference, 4),
+        f"{text.signed(interval.low, 4)} to {text.signed(interval.high, 4)}",
     )

@@ -49,14 +49,15 @@ def contents(runs: Sequence[Run]) -> Contents:
         sections=(
             Section(
                 "Who paid, whatever the seed",
-                "One training disagrees with another by chance. Identified are the test images to "
-                "which most compressed models give another class than most baselines.",
+                "One training disagrees with another by chance. Identified are the test images "
+                "whose most frequent class among the compressed models is another than among the "
+                "baselines; by majorities, where each is given by more than half of them.",
                 ("identified-images",),
                 shown,
             ),
         ),
         folded=() if settings is None else (settings,),
-        definitions=definitions.definitions(results[0]),
+        definitions=definitions.of_repetitions(results[0]),
     )
 
 
@@ -68,7 +69,8 @@ def _verdict(files: Sequence[OverSeeds], runs: int, main: metric.MainMetric) -> 
     kept = [
         each
         for each in measured
-        if judgement.WORSE not in (each.answer, each.suspected) and not each.losing
+        if judgement.WORSE not in (each.answer, each.suspected)
+        and (each.answer == judgement.BETTER or not each.losing)
     ]
     if kept:
         best = min(kept, key=_gzipped)
@@ -78,7 +80,13 @@ def _verdict(files: Sequence[OverSeeds], runs: int, main: metric.MainMetric) -> 
         )
     else:
         best = max(measured, key=lambda each: each.difference.mean if each.difference else 0.0)
-        headline = f"Every compressed file shows a loss; {best.name} loses least in the mean."
+        certain = all(each.answer == judgement.WORSE for each in measured)
+        headline = (
+            f"Every compressed file {main.verb}; {best.name} loses least in the mean."
+            if certain
+            else f"No compressed file is above suspicion of a loss; {best.name} loses least in the "
+            "mean."
+        )
     return Verdict(headline, (_sentence(best, runs, main),), None, ())
 
 
@@ -94,10 +102,10 @@ def _sentence(file: OverSeeds, runs: int, main: metric.MainMetric) -> str:
     shown = main.with_unit(main.signed(main.better * found.mean) + spread)
     ends = metric.as_gain(found.interval, main)
     interval = "" if ends is None else f" (95% interval of the mean {main.signed_interval(ends)})"
-    answer = f"{file.suspected}? (not after correction)" if file.suspected else file.answer
+    answer = f"{file.suspected}? (not confirmed)" if file.suspected else file.answer
     return (
         f"{main.title} difference {shown}{interval}: {answer}. Its "
-        f"own test shows or suspects a loss in {file.losing} of {runs} runs."
+        f"own test, corrected for the runs, shows a loss in {file.losing} of {runs}."
     )
 
 
@@ -108,23 +116,32 @@ def identified(runs: Sequence[Run]) -> Mapping[str, IdentifiedExamples]:
       RunFolderError: the runs were judged on other test examples.
     """
     base = runs[0].results.baseline.name
-    if any(base not in run.judged for run in runs):
+    if any(base not in run.answers for run in runs):
         return {}
-    for run in runs[1:]:
-        if not np.array_equal(run.judged[base].ids, runs[0].judged[base].ids):
-            raise RunFolderError(
-                f"{run.folder} was judged on other test examples than {runs[0].folder}."
-            )
-    before = np.stack([run.judged[base].predicted for run in runs])
+    before = _stacked(runs, base)
     return {
         entry.name: statistics.identified_examples(
-            np.stack([run.judged[entry.name].predicted for run in runs]),
-            before,
-            runs[0].judged[base].labels,
+            _stacked(runs, entry.name), before, runs[0].answers[base].labels
         )
         for entry in runs[0].results.artifacts
-        if entry.stages and all(entry.name in run.judged for run in runs)
+        if entry.stages and all(entry.name in run.answers for run in runs)
     }
+
+
+def _stacked(runs: Sequence[Run], name: str) -> np.ndarray:
+    """The predicted classes of one file in every run, in the first run's order of examples."""
+    first = runs[0].answers[runs[0].results.baseline.name]
+    try:
+        return np.stack([run.answers[name].ordered_like(first).predicted for run in runs])
+    except ValueError as error:
+        raise RunFolderError(f"{name}: {error}") from error
+
+
+def _by_majority(found: IdentifiedExamples) -> np.ndarray:
+    """Indices of the identified examples whose modal classes more than half of the models give."""
+    sure = (2 * found.votes > found.seeds) & (2 * found.baseline_votes > found.baseline_seeds)
+    chosen: np.ndarray = found.indices[sure[found.indices]]
+    return chosen
 
 
 def _identified_table(found: Mapping[str, IdentifiedExamples]) -> Table:
@@ -137,7 +154,7 @@ def _identified_table(found: Mapping[str, IdentifiedExamples]) -> Table:
     rows = tuple(
         (
             Cell(name),
-            Cell(text.count(each.indices.size)),
+            Cell(text.count(each.indices.size), f"{_by_majority(each).size:,} by majorities"),
             Cell(text.percent(each.accuracy), f"baselines {text.percent(each.baseline_accuracy)}"),
             Cell(
                 text.percent(each.accuracy_elsewhere),
@@ -154,13 +171,13 @@ def _identified_table(found: Mapping[str, IdentifiedExamples]) -> Table:
 
 
 def pictures(runs: Sequence[Run]) -> tuple[str, list[Captioned]]:
-    """The file with the most identified images, and those of them that a run kept a picture of."""
+    """The file with the most identified images, and those by majorities that have a picture."""
     found = identified(runs)
     if not found:
         return "", []
     name = max(found, key=lambda each: found[each].indices.size)
     kept = {index: image for run in runs for index, image in run.pictures.items()}
-    first = runs[0].judged[runs[0].results.baseline.name]
+    first = runs[0].answers[runs[0].results.baseline.name]
     names = runs[0].results.data.classes
     each = found[name]
     return name, [
@@ -170,6 +187,6 @@ def pictures(runs: Sequence[Run]) -> tuple[str, list[Captioned]]:
             names[each.modal[i]],
             names[first.labels[i]],
         )
-        for i in each.indices
+        for i in _by_majority(each)
         if int(first.ids[i]) in kept
     ][:MOST]

@@ -6,22 +6,24 @@ anything is shown.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from tfcompress import durable, statistics
 from tfcompress import results as results_module
-from tfcompress import statistics
 from tfcompress.predictions import VALUES, Pictures, Predictions
 from tfcompress.report import analysis
-from tfcompress.report.analysis import Judged
+from tfcompress.report.analysis import Answers, Judged
 from tfcompress.results import ArtifactResult, Results
 
 PICTURES = Path("predictions") / "pictures.npz"
+DATA = "data.json"
 
 
 class RunFolderError(ValueError):
@@ -35,16 +37,25 @@ class Run:
     Attributes:
       folder: the run folder.
       results: its `results.json`.
-      judged: of a classification, what follows from the stored predictions: of the baseline and of
-        each file with recorded ones, by name, in their order.
+      answers: of a classification, what the stored predictions say: of the baseline, of the Keras
+        model at the end of each recipe, and of each file with recorded ones, by name.
+      judged: what follows from them, of the baseline and of each file; empty where only the answers
+        were asked for.
       pictures: of some test images, uint8 [height, width, 1 or 3] by id: those that most files
         answer other than the baseline.
     """
 
     folder: Path
     results: Results
-    judged: Mapping[str, Judged]
+    answers: Mapping[str, Answers] = field(default_factory=dict)
+    judged: Mapping[str, Judged] = field(default_factory=dict)
     pictures: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def test_checksum(self) -> str | None:
+        """Of the test split's images and labels; None where the folder holds none."""
+        path = self.folder / DATA
+        return durable.read_json(path).get("test") if path.is_file() else None
 
     @property
     def files(self) -> tuple[Judged, ...]:
@@ -52,11 +63,12 @@ class Run:
         return tuple(each for each in self.judged.values() if each.flips is not None)
 
 
-def load(run_dir: str | os.PathLike[str]) -> Run:
+def load(run_dir: str | os.PathLike[str], *, judge: bool = True) -> Run:
     """Reads a finished run.
 
     Args:
       run_dir: a run folder with `results.json`; the predictions it names must lie where it says.
+      judge: False reads the answers alone, which takes a fraction of the time.
 
     Raises:
       RunFolderError: no such folder, no run, an unfinished run, a truncated or foreign
@@ -65,14 +77,19 @@ def load(run_dir: str | os.PathLike[str]) -> Run:
     folder = Path(run_dir)
     results = load_results(folder)
     baseline = _stored(folder, results.baseline.predictions)
+    found = Run(folder, results, {}, {}, _pictures(folder))
+    answers: dict[str, Answers] = {}
     judged: dict[str, Judged] = {}
-    for entry in (results.baseline, *results.artifacts):
+    for entry in (results.baseline, *results.models, *results.artifacts):
         if baseline is not None and baseline.kind == VALUES:
             _require_same_errors(folder, entry, baseline)
         elif entry.predictions is not None:
             beside = None if entry is results.baseline else baseline
-            judged[entry.name] = _judge(folder, entry, beside, classes=len(results.data.classes))
-    return Run(folder, results, judged, _pictures(folder))
+            said = _read(found, entry, beside, judge=judge and entry not in results.models)
+            answers[entry.name] = said
+            if isinstance(said, Judged):
+                judged[entry.name] = said
+    return dataclasses.replace(found, answers=answers, judged=judged)
 
 
 def load_results(run_dir: str | os.PathLike[str]) -> Results:
@@ -136,26 +153,52 @@ def _stored(folder: Path, name: str | None) -> Predictions | None:
     return None if name is None else load_predictions(folder / name)
 
 
-def _judge(
-    folder: Path, entry: ArtifactResult, baseline: Predictions | None, *, classes: int
-) -> Judged:
+def _read(run: Run, entry: ArtifactResult, baseline: Predictions | None, *, judge: bool) -> Answers:
     """What the predictions say, checked against the accuracy that the results record."""
-    found = load_predictions(folder / str(entry.predictions))
-    validation = _stored(folder, entry.validation_predictions)
+    found = load_predictions(run.folder / str(entry.predictions))
     try:
         if baseline is not None:
             found = found.aligned_to(baseline)
-        judged = analysis.judge(entry.name, found, validation, baseline=baseline, classes=classes)
+        said = (
+            analysis.judge(
+                entry.name,
+                found,
+                _stored(run.folder, entry.validation_predictions),
+                baseline=baseline,
+                classes=len(run.results.data.classes),
+            )
+            if judge
+            else analysis.answers(entry.name, found)
+        )
     except ValueError as error:
         raise RunFolderError(f"{entry.predictions}: {error}") from error
-    right = judged.right
+    right = said.right
     # A float32 mean may differ from the exact fraction, by far less than one example.
     if entry.accuracy is not None and abs(right.mean() - entry.accuracy) > 0.5 / right.size:
         raise RunFolderError(
             f"{entry.predictions} gives accuracy {right.mean():.4f}, {results_module.FILE_NAME} "
             f"says {entry.accuracy:.4f} for {entry.name}. The two are not of one run."
         )
-    return judged
+    return said
+
+
+def require_same_test(runs: Sequence[Run]) -> None:
+    """Refuses runs that were judged on other test images, or with other classes.
+
+    Raises:
+      RunFolderError: with the first that does not fit.
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        if run.results.data.classes != first.results.data.classes:
+            what = f"classes {', '.join(run.results.data.classes[:5])}"
+            theirs = ", ".join(first.results.data.classes[:5])
+            raise RunFolderError(f"{run.folder} has {what}, {first.folder} has {theirs}.")
+        if None not in (known := (run.test_checksum, first.test_checksum)) and len(set(known)) > 1:
+            raise RunFolderError(
+                f"{run.folder} was judged on other test images than {first.folder}. Compare runs "
+                "of one data set, with the same test split."
+            )
 
 
 def _require_same_errors(folder: Path, entry: ArtifactResult, baseline: Predictions) -> None:

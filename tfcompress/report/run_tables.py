@@ -58,10 +58,11 @@ def _cost(stage: StageResult) -> tuple[Cell, Cell, Cell]:
     """Of the epochs: what was not recorded for every one of them is missing."""
     images, seconds = _total(stage, "examples"), _total(stage, "seconds")
     joules = _total(stage, "energy_joules")
-    peaks = [epoch["peak_memory_bytes"] for epoch in stage.history if "peak_memory_bytes" in epoch]
+    peaks = [epoch.get("peak_memory_bytes") for epoch in stage.history]
+    known = [peak for peak in peaks if peak is not None]
     return (
         Cell(f"{images / seconds:,.0f}" if images and seconds else text.MISSING),
-        Cell(text.mib(max(peaks)) if peaks else text.MISSING),
+        Cell(text.mib(max(known)) if known and len(known) == len(peaks) else text.MISSING),
         Cell(text.MISSING if joules is None else f"{joules / 1000:,.1f}"),
     )
 

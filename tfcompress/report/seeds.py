@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tfcompress import statistics
@@ -29,7 +29,7 @@ class OverSeeds:
       answer: as in `judgement.Judgement`, over the seeds.
       suspected: likewise.
       p_value: of the paired t test, corrected for the number of files.
-      losing: in how many runs the file's own test shows or suspects a loss.
+      losing: in how many runs the file's own test shows a loss, corrected for the number of runs.
     """
 
     name: str
@@ -83,7 +83,6 @@ def over_seeds(runs: Sequence[Results]) -> tuple[OverSeeds, ...]:
       ValueError: as `require_seeds`.
     """
     require_seeds(runs)
-    answers = [judgement.judge(run) for run in runs]
     files = {
         entry.name: tuple(
             next(each for each in run.artifacts if each.name == entry.name) for run in runs
@@ -91,9 +90,16 @@ def over_seeds(runs: Sequence[Results]) -> tuple[OverSeeds, ...]:
         for entry in runs[0].artifacts
     }
     found = {name: _difference(runs, entries) for name, entries in files.items()}
-    adjusted = statistics.holm([each.p_value if each else None for each in found.values()])
+    # The baseline's own float32 file is no comparison.
+    own = comparison.reference(runs[0])
+    adjusted = statistics.holm(
+        [
+            each.p_value if each and not (own and name == own.name) else None
+            for name, each in found.items()
+        ]
+    )
     return tuple(
-        _over_seeds(name, entries, found[name], adjusted=float(p_value), answers=answers)
+        _over_seeds(name, entries, found[name], adjusted=float(p_value))
         for (name, entries), p_value in zip(files.items(), adjusted, strict=True)
     )
 
@@ -118,15 +124,26 @@ def _over_seeds(
     difference: SeedDifference | None,
     *,
     adjusted: float,
-    answers: Sequence[Mapping[str, judgement.Judgement]],
 ) -> OverSeeds:
     p_value = None if math.isnan(adjusted) else adjusted
     interval = difference.interval if difference else None
     answer, suspected = judgement.decide(
         interval, difference.p_value if difference else None, p_value
     )
-    losing = sum(name in each and not each[name].shows_no_loss for each in answers)
-    return OverSeeds(name, entries, difference, answer, suspected, p_value, losing)
+    if difference and difference.std == 0 and difference.mean < 0:
+        # The same loss every time: no test of the spread, but no absence of a loss either.
+        suspected = judgement.WORSE
+    return OverSeeds(name, entries, difference, answer, suspected, p_value, _losing(entries))
+
+
+def _losing(entries: Sequence[ArtifactResult]) -> int:
+    figures = [metric.figure(entry) for entry in entries]
+    adjusted = statistics.holm([figure.p_value for figure in figures])
+    answers = (
+        judgement.decide(figure.gain_interval, figure.p_value, float(p_value))[0]
+        for figure, p_value in zip(figures, adjusted, strict=True)
+    )
+    return sum(answer == judgement.WORSE for answer in answers)
 
 
 def across_seeds(runs: Sequence[Results]) -> Table:

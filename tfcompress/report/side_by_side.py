@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from tfcompress import statistics
-from tfcompress.report import definitions, file_tables, judgement, tables, text
-from tfcompress.report.analysis import Judged
+from tfcompress.report import definitions, file_tables, judgement, metric, tables, text, verdict
+from tfcompress.report.analysis import Answers
 from tfcompress.report.contents import Contents, Section
 from tfcompress.report.run import Run, RunFolderError
 from tfcompress.report.tables import Cell, Column, Table
@@ -46,16 +44,16 @@ def contents(runs: Sequence[Run]) -> Contents:
     """
     rows, first = _rows(runs), runs[0]
     names = ", ".join(names_of(runs))
-    images = next(iter(first.judged.values())).right.size
+    images = _answers(first, first.results.baseline).right.size
     return Contents(
         title=f"{len(runs)} runs on {first.results.data.name}",
         subtitle=f"{names}; judged on the same {text.plural(images, 'test image')}",
-        verdict=_verdict(rows, names_of(runs)[0]),
+        verdict=_verdict(rows, names_of(runs)[0], metric.of(first.results)),
         files=_table(rows),
         figures=("accuracy-size",),
         sections=(Section("Settings that differ", "", (), (_settings(runs),)),),
         folded=(),
-        definitions=definitions.definitions(first.results),
+        definitions=definitions.of_comparison(first.results),
     )
 
 
@@ -87,9 +85,9 @@ def _rows(runs: Sequence[Run]) -> list[_Row]:
                 f"{run.folder} is a regression: runs of different settings are compared by the "
                 "images that each has right. Compare runs that differ in their seed alone."
             )
-    baseline = _judged(runs[0], runs[0].results.baseline)
+    baseline = _answers(runs[0], runs[0].results.baseline)
     pairs = [
-        (name, entry, _compared(_judged(run, entry), baseline))
+        (name, entry, _compared(run, entry, baseline))
         for name, run in zip(names_of(runs), runs, strict=True)
         for entry in (run.results.baseline, *run.results.artifacts)
         if entry is not runs[0].results.baseline
@@ -107,8 +105,8 @@ def _rows(runs: Sequence[Run]) -> list[_Row]:
     ]
 
 
-def _judged(run: Run, entry: ArtifactResult) -> Judged:
-    found = run.judged.get(entry.name)
+def _answers(run: Run, entry: ArtifactResult) -> Answers:
+    found = run.answers.get(entry.name)
     if found is None:
         raise RunFolderError(
             f"{run.folder} holds no predictions of {entry.name}: runs are compared image by image. "
@@ -117,33 +115,36 @@ def _judged(run: Run, entry: ArtifactResult) -> Judged:
     return found
 
 
-def _compared(found: Judged, baseline: Judged) -> statistics.Comparison:
-    mine, theirs = np.argsort(found.ids), np.argsort(baseline.ids)
-    for of in ("ids", "labels"):
-        if not np.array_equal(getattr(found, of)[mine], getattr(baseline, of)[theirs]):
-            raise RunFolderError(
-                f"{found.name} was judged on {found.ids.size:,} test examples that are not the "
-                f"{baseline.ids.size:,} of the first run's baseline: their {of} differ. Compare "
-                "runs of one data set, with the same test split."
-            )
-    return statistics.compare_right(found.right[mine], baseline.right[theirs])
+def _compared(run: Run, entry: ArtifactResult, baseline: Answers) -> statistics.Comparison:
+    try:
+        found = _answers(run, entry).ordered_like(baseline)
+    except ValueError as error:
+        raise RunFolderError(f"{run.folder}, {entry.name}: {error}") from error
+    return statistics.compare_right(found.right, baseline.right)
 
 
-def _verdict(rows: Sequence[_Row], first: str) -> Verdict:
-    kept = [
-        row
+def _verdict(rows: Sequence[_Row], first: str, main: metric.MainMetric) -> Verdict:
+    candidates = {
+        id(row.entry): row
         for row in rows
-        if row.entry.path is not None and judgement.WORSE not in (row.answer, row.suspected)
-    ]
-    sized = [row for row in kept if row.entry.gzip_size_bytes is not None]
-    if not sized:
-        return Verdict(f"Every file loses accuracy against {first}'s baseline.", (), None, ())
-    best = min(sized, key=lambda row: row.entry.gzip_size_bytes or 0)
+        if row.entry.path is not None
+        and not (row.entry.format == "float32" and not row.entry.stages)
+    }
+    if not candidates:
+        return Verdict("The runs hold no compressed file.", (), None, ())
+    choice = verdict.choose(
+        [
+            verdict.Candidate(row.entry, row.answer, row.suspected, row.versus.difference)
+            for row in candidates.values()
+        ],
+        by_gzip=all(row.entry.gzip_size_bytes is not None for row in candidates.values()),
+    )
+    best = candidates[id(choice.chosen.entry)]
+    size = best.entry.gzip_size_bytes
     return Verdict(
-        f"{best.run}: {best.entry.name} is the smallest file that shows no loss against the "
-        f"baseline of {first}.",
+        choice.headline(f"{best.run}: {best.entry.name}", f"the baseline of {first}", main),
         (
-            f"{text.kib(best.entry.gzip_size_bytes)} KiB gzipped, accuracy difference "
+            f"{'' if size is None else text.kib(size) + ' KiB gzipped, '}accuracy difference "
             f"{text.points(best.versus.difference)} points (95% interval "
             f"{text.points_interval(best.versus.difference_interval)}).",
         ),

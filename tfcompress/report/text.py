@@ -30,12 +30,20 @@ def points(difference: float | None, digits: int = 2) -> str:
       >>> points(0.0031), points(-0.0031), points(0.0)
       ('+0.31', '−0.31', '0.00')
     """
-    if difference is None:
-        return MISSING
-    text = f"{100 * abs(difference):.{digits}f}"
-    if float(text) == 0:
+    return MISSING if difference is None else signed(100 * difference, digits)
+
+
+def signed(value: float, digits: int) -> str:
+    """A number with its sign; none where it rounds to zero.
+
+    Example:
+      >>> signed(0.0312, 3), signed(-0.0312, 3), signed(-0.0001, 3)
+      ('+0.031', '−0.031', '0.000')
+    """
+    text = f"{abs(value):,.{digits}f}"
+    if not text.strip("0.,"):
         return text
-    return ("+" if difference > 0 else MINUS) + text
+    return ("+" if value > 0 else MINUS) + text
 
 
 def percent_interval(interval: Interval | None) -> str:

@@ -1,4 +1,4 @@
-"""Validation accuracy against the wall time of training, one line for each recipe.
+"""The main metric on validation against the wall time of training, one line for each stage.
 
 Knows how the stages of a recipe follow one another. Does not know where the figure is shown.
 """
@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from tfcompress.report import drawing
+from tfcompress.report import drawing, metric
 from tfcompress.report.drawing import COLORS
 from tfcompress.results import StageResult
 
@@ -28,64 +27,62 @@ class Curve:
     """One stage on the clock of its recipe.
 
     Attributes:
-      title: techniques of the recipe up to this stage; `"baseline"` for the baseline.
+      title: name of the stage, such as `"02-prune+qat"`.
       minutes: wall time of training since the baseline began, at the end of each epoch.
-      accuracy: of each epoch on validation, a fraction.
+      figures: the main metric of each epoch on validation, as in the history.
     """
 
     title: str
     minutes: tuple[float, ...]
-    accuracy: tuple[float, ...]
+    figures: tuple[float, ...]
 
 
-def curves(stages: Sequence[StageResult]) -> tuple[Curve, ...]:
-    """Lays the stages on the clock: each begins where the stage before it in its recipe ended."""
+def curves(
+    stages: Sequence[StageResult], main: metric.MainMetric = metric.ACCURACY
+) -> tuple[Curve, ...]:
+    """Lays the stages on the clock: each begins where the one that it went on from ended.
+
+    Empty where that is not recorded, as by earlier versions.
+    """
+    if any(stage.after is None for stage in stages[1:]):
+        return ()
     ends: dict[str, float] = {}
-    found = []
+    found, name = [], f"val_{main.in_history}"
     for stage in stages:
-        title = stage.name.partition("-")[2]
-        begin = _end_of_predecessor(title, ends)
-        clock, minutes, accuracy = begin, [], []
+        begin = ends.get(stage.after or "", 0.0)
+        clock, minutes, figures = begin, [], []
         for epoch in stage.history:
             clock += epoch.get("seconds", 0.0) / 60
-            if "val_accuracy" in epoch:
+            if name in epoch:
                 minutes.append(clock)
-                accuracy.append(epoch["val_accuracy"])
-        ends[title] = max(clock, begin + (stage.seconds or 0.0) / 60)
+                figures.append(epoch[name])
+        ends[stage.name] = max(clock, begin + (stage.seconds or 0.0) / 60)
         if minutes and clock > begin:
-            found.append(Curve(title, tuple(minutes), tuple(accuracy)))
+            found.append(Curve(stage.name, tuple(minutes), tuple(figures)))
     return tuple(found)
 
 
-def _end_of_predecessor(title: str, ends: dict[str, float]) -> float:
-    earlier = [name for name in ends if title.startswith(f"{name}+")]
-    if earlier:
-        return ends[max(earlier, key=len)]
-    return ends.get("baseline", 0.0)
-
-
-def draw(found: Sequence[Curve], *, width: int) -> Figure:
-    """Draws each stage's accuracy at the end of each of its epochs.
+def draw(
+    found: Sequence[Curve], *, width: int, main: metric.MainMetric = metric.ACCURACY
+) -> Figure:
+    """Draws the main metric at the end of each epoch of each stage.
 
     Args:
       found: at least one curve.
+      main: what the curves show.
       width: of the figure in pixels.
     """
     head = 26 + 18 * len(found)
     figure = drawing.new_figure(width, head + 236)
-    drawing.write(figure, "Validation accuracy, %", x=2, y=14)
+    drawing.write(figure, f"{main.heading}, on validation", x=2, y=14)
     drawing.write(figure, "Training, minutes", x=width - 12, y=head + 230, align="right")
     axes = drawing.add_axes(figure, left=40, top=head + 8, width=width - 54, height=180)
     for index, curve in enumerate(found):
         color, style = STYLES[index % len(STYLES)]
-        level = 1 - (30 + 18 * index) / (head + 236)
-        line = Line2D([6 / width, 30 / width], [level] * 2, color=COLORS[color], ls=style, lw=1.8)
-        figure.add_artist(line)
-        name = drawing.shorten(curve.title, width - 50, drawing.SMALL)
-        drawing.write(figure, name, x=36, y=34 + 18 * index, size=drawing.SMALL, color="muted")
+        drawing.write_line_key(figure, curve.title, color=color, style=style, y=34 + 18 * index)
         axes.plot(
             curve.minutes,
-            [100 * accuracy for accuracy in curve.accuracy],
+            [abs(main.per_unit) * value for value in curve.figures],
             color=COLORS[color],
             ls=style,
             lw=1.8,

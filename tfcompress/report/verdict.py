@@ -6,7 +6,7 @@ tables or figures.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tfcompress.report import judgement, metric, text
@@ -43,6 +43,65 @@ class Verdict:
     cards: tuple[Card, ...]
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A file that may be chosen.
+
+    Attributes:
+      entry: the file.
+      answer: as in `judgement.Judgement`.
+      suspected: likewise.
+      gain: difference of the main figure, more for better.
+    """
+
+    entry: ArtifactResult
+    answer: str
+    suspected: str
+    gain: float
+
+    @property
+    def shows_no_loss(self) -> bool:
+        """Whether no loss is shown and none suspected."""
+        return judgement.WORSE not in (self.answer, self.suspected)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The file that answers the question.
+
+    Attributes:
+      chosen: the smallest without a loss, or the one that loses least.
+      kept: whether it is the former.
+      certain: whether every candidate is shown to lose.
+    """
+
+    chosen: Candidate
+    kept: bool
+    certain: bool
+
+    def headline(self, name: str, against: str, main: metric.MainMetric) -> str:
+        """What a report says first."""
+        if self.kept:
+            return f"{name} is the smallest file that shows no loss against {against}."
+        if self.certain:
+            return f"Every compressed file {main.verb}; {name} loses least."
+        return f"No compressed file is above suspicion of a loss; {name} loses least."
+
+
+def choose(candidates: Sequence[Candidate], *, by_gzip: bool) -> Choice:
+    """The smallest file that shows no loss; where every one does, the one that loses least.
+
+    Args:
+      candidates: at least one.
+      by_gzip: whether size is that of the gzipped file, or of the stored one.
+    """
+    kept = [each for each in candidates if each.shows_no_loss]
+    if kept:
+        return Choice(min(kept, key=lambda each: _size(each.entry, by_gzip=by_gzip)), True, False)
+    certain = all(each.answer == judgement.WORSE for each in candidates)
+    return Choice(max(candidates, key=lambda each: each.gain), False, certain)
+
+
 def reach(results: Results) -> Verdict:
     """Finds the smallest file that shows no loss against the baseline and says what it costs.
 
@@ -63,18 +122,17 @@ def reach(results: Results) -> Verdict:
         headline = f"No file's {noun} was compared with the baseline: no verdict on {noun}."
         return Verdict(headline, (), None, ())
     by_gzip = all(a.gzip_size_bytes is not None for a in candidates)
-    kept = [a for a in measured if judged[a.name].shows_no_loss]
-    if kept:
-        chosen = min(kept, key=lambda a: _size(a, by_gzip=by_gzip))
-        headline = f"{chosen.name} is the smallest file that shows no loss against the baseline."
-    else:
-        chosen = max(measured, key=lambda a: metric.figure(a).gain or 0.0)
-        certain = all(judged[a.name].answer == judgement.WORSE for a in measured)
-        headline = (
-            f"Every compressed file {metric.of(results).verb}; {chosen.name} loses least."
-            if certain
-            else f"No compressed file is above suspicion of a loss; {chosen.name} loses least."
-        )
+    choice = choose(
+        [
+            Candidate(
+                a, judged[a.name].answer, judged[a.name].suspected, metric.figure(a).gain or 0.0
+            )
+            for a in measured
+        ],
+        by_gzip=by_gzip,
+    )
+    chosen = choice.chosen.entry
+    headline = choice.headline(chosen.name, "the baseline", metric.of(results))
     costs = ", ".join(_costs(chosen, results))
     remarks = (
         f"{costs[0].upper()}{costs[1:]}.",

@@ -80,7 +80,12 @@ from tfcompress.statistics.selective import (
     risk_coverage_area,
     selective_accuracies,
 )
-from tfcompress.statistics.temperature import Temperature, fit_temperature, scaled_probabilities
+from tfcompress.statistics.temperature import (
+    NoTemperatureError,
+    Temperature,
+    fit_temperature,
+    scaled_probabilities,
+)
 
 __all__ = [
     "PROBABILITY_FLOOR",
@@ -93,6 +98,7 @@ __all__ = [
     "DetectableDifference",
     "Flips",
     "IdentifiedExamples",
+    "NoTemperatureError",
     "Regression",
     "ReliabilityBin",
     "RightAnswers",

@@ -20,6 +20,10 @@ LEAST, GREATEST = 0.01, 100.0
 """Between these a temperature is looked for; trained classifiers have 0.5 to 5."""
 
 
+class NoTemperatureError(ValueError):
+    """No temperature is best for the outputs, as where every example is right."""
+
+
 @dataclass(frozen=True)
 class Temperature:
     """A temperature and what it does on the examples that it was fitted on.
@@ -54,8 +58,9 @@ def fit_temperature(
       floor: in (0, 1); logits need none. 1/512 suits an int8 softmax.
 
     Raises:
-      ValueError: values or shapes that do not fit; outputs for which no temperature in
-        [0.01, 100] is best, as where every example is right or the outputs say nothing.
+      NoTemperatureError: no temperature in [0.01, 100] is best, as where every example is right or
+        the outputs say nothing.
+      ValueError: values or shapes that do not fit.
 
     Example:
       >>> logits = np.array([[4.0, 0.0]] * 4)
@@ -81,7 +86,7 @@ def fit_temperature(
 
     coldest, hottest = np.log(LEAST), np.log(GREATEST)
     if not slope(coldest) > 0 > slope(hottest):
-        raise ValueError(_no_temperature(scores, labels))
+        raise NoTemperatureError(_no_temperature(scores, labels))
     best = float(np.exp(optimize.brentq(slope, coldest, hottest, xtol=1e-12)))
     return Temperature(best, nll(1.0), nll(best), len(labels))
 
