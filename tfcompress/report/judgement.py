@@ -149,7 +149,8 @@ def sentence(entry: ArtifactResult, results: Results) -> str:
         return f"{shown}: worse by {main.with_unit(main.amount(-gain))}"
     answer = f"{shown}: {NOT_SHOWN} at this sample size{_sample_size(found, results)}"
     if found.suspected and (figure.p_value or 0) >= LEVEL:
-        return f"{answer}, since {main.tested_by} does not confirm it (p = {text.p_value(figure.p_value)})"
+        p_value = text.p_value(figure.p_value)
+        return f"{answer}, since {main.tested_by} does not confirm it (p = {p_value})"
     if found.suspected:
         return (
             f"{answer}, since the test does not hold once corrected for "
