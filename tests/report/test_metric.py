@@ -92,13 +92,13 @@ def test_larger_errors_are_worse(measured):
     assert judged["prune+qat-int8"].answer == judgement.WORSE
     sentence = judgement.sentence(measured.artifacts[-1], measured)
     assert "mean absolute error difference +0.7000 angle_degrees" in sentence
-    assert sentence.endswith("worse by 0.700 angle_degrees")
+    assert sentence.endswith("worse by 0.7000 angle_degrees")
 
 
 def test_the_verdict_is_the_smallest_file_without_larger_errors(measured):
     found = verdict.reach(measured)
     assert found.chosen.name == "baseline-int8"
-    assert "a loss of up to 0.150 angle_degrees is not excluded" in found.remarks[0]
+    assert "a loss of up to 0.1500 angle_degrees is not excluded" in found.remarks[0]
     assert "prune+qat-int8" in found.remarks[1]
     assert found.cards[-1].label == "angle_degrees of mean absolute error"
 

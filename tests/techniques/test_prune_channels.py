@@ -328,3 +328,23 @@ def test_the_fewest_of_the_least_important_go(budget, settings, expected):
 def test_a_budget_that_cannot_be_met_says_what_can():
     with pytest.raises(UnreachableError, match="9 of 21 is the least"):
         choose(8)
+
+
+def test_values_weigh_alike_whatever_their_units():
+    """The loss of a model that ends in units is that of what it had before them."""
+    from tfcompress._keras import keras
+    from tfcompress.graph.channel_following import channel_graph
+    from tfcompress.techniques._channel_importance import importance
+
+    inputs = np.random.default_rng(0).normal(size=[16, 4, 4, 2]).astype(np.float32)
+    targets = np.random.default_rng(1).normal(size=[16, 2]).astype(np.float32)
+    found = []
+    for scale, offset in (([1.0, 1.0], [0.0, 0.0]), ([2.0, 1000.0], [3.0, -5.0])):
+        keras.utils.set_random_seed(0)
+        x = image = keras.Input([4, 4, 2])
+        x = keras.layers.Conv2D(6, 3, activation="relu", name="first")(x)
+        x = keras.layers.Dense(2)(keras.layers.Flatten()(x))
+        model = keras.Model(image, keras.layers.Rescaling(scale, offset)(x))
+        examples = inputs, (targets * scale + offset).astype(np.float32)
+        found.append(importance(model, channel_graph(model), "taylor", examples=examples))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-3)

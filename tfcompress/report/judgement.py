@@ -146,19 +146,17 @@ def sentence(entry: ArtifactResult, results: Results) -> str:
     if found.answer == BETTER:
         return f"{shown}: better than the baseline"
     if found.answer == WORSE:
-        return f"{shown}: worse by {main.with_unit(main.show(-gain))}"
+        return f"{shown}: worse by {main.with_unit(main.amount(-gain))}"
     answer = f"{shown}: {NOT_SHOWN} at this sample size{_sample_size(found, results)}"
     if found.suspected and (figure.p_value or 0) >= LEVEL:
-        return (
-            f"{answer}, since the exact test does not confirm it "
-            f"(p = {text.p_value(figure.p_value)})"
-        )
+        p_value = text.p_value(figure.p_value)
+        return f"{answer}, since {main.tested_by} does not confirm it (p = {p_value})"
     if found.suspected:
         return (
             f"{answer}, since the test does not hold once corrected for "
             f"{text.plural(found.compared, 'comparison')} (p = {text.p_value(found.p_value)})"
         )
-    most = main.with_unit(main.show(-interval.low))
+    most = main.with_unit(main.amount(-interval.low))
     return f"{answer}; a loss of up to {most} is not excluded"
 
 

@@ -26,6 +26,7 @@ class MainMetric:
       difference_unit: of a difference, such as `"points"`.
       verb: what a file does that is worse: `"loses accuracy"`.
       upwards: which way is better where it is drawn, at the beginning of a sentence.
+      tested_by: what its p value is of, in a sentence.
       in_history: its Keras name in the history of a training.
       show: the figure as text.
       signed: a difference as text, with its sign.
@@ -41,6 +42,7 @@ class MainMetric:
     difference_unit: str
     verb: str
     upwards: str
+    tested_by: str
     in_history: str
     show: Callable[[float | None], str]
     signed: Callable[[float | None], str]
@@ -70,6 +72,10 @@ class MainMetric:
     def signed_interval(self, interval: Interval | None) -> str:
         """An interval of a difference."""
         return _ends(interval, self.signed)
+
+    def amount(self, value: float) -> str:
+        """The size of a difference, at least 0."""
+        return self.signed(value).lstrip("+")
 
     def with_unit(self, value: str) -> str:
         """A shown difference with its unit."""
@@ -111,6 +117,7 @@ ACCURACY = MainMetric(
     difference_unit="points",
     verb="loses accuracy",
     upwards="Up",
+    tested_by="the exact test",
     in_history="accuracy",
     show=text.percent,
     signed=text.points,
@@ -124,6 +131,7 @@ ERROR = MainMetric(
     difference_unit="",
     verb="has larger errors",
     upwards="Up, where errors are smaller,",
+    tested_by="the bootstrap's test",
     in_history="mean_absolute_error",
     show=partial(plain, digits=3),
     signed=partial(signed, digits=3),

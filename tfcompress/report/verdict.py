@@ -13,6 +13,9 @@ from tfcompress.report import judgement, metric, text
 from tfcompress.report.comparison import common_setting, latency_in, ratio, reference, speedup
 from tfcompress.results import ArtifactResult, Results
 
+# Techniques after which no weight was trained on.
+_UNTRAINED = {"ptq"}
+
 
 @dataclass(frozen=True)
 class Card:
@@ -171,7 +174,9 @@ def _cautions(results: Results) -> list[str]:
     gained = [
         entry
         for entry in results.artifacts
-        if entry.stages and entry.name in judged and judged[entry.name].answer == judgement.BETTER
+        if set(entry.stages) - _UNTRAINED
+        and entry.name in judged
+        and judged[entry.name].answer == judgement.BETTER
     ]
     if mode == "full" and gained:
         found.append(
