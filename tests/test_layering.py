@@ -24,6 +24,7 @@ TIERS = {
         "flatbuffer",
         "goals",
         "image_files",
+        "judging",
         "layer_coverage",
         "layer_sensitivity",
         "litert",
@@ -62,7 +63,6 @@ TIERS = {
     "workflow": (
         "config",
         "finished_run",
-        "judging",
         "probe",
         "run_folder",
         "stage_state",
@@ -79,6 +79,7 @@ OPEN_TIERS = ("foundation", "workflow")
 # Beside the tiers: rendered from results, on a machine with no TensorFlow.
 REPORT_SEES = (
     "durable",
+    "judging",
     "layer_coverage",
     "layer_sensitivity",
     "predictions",

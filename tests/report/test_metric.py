@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tfcompress.predictions import Predictions
 from tfcompress.report import (
     csv_files,
     figures,
@@ -160,6 +162,30 @@ def test_the_figures_of_a_regression_stand_in_the_csv(measured, tmp_path):
     assert any(row.startswith("prune+qat-int8") and ",4.7," in row for row in rows)
 
 
-def test_other_settings_are_not_put_side_by_side(measured, tmp_path):
-    with pytest.raises(run.RunFolderError, match="is a regression: runs of different settings"):
-        side_by_side.contents([run.Run(tmp_path, measured, {})] * 2)
+def predicted(folder, name, offset):
+    """Values that are off by `offset`, and by a little more or less from image to image."""
+    truth = np.linspace(-45, 45, 400, dtype=np.float32)[:, None]
+    noise = np.random.default_rng(0).uniform(0, 1, truth.shape).astype(np.float32)
+    Predictions(truth + offset + noise, truth, np.arange(400), "values").save(folder / name)
+
+
+def test_other_settings_stand_side_by_side(measured, tmp_path):
+    """The second run's file is off by two degrees more than the first run's baseline."""
+    runs = []
+    for name, offset in (("one", 0.0), ("two", 2.0)):
+        folder = tmp_path / name
+        predicted(folder, "predictions/baseline.npz", 0.0)
+        predicted(folder, "predictions/file.npz", offset)
+        baseline = dataclasses.replace(measured.baseline, predictions="predictions/baseline.npz")
+        file = dataclasses.replace(measured.artifacts[1], predictions="predictions/file.npz")
+        results = dataclasses.replace(
+            measured, baseline=baseline, artifacts=(file,), config={"epochs": len(name), "x": name}
+        )
+        runs.append(run.Run(folder, results))
+    found = side_by_side.contents(runs)
+    rows = {(row[0].value, row[1].value): row for row in found.files.rows}
+    assert set(rows) == {("one", "baseline-int8"), ("two", "baseline"), ("two", "baseline-int8")}
+    assert rows["two", "baseline-int8"][5].value.startswith("+2.0")
+    assert rows["two", "baseline-int8"][6].value == "worse"
+    assert rows["one", "baseline-int8"][6].value == "no difference shown"
+    assert found.verdict.headline.startswith("one: baseline-int8 is the smallest file")

@@ -70,7 +70,7 @@ def judge(results: Results) -> Mapping[str, Judgement]:
     return {
         entry.name: _judged(
             entry,
-            adjusted=_known(adjusted.get(entry.name, metric.figure(entry).p_value)),
+            adjusted=known(adjusted.get(entry.name, metric.figure(entry).p_value)),
             compared=len(compared),
             images=images,
         )
@@ -78,7 +78,8 @@ def judge(results: Results) -> Mapping[str, Judgement]:
     }
 
 
-def _known(p_value: float | None) -> float | None:
+def known(p_value: float | None) -> float | None:
+    """A p value as it is; None where there is none, for which `statistics.holm` has NaN."""
     return None if p_value is None or math.isnan(p_value) else float(p_value)
 
 

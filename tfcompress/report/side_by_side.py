@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfcompress import statistics
+from tfcompress import judging, statistics
+from tfcompress.predictions import Predictions
 from tfcompress.report import definitions, file_tables, judgement, metric, tables, text, verdict
-from tfcompress.report.analysis import Answers
 from tfcompress.report.contents import Contents, Section
-from tfcompress.report.run import Run, RunFolderError
+from tfcompress.report.run import Run, RunFolderError, load_predictions
 from tfcompress.report.tables import Cell, Column, Table
 from tfcompress.report.verdict import Verdict
 from tfcompress.results import ArtifactResult
@@ -23,14 +23,13 @@ from tfcompress.results import ArtifactResult
 
 @dataclass(frozen=True)
 class _Row:
-    """A file of one of the runs, beside the first run's baseline."""
+    """A file of one of the runs, with its difference to the first run's baseline."""
 
     run: str
     entry: ArtifactResult
-    versus: statistics.Comparison
     answer: str
     suspected: str
-    p_value: float
+    p_value: float | None
 
 
 def contents(runs: Sequence[Run]) -> Contents:
@@ -44,12 +43,13 @@ def contents(runs: Sequence[Run]) -> Contents:
     """
     rows, first = _rows(runs), runs[0]
     names = ", ".join(names_of(runs))
-    images = _answers(first, first.results.baseline).right.size
+    images = first.results.data.split_sizes.get("test")
+    same = "" if images is None else f"; judged on the same {text.plural(images, 'test image')}"
     return Contents(
         title=f"{len(runs)} runs on {first.results.data.name}",
-        subtitle=f"{names}; judged on the same {text.plural(images, 'test image')}",
+        subtitle=f"{names}{same}",
         verdict=_verdict(rows, names_of(runs)[0], metric.of(first.results)),
-        files=_table(rows),
+        files=_table(rows, metric.of(first.results)),
         figures=("accuracy-size",),
         sections=(Section("Settings that differ", "", (), (_settings(runs),)),),
         folded=(),
@@ -79,48 +79,38 @@ def gathered(runs: Sequence[Run]) -> Run:
 
 
 def _rows(runs: Sequence[Run]) -> list[_Row]:
-    for run in runs:
-        if run.results.data.targets:
-            raise RunFolderError(
-                f"{run.folder} is a regression: runs of different settings are compared by the "
-                "images that each has right. Compare runs that differ in their seed alone."
-            )
-    baseline = _answers(runs[0], runs[0].results.baseline)
+    baseline = _predictions(runs[0], runs[0].results.baseline)
     pairs = [
-        (name, entry, _compared(run, entry, baseline))
+        (name, _judged(run, entry, baseline))
         for name, run in zip(names_of(runs), runs, strict=True)
         for entry in (run.results.baseline, *run.results.artifacts)
         if entry is not runs[0].results.baseline
     ]
-    adjusted = statistics.holm([versus.p_value for *_, versus in pairs])
+    figures = [metric.figure(entry) for _, entry in pairs]
+    adjusted = statistics.holm([figure.p_value for figure in figures])
     return [
-        _Row(
-            name,
-            entry,
-            versus,
-            *judgement.decide(versus.difference_interval, versus.p_value, float(p_value)),
-            float(p_value),
+        _Row(name, entry, *judgement.decide(figure.gain_interval, figure.p_value, p_value), p_value)
+        for (name, entry), figure, p_value in zip(
+            pairs, figures, map(judgement.known, adjusted), strict=True
         )
-        for (name, entry, versus), p_value in zip(pairs, adjusted, strict=True)
     ]
 
 
-def _answers(run: Run, entry: ArtifactResult) -> Answers:
-    found = run.answers.get(entry.name)
-    if found is None:
+def _predictions(run: Run, entry: ArtifactResult) -> Predictions:
+    if entry.predictions is None:
         raise RunFolderError(
             f"{run.folder} holds no predictions of {entry.name}: runs are compared image by image. "
             "Give the command that made the run again; it evaluates what is missing."
         )
-    return found
+    return load_predictions(run.folder / entry.predictions)
 
 
-def _compared(run: Run, entry: ArtifactResult, baseline: Answers) -> statistics.Comparison:
+def _judged(run: Run, entry: ArtifactResult, baseline: Predictions) -> ArtifactResult:
     try:
-        found = _answers(run, entry).ordered_like(baseline)
+        found = _predictions(run, entry).aligned_to(baseline)
+        return judging.judged(entry, found, baseline)
     except ValueError as error:
         raise RunFolderError(f"{run.folder}, {entry.name}: {error}") from error
-    return statistics.compare_right(found.right, baseline.right)
 
 
 def _verdict(rows: Sequence[_Row], first: str, main: metric.MainMetric) -> Verdict:
@@ -134,33 +124,35 @@ def _verdict(rows: Sequence[_Row], first: str, main: metric.MainMetric) -> Verdi
         return Verdict("The runs hold no compressed file.", (), None, ())
     choice = verdict.choose(
         [
-            verdict.Candidate(row.entry, row.answer, row.suspected, row.versus.difference)
+            verdict.Candidate(
+                row.entry, row.answer, row.suspected, metric.figure(row.entry).gain or 0.0
+            )
             for row in candidates.values()
         ],
         by_gzip=all(row.entry.gzip_size_bytes is not None for row in candidates.values()),
     )
     best = candidates[id(choice.chosen.entry)]
-    size = best.entry.gzip_size_bytes
+    size, figure = best.entry.gzip_size_bytes, metric.figure(best.entry)
     return Verdict(
         choice.headline(f"{best.run}: {best.entry.name}", f"the baseline of {first}", main),
         (
-            f"{'' if size is None else text.kib(size) + ' KiB gzipped, '}accuracy difference "
-            f"{text.points(best.versus.difference)} points (95% interval "
-            f"{text.points_interval(best.versus.difference_interval)}).",
+            f"{'' if size is None else text.kib(size) + ' KiB gzipped, '}{main.noun} difference "
+            f"{main.with_unit(main.signed(figure.difference))} (95% interval "
+            f"{main.signed_interval(figure.difference_interval)}).",
         ),
         None,
         (),
     )
 
 
-def _table(rows: Sequence[_Row]) -> Table:
+def _table(rows: Sequence[_Row], main: metric.MainMetric) -> Table:
     columns = (
         Column("Run", numeric=False),
         Column("Name", numeric=False),
         Column("Stored", "KiB"),
         Column("Gzipped", "KiB"),
-        Column("Accuracy", "%"),
-        Column("Difference", "points"),
+        Column(main.title, main.unit),
+        Column("Difference", main.difference_unit),
         Column("Is it real?", "p, corrected", numeric=False),
         Column("Latency", "ms, p50"),
     )
@@ -168,22 +160,20 @@ def _table(rows: Sequence[_Row]) -> Table:
         "Differences are to the baseline of the first run, image by image; p is corrected for all "
         f"{len(rows)} rows. Latencies of different runs were not measured side by side."
     )
-    return Table("Files", columns, tuple(map(_cells, rows)), note)
+    return Table("Files", columns, tuple(_cells(row, main) for row in rows), note)
 
 
-def _cells(row: _Row) -> tuple[Cell, ...]:
-    entry, versus = row.entry, row.versus
+def _cells(row: _Row, main: metric.MainMetric) -> tuple[Cell, ...]:
+    entry, figure = row.entry, metric.figure(row.entry)
     latency = entry.latency_ms[0] if entry.latency_ms else None
     return (
         Cell(row.run),
         Cell(entry.name),
         Cell(text.kib(entry.size_bytes)),
         Cell(text.kib(entry.gzip_size_bytes)),
+        file_tables.with_interval(main.show(figure.value), main.show_interval, figure.interval),
         file_tables.with_interval(
-            text.percent(versus.accuracy), text.percent_interval, versus.accuracy_interval
-        ),
-        file_tables.with_interval(
-            text.points(versus.difference), text.points_interval, versus.difference_interval
+            main.signed(figure.difference), main.signed_interval, figure.difference_interval
         ),
         file_tables.answer(row.answer, row.suspected, row.p_value),
         Cell(text.milliseconds(latency.p50 if latency else None)),
