@@ -18,15 +18,23 @@ ROW = 22
 HEAD = 56
 # More rows than this are not read; the table has them all.
 MOST_LAYERS = 60
+# A layer with as many zeros by chance is no news: integers round some weights to zero.
+LEAST = 0.05
 
 
 def reporting(stages: tuple[StageResult, ...]) -> list[StageResult]:
-    """The stages that tell the zeros of at least one layer, at most as many as there are marks."""
-    return [
-        stage
+    """The stages that tell the zeros of at least one layer, at most as many as there are marks.
+
+    None at all where no stage left more than a few: there is nothing to see.
+    """
+    told = {
+        stage.name: [x.sparsity for x in stage.report.layers if x.sparsity is not None]
         for stage in stages
-        if stage.report is not None and any(x.sparsity is not None for x in stage.report.layers)
-    ][-len(MARKS) :]
+        if stage.report is not None
+    }
+    if max((zeros for found in told.values() for zeros in found), default=0.0) < LEAST:
+        return []
+    return [stage for stage in stages if told.get(stage.name)][-len(MARKS) :]
 
 
 def shown_layers(stages: list[StageResult]) -> tuple[list[LayerReport], int]:
@@ -39,7 +47,7 @@ def shown_layers(stages: list[StageResult]) -> tuple[list[LayerReport], int]:
     for stage in stages:
         assert stage.report is not None
         for layer in stage.report.layers:
-            if layer.parameters > 0 and (layer.treated or layer.sparsity is not None):
+            if layer.parameters > 0 and layer.sparsity is not None:
                 layers.setdefault(layer.name, layer)
     kept = sorted(layers.values(), key=lambda layer: -layer.parameters)[:MOST_LAYERS]
     names = {layer.name for layer in kept}
