@@ -467,7 +467,7 @@ class StageTrainer:
 
 def _settings(config: Any) -> str:
     return ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {text_of(value)}"
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {text_of(value)}"
         for name, value in compose.settings(config).items()
         if value
     )

@@ -126,11 +126,12 @@ def test_runs_of_different_settings_stand_side_by_side(tmp_path):
     assert "| epochs | 1 | 2 |" in text
     runs = [run.load(folder) for folder in (one, other)]
     table = side_by_side.contents(runs).files
-    # Every row but the first baseline, which all others are compared with.
-    assert len(table.rows) == 2 * (1 + len(FILES)) - 1
-    (row,) = (row for row in table.rows if (row[0].value, row[1].value) == ("one", "baseline-int8"))
+    # Every row but the first baseline, which all others are compared with, and the baselines'
+    # float32 files, which are the baselines.
+    assert len(table.rows) == 2 * len(FILES) - 1
+    (row,) = (row for row in table.rows if (row[0].value, row[1].value) == ("A", "baseline-int8"))
     assert row[5].value == "\u22120.50"
-    # p is 0.031 alone; there are nine comparisons.
+    # p is 0.031 alone; there are seven comparisons.
     assert row[6].value == "worse?"
 
 

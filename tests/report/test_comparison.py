@@ -27,7 +27,7 @@ def test_verdict_names_the_smallest_file_within_noise(example):
     assert answer.chosen.name == "prune+qat-int8"
     assert (
         answer.headline
-        == "prune+qat-int8 is the smallest file that shows no loss against the baseline."
+        == "prune+qat-int8 is the smallest file, gzipped, that shows no loss against the baseline."
     )
     # 290,120 / 41,380 = 7.01; 318,144 / 98,512 = 3.23; 0.212 / 0.119 = 1.78; (10 - 14) / 2000
     assert answer.remarks[0].startswith(
@@ -86,6 +86,14 @@ def test_verdict_remarks_on_a_smaller_file_that_loses(example):
     assert answer.chosen.name == "prune+qat-int8"
     assert answer.remarks[1].startswith(
         "The smallest file of all, baseline-int8 (20.0 KiB gzipped), differs by \u22120.50 points"
+    )
+
+
+def test_verdict_says_what_the_recipe_gives_beside_plain_integers(example):
+    # 78,940 / 41,380 = 1.91; 98,512 / 98,496 = 1.00; 0.121 / 0.119 = 1.02
+    assert verdict.reach(example).remarks[-1] == (
+        "Beside baseline-int8, with no recipe, it is 1.9 times smaller gzipped, neither smaller nor "
+        "larger as stored, 1.02 times faster."
     )
 
 

@@ -102,7 +102,7 @@ def test_the_verdict_is_the_smallest_file_without_larger_errors(measured):
     assert found.chosen.name == "baseline-int8"
     assert "a loss of up to 0.1500 angle_degrees is not excluded" in found.remarks[0]
     assert "prune+qat-int8" in found.remarks[1]
-    assert found.cards[-1].label == "angle_degrees of mean absolute error"
+    assert found.cards[-1].label == "angle_degrees of mean absolute error, less is better"
 
 
 def test_a_baseline_that_explains_nothing_is_told(measured):
@@ -151,7 +151,8 @@ def test_over_seeds_less_error_is_better(measured):
     row = next(row for row in table.rows if row[0].value == "prune+qat-int8")
     assert row[1].value == "4.720 ± 0.020"
     assert row[2].detail.startswith("+0.6")
-    said = repetitions.contents([run.Run(Path("x"), each, {}) for each in runs]).verdict.remarks[0]
+    folders = [run.Run(Path(str(seed)), each, {}) for seed, each in enumerate(runs)]
+    said = repetitions.contents(folders).verdict.remarks[0]
     assert said.startswith("Mean absolute error difference +")
 
 
@@ -184,8 +185,8 @@ def test_other_settings_stand_side_by_side(measured, tmp_path):
         runs.append(run.Run(folder, results))
     found = side_by_side.contents(runs)
     rows = {(row[0].value, row[1].value): row for row in found.files.rows}
-    assert set(rows) == {("one", "baseline-int8"), ("two", "baseline"), ("two", "baseline-int8")}
-    assert rows["two", "baseline-int8"][5].value.startswith("+2.0")
-    assert rows["two", "baseline-int8"][6].value == "worse"
-    assert rows["one", "baseline-int8"][6].value == "no difference shown"
-    assert found.verdict.headline.startswith("one: baseline-int8 is the smallest file")
+    assert set(rows) == {("A", "baseline-int8"), ("B", "baseline"), ("B", "baseline-int8")}
+    assert rows["B", "baseline-int8"][5].value.startswith("+2.0")
+    assert rows["B", "baseline-int8"][6].value == "worse"
+    assert rows["A", "baseline-int8"][6].value == "no difference shown"
+    assert found.verdict.headline.startswith("A: baseline-int8 is the smallest file")

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from tfcompress import statistics
-from tfcompress.report import drawing, text
+from tfcompress.report import comparison, drawing, text
 from tfcompress.report.drawing import COLORS
 from tfcompress.report.run import Run
 from tfcompress.statistics import ClassChange
@@ -58,13 +58,29 @@ def table(run: Run) -> ChangeTable | None:
     shown = sorted(sorted(present, key=lambda k: -size[k])[:MOST_CLASSES])
     kept = tuple(tuple(row[k] for k in shown) for row in changes)
     # Of all classes: those shown are chosen by their change, which one must not profit from twice.
-    adjusted = statistics.holm(np.array([[cell.p_value for cell in row] for row in changes], float))
+    adjusted = statistics.holm(p_values(run))
     return ChangeTable(
         files=tuple(each.name for each in run.files),
         classes=tuple(names[k] for k in shown),
         changes=kept,
         significant=adjusted[:, shown] <= LEVEL,
         omitted=len(names) - len(shown),
+    )
+
+
+def p_values(run: Run) -> np.ndarray:
+    """Of every class of every file, float [files, classes]; NaN where there is no test.
+
+    There is none in a class without examples, nor of the baseline's own float32 file.
+    """
+    own = comparison.reference(run.results)
+    return np.array(
+        [
+            [None if own and each.name == own.name else cell.p_value for cell in each.class_changes]
+            for each in run.files
+            if each.class_changes is not None
+        ],
+        float,
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tfcompress import statistics
-from tfcompress.report import judgement
+from tfcompress.report import class_changes, judgement
 from tfcompress.report.analysis import Judged
 from tfcompress.report.run import Run
 from tfcompress.results import ArtifactResult, Interval, Metric
@@ -119,9 +119,9 @@ def _classes(run: Run) -> list[dict[str, Any]]:
         for judged in run.files
         for change in judged.class_changes or ()
     ]
-    adjusted = statistics.holm([row["p_value"] for row in rows])
+    adjusted = statistics.holm(class_changes.p_values(run)).ravel()
     for row, p_value in zip(rows, adjusted, strict=True):
-        row["p_value_corrected"] = None if row["p_value"] is None else float(p_value)
+        row["p_value_corrected"] = judgement.known(float(p_value))
     return rows
 
 
@@ -146,7 +146,15 @@ def _latencies(run: Run) -> list[dict[str, Any]]:
 
 def _epochs(run: Run) -> list[dict[str, Any]]:
     return [
-        {"stage": stage.name, "epoch": index + 1, "kept": index == stage.best_epoch, **metrics}
+        {
+            "stage": stage.name,
+            "epoch": index + 1,
+            "kept": index == stage.best_epoch,
+            **{
+                name: int(value) if name in ("examples", "peak_memory_bytes") else value
+                for name, value in metrics.items()
+            },
+        }
         for stage in run.results.stages
         for index, metrics in enumerate(stage.history)
     ]

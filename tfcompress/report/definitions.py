@@ -61,7 +61,7 @@ def definitions(results: Results) -> tuple[tuple[str, str], ...]:
 def of_repetitions(results: Results) -> tuple[tuple[str, str], ...]:
     """Pairs of a term and its meaning, of a report on runs that differ in their seed alone."""
     return (
-        *_kept(results, ("Stored, gzipped", "Latency")),
+        *_kept(results, ("Stored, gzipped",)),
         (
             "Difference",
             "To the baseline of the same seed. The interval is Student's, of the mean over the "
@@ -74,14 +74,17 @@ def of_repetitions(results: Results) -> tuple[tuple[str, str], ...]:
             "0.05. A question mark: the interval alone says so, or every seed shows exactly the "
             "same loss.",
         ),
-        (
-            "Identified",
-            "Compression-identified images (Hooker et al., 2019): those whose most frequent class "
-            "over the seeds is another for the compressed models than for the baselines. A tie "
-            "alone identifies none.",
-        ),
+        *(() if results.data.targets else (_IDENTIFIED,)),
         (text.MISSING, "Not measured in these runs."),
     )
+
+
+_IDENTIFIED = (
+    "Identified",
+    "Compression-identified images (Hooker et al., 2019): those whose most frequent class "
+    "over the seeds is another for the compressed models than for the baselines. A tie "
+    "alone identifies none.",
+)
 
 
 def of_comparison(results: Results) -> tuple[tuple[str, str], ...]:
@@ -99,7 +102,7 @@ def of_comparison(results: Results) -> tuple[tuple[str, str], ...]:
             "question mark: the interval alone says so. The interval is of the test images; that "
             "another training would show the same takes several seeds.",
         ),
-        *_kept(results, ("Latency",)),
+        *_kept(results, ("Stored, gzipped",)),
         (text.MISSING, "Not measured in these runs."),
     )
 

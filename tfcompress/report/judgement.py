@@ -53,12 +53,14 @@ class Judgement:
 def judge(results: Results) -> Mapping[str, Judgement]:
     """Judges every file whose difference to the baseline was measured, by its name.
 
-    The baseline's float32 file, which is the baseline, is no comparison and does not count as one.
+    The baseline's float32 file, which is the baseline but for the last bits of its outputs, is no
+    comparison: it has no answer and does not count as one.
     """
-    measured = [
-        entry for entry in results.artifacts if metric.figure(entry).difference_interval is not None
+    compared = [
+        entry
+        for entry in results.artifacts
+        if metric.figure(entry).difference_interval is not None and entry is not reference(results)
     ]
-    compared = [entry for entry in measured if entry is not reference(results)]
     adjusted = dict(
         zip(
             (entry.name for entry in compared),
@@ -74,7 +76,7 @@ def judge(results: Results) -> Mapping[str, Judgement]:
             compared=len(compared),
             images=images,
         )
-        for entry in measured
+        for entry in compared
     }
 
 

@@ -15,11 +15,14 @@ from tfcompress import statistics
 from tfcompress.report import definitions, judgement, metric, seeds, tables, text
 from tfcompress.report.contents import Contents, Section, title
 from tfcompress.report.picture_grid import MOST, Captioned
-from tfcompress.report.run import Run, RunFolderError
+from tfcompress.report.run import Run, RunFolderError, names_of
 from tfcompress.report.seeds import OverSeeds
 from tfcompress.report.tables import Cell, Column, Table
 from tfcompress.report.verdict import Verdict
 from tfcompress.statistics import IdentifiedExamples
+
+FEW = 3
+"""Fewer seeds than these give an interval of 12.7 standard errors to each side."""
 
 
 def contents(runs: Sequence[Run]) -> Contents:
@@ -42,7 +45,7 @@ def contents(runs: Sequence[Run]) -> Contents:
     settings = tables.settings(results[0].config, title="Configuration of the first run")
     return Contents(
         title=f"{title(results[0])}, {len(runs)} seeds",
-        subtitle=f"seeds {numbers}{judged}",
+        subtitle=f"seeds {numbers}{judged}; {', '.join(names_of(runs))}",
         verdict=_verdict(files, len(runs), metric.of(results[0])),
         files=seeds.across_seeds(results),
         figures=(),
@@ -87,7 +90,20 @@ def _verdict(files: Sequence[OverSeeds], runs: int, main: metric.MainMetric) -> 
             else f"No compressed file is above suspicion of a loss; {best.name} loses least in the "
             "mean."
         )
-    return Verdict(headline, (_sentence(best, runs, main),), None, ())
+    return Verdict(headline, (_sentence(best, runs, main), *_doubt(best, runs, main)), None, ())
+
+
+def _doubt(file: OverSeeds, runs: int, main: metric.MainMetric) -> tuple[str, ...]:
+    """What so few seeds leave open."""
+    found, said = file.difference, []
+    if found and found.interval and found.interval.low < 0 and file.answer != judgement.WORSE:
+        most = main.with_unit(main.show(-found.interval.low))
+        said.append(f"A loss of up to {most} in the mean is not excluded.")
+    if runs < FEW:
+        said.append(
+            f"{runs} seeds show next to nothing about other trainings: take {FEW} at least."
+        )
+    return tuple(said)
 
 
 def _gzipped(file: OverSeeds) -> float:

@@ -182,6 +182,18 @@ def _read(run: Run, entry: ArtifactResult, baseline: Predictions | None, *, judg
     return said
 
 
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """The shortest ends of the folders' paths that tell the runs apart."""
+    paths = [run.folder.resolve().parts for run in runs]
+    for length in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(parts[-length:]) for parts in paths]
+        if len(set(names)) == len(names):
+            return names
+    raise RunFolderError(
+        f"The same run stands twice: {', '.join(str(run.folder) for run in runs)}."
+    )
+
+
 def require_same_test(runs: Sequence[Run]) -> None:
     """Refuses runs that were judged on other test images, or with other classes.
 
@@ -190,6 +202,11 @@ def require_same_test(runs: Sequence[Run]) -> None:
     """
     first = runs[0]
     for run in runs[1:]:
+        if bool(run.results.data.targets) != bool(first.results.data.targets):
+            raise RunFolderError(
+                f"Of {run.folder} and {first.folder} one is a regression, the other a "
+                "classification. Compare runs of one task."
+            )
         if run.results.data.classes != first.results.data.classes:
             what = f"classes {', '.join(run.results.data.classes[:5])}"
             theirs = ", ".join(first.results.data.classes[:5])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tfcompress.layer_coverage import Coverage
 from tfcompress.report import comparison, metric, text
-from tfcompress.report.tables import Cell, Column, Table, pairs, settings
+from tfcompress.report.tables import Cell, Column, Table, pairs, settings, without_empty
 from tfcompress.results import CompressionReport, LayerReport, Results, StageResult
 
 
@@ -34,7 +34,7 @@ def stages(results: Results) -> Table | None:
         "Memory: the greatest resident size of the process in an epoch. Energy: of the processors "
         "and GPUs, where they count it."
     )
-    return Table("Stages", columns, rows, note) if rows else None
+    return without_empty(Table("Stages", columns, rows, note)) if rows else None
 
 
 def _stage_row(stage: StageResult, main: metric.MainMetric) -> tuple[Cell, ...]:

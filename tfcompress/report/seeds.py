@@ -162,6 +162,7 @@ def across_seeds(runs: Sequence[Results]) -> Table:
         Column(main.title, f"{main.unit}, mean ± std"),
         Column("Difference", f"{main.difference_unit}, mean ± std"),
         Column("Is it real?", "p, corrected", numeric=False),
+        Column("Runs with a loss", "of their own test"),
         Column("Stored", "KiB"),
         Column("Gzipped", "KiB"),
         Column("Gzipped", "times smaller"),
@@ -174,7 +175,8 @@ def across_seeds(runs: Sequence[Results]) -> Table:
         note=(
             "± is the standard deviation over seeds. Differences are to the same seed's baseline, "
             "with the 95% interval of their mean by Student's t; p is of the paired t test, "
-            "corrected for the number of files. Times smaller is to the gzipped float32 file of "
+            "corrected for the number of files. A run's own test is corrected for the number of "
+            "runs. Times smaller is to the gzipped float32 file of "
             "the same seed's baseline."
         ),
     )
@@ -209,6 +211,7 @@ def _row(runs: Sequence[Results], file: OverSeeds) -> tuple[Cell, ...]:
             detail=main.signed_interval(interval) if interval else "",
         ),
         file_tables.answer(file.answer, file.suspected, file.p_value),
+        Cell(f"{file.losing} of {len(entries)}"),
         spread(lambda entry, _: entry.size_bytes, text.kib),
         spread(lambda entry, _: entry.gzip_size_bytes, text.kib),
         spread(_times_smaller, lambda value: f"{value:.2f}"),

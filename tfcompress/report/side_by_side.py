@@ -9,13 +9,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from string import ascii_uppercase
 
 from tfcompress import judging, statistics
 from tfcompress.predictions import Predictions
-from tfcompress.report import definitions, file_tables, judgement, metric, tables, text, verdict
+from tfcompress.report import (
+    comparison,
+    definitions,
+    file_tables,
+    judgement,
+    metric,
+    tables,
+    text,
+    verdict,
+)
 from tfcompress.report.contents import Contents, Section
-from tfcompress.report.run import Run, RunFolderError, load_predictions
+from tfcompress.report.run import Run, RunFolderError, load_predictions, names_of
 from tfcompress.report.tables import Cell, Column, Table
 from tfcompress.report.verdict import Verdict
 from tfcompress.results import ArtifactResult
@@ -42,36 +51,32 @@ def contents(runs: Sequence[Run]) -> Contents:
       RunFolderError: other test examples, or no stored predictions.
     """
     rows, first = _rows(runs), runs[0]
-    names = ", ".join(names_of(runs))
+    known = zip(letters(runs), names_of(runs), strict=True)
+    names = ", ".join(f"{letter}: {name}" for letter, name in known)
     images = first.results.data.split_sizes.get("test")
     same = "" if images is None else f"; judged on the same {text.plural(images, 'test image')}"
     return Contents(
         title=f"{len(runs)} runs on {first.results.data.name}",
         subtitle=f"{names}{same}",
-        verdict=_verdict(rows, names_of(runs)[0], metric.of(first.results)),
+        verdict=_verdict(rows, "A", metric.of(first.results)),
         files=_table(rows, metric.of(first.results)),
         figures=("accuracy-size",),
-        sections=(Section("Settings that differ", "", (), (_settings(runs),)),),
+        sections=(Section("What differs", "Settings of the runs.", (), (_settings(runs),)),),
         folded=(),
         definitions=definitions.of_comparison(first.results),
     )
 
 
-def names_of(runs: Sequence[Run]) -> list[str]:
-    """The shortest ends of the folders' paths that tell the runs apart."""
-    paths = [Path(run.folder).resolve().parts for run in runs]
-    for length in range(1, max(map(len, paths)) + 1):
-        names = ["/".join(parts[-length:]) for parts in paths]
-        if len(set(names)) == len(names):
-            return names
-    raise RunFolderError(f"The same run stands twice: {', '.join(map(str, paths))}.")
+def letters(runs: Sequence[Run]) -> list[str]:
+    """A short name for each run: A, B and so on."""
+    return [ascii_uppercase[i] if i < 26 else f"R{i + 1}" for i in range(len(runs))]
 
 
 def gathered(runs: Sequence[Run]) -> Run:
     """The first run with the files of all, each named by its run: what the figures show."""
     files = tuple(
         dataclasses.replace(entry, name=f"{name}: {entry.name}")
-        for name, run in zip(names_of(runs), runs, strict=True)
+        for name, run in zip(letters(runs), runs, strict=True)
         for entry in run.results.artifacts
     )
     results = dataclasses.replace(runs[0].results, artifacts=files)
@@ -82,9 +87,10 @@ def _rows(runs: Sequence[Run]) -> list[_Row]:
     baseline = _predictions(runs[0], runs[0].results.baseline)
     pairs = [
         (name, _judged(run, entry, baseline))
-        for name, run in zip(names_of(runs), runs, strict=True)
+        for name, run in zip(letters(runs), runs, strict=True)
         for entry in (run.results.baseline, *run.results.artifacts)
-        if entry is not runs[0].results.baseline
+        # A float32 file of a baseline is that baseline, and the first one is what all are held to.
+        if entry is not runs[0].results.baseline and entry is not comparison.reference(run.results)
     ]
     figures = [metric.figure(entry) for _, entry in pairs]
     adjusted = statistics.holm([figure.p_value for figure in figures])
@@ -114,12 +120,7 @@ def _judged(run: Run, entry: ArtifactResult, baseline: Predictions) -> ArtifactR
 
 
 def _verdict(rows: Sequence[_Row], first: str, main: metric.MainMetric) -> Verdict:
-    candidates = {
-        id(row.entry): row
-        for row in rows
-        if row.entry.path is not None
-        and not (row.entry.format == "float32" and not row.entry.stages)
-    }
+    candidates = {id(row.entry): row for row in rows if row.entry.path is not None}
     if not candidates:
         return Verdict("The runs hold no compressed file.", (), None, ())
     choice = verdict.choose(
@@ -157,8 +158,9 @@ def _table(rows: Sequence[_Row], main: metric.MainMetric) -> Table:
         Column("Latency", "ms, p50"),
     )
     note = (
-        "Differences are to the baseline of the first run, image by image; p is corrected for all "
-        f"{len(rows)} rows. Latencies of different runs were not measured side by side."
+        "Differences are to the baseline of A, image by image; p is corrected for all "
+        f"{len(rows)} rows. Latencies of different runs were not measured side by side. Runs may "
+        "differ by their trainings, too: that other seeds would show the same is not tested here."
     )
     return Table("Files", columns, tuple(_cells(row, main) for row in rows), note)
 
@@ -190,6 +192,6 @@ def _settings(runs: Sequence[Run]) -> Table:
     )
     columns = (
         Column("Setting", numeric=False),
-        *(Column(n, numeric=False) for n in names_of(runs)),
+        *(Column(letter, numeric=False) for letter in letters(runs)),
     )
     return Table("Settings that differ", columns, rows)

@@ -85,7 +85,7 @@ def draw(stages: list[StageResult], *, width: int) -> Figure:
     )
     drawing.write(
         figure,
-        "zeros, %",
+        f"zeros after {stages[-1].name[:2]}, %",
         x=width - 2,
         y=HEAD - 10,
         size=drawing.SMALL,

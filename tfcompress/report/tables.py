@@ -6,6 +6,7 @@ figures a report shows.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -84,6 +85,20 @@ def _readable(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(_readable(item) for item in value)
     return str(value)
+
+
+def without_empty(table: Table) -> Table:
+    """The table without its columns of numbers that hold none."""
+    kept = [
+        i
+        for i, column in enumerate(table.columns)
+        if not column.numeric or any(row[i].value != text.MISSING for row in table.rows)
+    ]
+    return dataclasses.replace(
+        table,
+        columns=tuple(table.columns[i] for i in kept),
+        rows=tuple(tuple(row[i] for i in kept) for row in table.rows),
+    )
 
 
 def pairs(title: str, rows: Iterable[tuple[str, str]]) -> Table:

@@ -41,7 +41,7 @@ def print_summary(results: Results, console: Console) -> None:
             f"{column.title}\n{column.unit}".rstrip(),
             justify="right" if column.numeric else "left",
             overflow="fold",
-            min_width=len(column.title),
+            min_width=max(map(len, column.title.split())),
             no_wrap=column.title == "Name",
         )
     for position, row in enumerate(files.rows):

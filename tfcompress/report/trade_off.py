@@ -270,7 +270,7 @@ def _draw_baseline(axes: Axes, baseline: ArtifactResult) -> None:
 
 def _draw_front(axes: Axes, points: list[Point]) -> None:
     """What is reached for at most so many bytes or milliseconds, as a step line."""
-    if len(points) < 2:
+    if not points:
         return
     x = [*(point.x for point in points), axes.get_xlim()[1]]
     y = [*(_level(axes, point) for point in points), _level(axes, points[-1])]

@@ -73,16 +73,19 @@ class Choice:
       chosen: the smallest without a loss, or the one that loses least.
       kept: whether it is the former.
       certain: whether every candidate is shown to lose.
+      by_gzip: whether size is that of the gzipped file, or of the stored one.
     """
 
     chosen: Candidate
     kept: bool
     certain: bool
+    by_gzip: bool
 
     def headline(self, name: str, against: str, main: metric.MainMetric) -> str:
         """What a report says first."""
         if self.kept:
-            return f"{name} is the smallest file that shows no loss against {against}."
+            size = "smallest file, gzipped," if self.by_gzip else "smallest file"
+            return f"{name} is the {size} that shows no loss against {against}."
         if self.certain:
             return f"Every compressed file {main.verb}; {name} loses least."
         return f"No compressed file is above suspicion of a loss; {name} loses least."
@@ -97,9 +100,10 @@ def choose(candidates: Sequence[Candidate], *, by_gzip: bool) -> Choice:
     """
     kept = [each for each in candidates if each.shows_no_loss]
     if kept:
-        return Choice(min(kept, key=lambda each: _size(each.entry, by_gzip=by_gzip)), True, False)
+        best = min(kept, key=lambda each: _size(each.entry, by_gzip=by_gzip))
+        return Choice(best, True, False, by_gzip)
     certain = all(each.answer == judgement.WORSE for each in candidates)
-    return Choice(max(candidates, key=lambda each: each.gain), False, certain)
+    return Choice(max(candidates, key=lambda each: each.gain), False, certain, by_gzip)
 
 
 def reach(results: Results) -> Verdict:
@@ -137,6 +141,7 @@ def reach(results: Results) -> Verdict:
     remarks = (
         f"{costs[0].upper()}{costs[1:]}.",
         *_smaller_but_worse(chosen, measured, metric.of(results), by_gzip=by_gzip),
+        *_beside_plain(chosen, results),
         *_cautions(results),
     )
     return Verdict(headline, remarks, chosen, _cards(chosen, results))
@@ -206,6 +211,22 @@ def _costs(entry: ArtifactResult, results: Results) -> list[str]:
     return [*sentences, judgement.sentence(entry, results)]
 
 
+def _beside_plain(chosen: ArtifactResult, results: Results) -> tuple[str, ...]:
+    """What the recipe gives beyond the baseline exported in the same format."""
+    plain = next((a for a in results.artifacts if a.format == chosen.format and not a.stages), None)
+    if plain is None or plain is chosen or not chosen.stages:
+        return ()
+    setting = common_setting(results)
+    mine, theirs = latency_in(chosen, setting), latency_in(plain, setting)
+    parts = (
+        (ratio(plain.gzip_size_bytes, chosen.gzip_size_bytes), "smaller", "larger", " gzipped"),
+        (ratio(plain.size_bytes, chosen.size_bytes), "smaller", "larger", " as stored"),
+        (ratio(theirs.p50, mine.p50) if mine and theirs else None, "faster", "slower", ""),
+    )
+    said = [_times(value, up, down) + how for value, up, down, how in parts if value]
+    return (f"Beside {plain.name}, with no recipe, it is {', '.join(said)}.",) if said else ()
+
+
 def _smaller_but_worse(
     chosen: ArtifactResult,
     measured: list[ArtifactResult],
@@ -239,7 +260,8 @@ def _cards(entry: ArtifactResult, results: Results) -> tuple[Card, ...]:
     main, figure = metric.of(results), metric.figure(entry)
     if figure.difference is not None:
         interval = main.signed_interval(figure.difference_interval)
-        label = f"{main.difference_unit} of {main.noun}"
+        label = f"{main.difference_unit} of {main.noun}".strip()
+        label += "" if main.better > 0 else ", less is better"
         cards.append(Card(main.signed(figure.difference), label, interval))
     return tuple(card for card in cards if card is not None)
 
