@@ -92,8 +92,8 @@ def test_verdict_remarks_on_a_smaller_file_that_loses(example):
 def test_verdict_says_what_the_recipe_gives_beside_plain_integers(example):
     # 78,940 / 41,380 = 1.91; 98,512 / 98,496 = 1.00; 0.121 / 0.119 = 1.02
     assert verdict.reach(example).remarks[-1] == (
-        "Beside baseline-int8, with no recipe, it is 1.9 times smaller gzipped, neither smaller nor "
-        "larger as stored, 1.02 times faster."
+        "Beside baseline-int8, with no recipe, it is 1.9 times smaller gzipped, neither smaller "
+        "nor larger as stored, 1.02 times faster."
     )
 
 
