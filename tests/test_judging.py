@@ -60,3 +60,16 @@ def test_classes_have_accuracy_and_no_metrics():
     assert judging.sentence(row).startswith("75.00% (")
     with pytest.raises(ValueError, match="not right or wrong"):
         _ = values(np.ones(40)).accuracy
+
+
+def test_a_bootstrap_of_few_images_is_not_made():
+    """Of one or two images every resample is alike, and any difference would look certain."""
+    truth = np.arange(29, dtype=np.float32)[:, None]
+    ids = np.arange(29)
+    baseline = Predictions(truth + 2, truth, ids, "values")
+    better = Predictions(truth + 1, truth, ids, "values")
+    few = judging.value_metrics(better, baseline)[0]
+    assert (few.value, few.interval, few.difference, few.p_value) == (1.0, None, None, None)
+    whole = np.arange(30, dtype=np.float32)[:, None]
+    many = Predictions(whole + 2, whole, np.arange(30), "values")
+    assert judging.value_metrics(many)[0].interval is not None

@@ -24,6 +24,8 @@ FIGURES: Mapping[str, Errors] = {
     "r_squared": statistics.r_squared,
 }
 """Of a regression, by the name of the metric: functions of outputs and targets."""
+FEWEST = 30
+"""Examples of which a bootstrap says something; of fewer there is no interval, and no test."""
 
 
 def judged(row: ArtifactResult, found: Predictions, baseline: Predictions | None) -> ArtifactResult:
@@ -83,6 +85,8 @@ def _metric(
 ) -> Metric:
     figure, ours = _values(name, found, column)
     value = FIGURES[name](found.outputs[:, column], found.labels[:, column])
+    if len(found) < FEWEST:
+        return Metric(name + suffix, value)
     try:
         _, interval = statistics.bootstrap_interval(figure, ours)
         if baseline is None:

@@ -45,6 +45,8 @@ class Predictions:
     kind: str
 
     def __post_init__(self) -> None:
+        if any(np.ndim(each) == 0 for each in (self.outputs, self.labels, self.ids)):
+            raise ValueError("Predictions take arrays of examples. Received: a single number.")
         require(self.kind, OUTPUT_KINDS, what="kind of outputs")
         lengths = len(self.outputs), len(self.labels), len(self.ids)
         if self.outputs.ndim != 2 or len(set(lengths)) != 1:
@@ -139,6 +141,13 @@ def order_like(
       [1, 0]
     """
     (ids, labels), (wanted_ids, wanted_labels) = own, reference
+    for each in (ids, wanted_ids):
+        if len(np.unique(each)) < len(each):
+            raise ValueError("Predictions name an example twice: ids must be distinct.")
+    if labels.shape[1:] != wanted_labels.shape[1:]:
+        raise ValueError(
+            f"Labels {list(labels.shape)} and {list(wanted_labels.shape)} are of different tasks."
+        )
     if len(ids) != len(wanted_ids):
         raise ValueError(
             f"Predictions on {len(ids):,} and on {len(wanted_ids):,} examples cannot be paired. "
@@ -233,9 +242,9 @@ def _load(
             if missing:
                 raise ValueError(f"it lacks {', '.join(missing)}")
             return tuple(stored[name] for name in names)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise
-    except durable.DAMAGED_NPZ as error:
+    except (*durable.DAMAGED_NPZ, TypeError) as error:
         raise ValueError(
             f"{path} holds no stored {what} ({error}); it may be truncated. Expected "
             f"{', '.join(names[:-1])} and {names[-1]}. Remove it and evaluate again."

@@ -373,10 +373,10 @@ def from_record(kind: Any, value: Any) -> Any:
       TypeError: a field is missing or unknown.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if value is None:
-        return None
     if origin in (typing.Union, types.UnionType):
-        return from_record(next(a for a in arguments if a is not type(None)), value)
+        inner = next(a for a in arguments if a is not type(None))
+        return None if value is None else from_record(inner, value)
+    _require_kind(kind, value)
     if origin is tuple:
         return tuple(from_record(arguments[0], item) for item in value)
     if origin is dict:
@@ -389,6 +389,24 @@ def from_record(kind: Any, value: Any) -> Any:
         build: Any = kind
         return build(**{name: from_record(hints[name], item) for name, item in value.items()})
     return value
+
+
+_KINDS: Mapping[Any, Any] = {
+    str: str,
+    int: int,
+    float: (int, float),
+    bool: bool,
+    tuple: (list, tuple),
+    dict: dict,
+    Mapping: dict,
+}
+
+
+def _require_kind(kind: Any, value: Any) -> None:
+    name = typing.get_origin(kind) or kind
+    expected = _KINDS.get(name, dict if dataclasses.is_dataclass(kind) else None)
+    if expected is not None and not isinstance(value, expected):
+        raise TypeError(f"{value!r:.60} where {getattr(name, '__name__', name)} is expected")
 
 
 def differences(old: Any, new: Any, *, path: str = "") -> list[str]:

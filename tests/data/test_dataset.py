@@ -88,3 +88,12 @@ def test_dataset_refuses_splits_that_cannot_be_used(classes, changed, message):
 def test_config_refuses_values_out_of_range(field, value, message):
     with pytest.raises(ValueError, match=message):
         DataConfig(**{field: value})
+
+
+def test_targets_that_float32_cannot_tell_apart_are_refused():
+    from tfcompress.data.dataset import _require_varying
+
+    days = (2_460_000 + np.arange(16)).astype(np.float32)[:, None]
+    with pytest.raises(ValueError, match=r"steps of 0\.25\. Subtract a round number"):
+        _require_varying(days, ("julian_day",), where="'x'")
+    _require_varying(days - 2_460_000, ("julian_day",), where="'x'")

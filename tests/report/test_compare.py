@@ -51,6 +51,8 @@ def forget(folders, counts, name="prune+qat-int8"):
                 difference=versus.difference,
                 difference_interval=versus.difference_interval,
                 p_value=versus.p_value,
+                gained=versus.gained,
+                lost=versus.lost,
             )
             if row.name == name
             else row
@@ -161,6 +163,31 @@ def test_a_run_folder_is_no_place_for_a_comparison(seeds):
     with pytest.raises(ValueError, match="is a run folder, whose own report would be lost"):
         report.compare(seeds, seeds[0])
     assert (seeds[0] / "results.json").read_bytes() == before
+
+
+def test_a_folder_with_other_files_is_no_place_for_a_comparison(seeds, tmp_path):
+    mine = tmp_path / "thesis" / "figures" / "mine.svg"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("<svg/>")
+    with pytest.raises(ValueError, match="holds other files, and no earlier comparison"):
+        report.compare(seeds, tmp_path / "thesis")
+    with pytest.raises(ValueError, match="folder of its own"):
+        report.compare(seeds, "")
+    assert mine.read_text() == "<svg/>"
+    for _ in range(2):
+        report.compare(seeds, tmp_path / "new")
+    extra = tmp_path / "new" / "figures" / "extra.svg"
+    extra.parent.mkdir(exist_ok=True)
+    extra.write_text("<svg/>")
+    report.compare(seeds, tmp_path / "new")
+    assert extra.exists()
+
+
+def test_a_table_over_seeds_takes_runs_of_one_test_split(seeds):
+    (seeds[1] / "data.json").write_text('{"test": "a"}')
+    (seeds[0] / "data.json").write_text('{"test": "b"}')
+    with pytest.raises(RunFolderError, match="judged on other test images"):
+        report.compared(seeds)
 
 
 def test_runs_without_files_are_not_said_to_lose(tmp_path):

@@ -68,7 +68,8 @@ def test_the_baselines_own_file_is_no_comparison(example):
 
 
 def test_interval_and_exact_test_must_agree(example):
-    for p_value, answer in ((0.057, "no difference shown"), (0.04, "better"), (None, "better")):
+    none = "no difference shown"
+    for p_value, answer in ((0.057, none), (0.04, "better"), (None, none)):
         one = ArtifactResult(
             "a", difference=0.004, difference_interval=Interval(0.0004, 0.0085), p_value=p_value
         )

@@ -44,11 +44,14 @@ def test_truncated_results(make_run):
     ("change", "message"),
     [
         ({"schema_version": 99}, "schema_version 99"),
-        ({"baseline": None}, "lacks its data, baseline"),
+        ({"baseline": None}, "None where ArtifactResult is expected"),
+        ({"baseline": {"name": "x", "accuracy": "high"}}, "'high' where float is expected"),
+        ({"stages": None}, "None where tuple is expected"),
+        ({"config": None}, "None where Mapping is expected"),
         ({"baseline": {"nam": "x"}}, "unknown field"),
         ({"artifacts": 3}, "does not fit"),
     ],
-    ids=["version", "no baseline", "unknown field", "wrong type"],
+    ids=["version", "no baseline", "text", "no stages", "no config", "unknown field", "wrong type"],
 )
 def test_foreign_results(make_run, change, message):
     folder = make_run()
@@ -127,6 +130,49 @@ def test_predictions_that_disagree_with_the_results(make_run):
 
     with pytest.raises(run.RunFolderError, match="not of one run"):
         run.load(make_run(edit=edit))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"difference": 0.5}, {"lost": 900}, {"name": "baseline-float32"}]
+)
+def test_results_that_disagree_with_the_predictions(make_run, changes):
+    def edit(made):
+        first, second, *rest = made.artifacts
+        return dataclasses.replace(
+            made, artifacts=(first, dataclasses.replace(second, **changes), *rest)
+        )
+
+    with pytest.raises(run.RunFolderError, match=r"not of one run|names baseline-float32 twice"):
+        run.load(make_run(edit=edit))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda a: a | {"outputs": np.hstack([a["outputs"], a["outputs"][:, :1]])}, "10 classes"),
+        (lambda a: a | {"outputs": a["outputs"] * 1j}, "real numbers"),
+        (lambda a: a | {"ids": a["ids"] * 0}, "ids must be distinct"),
+        (lambda a: a | {"labels": np.int64(3)}, "a single number"),
+    ],
+    ids=["columns", "complex", "ids", "scalar"],
+)
+def test_odd_predictions(make_run, change, said):
+    folder = make_run()
+    path = folder / "predictions" / "baseline-int8.npz"
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    np.savez(path, **change(arrays))
+    with pytest.raises(run.RunFolderError, match=said):
+        run.load(folder)
+
+
+def test_an_array_in_the_place_of_predictions(make_run):
+    folder = make_run()
+    path = folder / "predictions" / "baseline-int8.npz"
+    with path.open("wb") as stream:
+        np.save(stream, np.zeros(3))
+    with pytest.raises(run.RunFolderError, match="holds no stored predictions"):
+        run.load(folder)
 
 
 def test_nan_outputs_name_the_file(make_run):

@@ -131,3 +131,10 @@ def test_compare_by_hand():
 def test_paired_counts_refuses_different_lengths():
     with pytest.raises(ValueError, match="one length"):
         statistics.paired_counts(np.ones(3, bool), np.ones(4, bool))
+
+
+def test_what_says_not_which_are_right_is_refused():
+    with pytest.raises(ValueError, match=r"vectors of bool. Received: float64"):
+        statistics.compare_right(np.full(5, 0.9), np.full(5, 0.2))
+    with pytest.raises(ValueError, match=r"vectors of bool. Received: int64"):
+        statistics.paired_counts(np.array([2, 0]), np.array([0, 0]))

@@ -153,3 +153,8 @@ def test_answers_to_other_questions():
     other = RightAnswers(np.ones(4, bool), np.ones([1, 2, 4], bool))
     with pytest.raises(ValueError, match="same corruptions, severities and examples"):
         compare_robustness(MODEL, other)
+
+
+def test_right_answers_are_bool():
+    with pytest.raises(ValueError, match=r"clean must be bool.*float64"):
+        RightAnswers(np.full(4, np.nan), np.ones((1, 1, 4), bool))

@@ -98,7 +98,7 @@ def test_scaling_by_one_is_the_softmax():
         (np.zeros([3, 2]), np.zeros(3, int), "logits", "same output"),
         (np.eye(3), np.array([1, 2, 0]), "logits", "belong together"),
         (np.array([[np.nan, 0.0]]), np.array([0]), "logits", "NaN in 1 of 1"),
-        (np.array([[np.inf, 0.0]]), np.array([0]), "logits", "infinite"),
+        (np.array([[np.inf, 0.0]]), np.array([0]), "logits", "infinity"),
         (np.array([[1.5, 0.5]]), np.array([0]), "probabilities", "For logits"),
         (np.eye(3), np.arange(2), "logits", "labels"),
         (np.eye(3), np.arange(3), "scores", "Known: logits, probabilities"),

@@ -189,6 +189,10 @@ def _require_labels_within(labels: np.ndarray, classes: tuple[str, ...], *, wher
         )
 
 
+_LEAST_STEPS = 100
+"""Steps of float32 within a standard deviation of a target, at least: a hundredth of it is lost."""
+
+
 def require_values(labels: np.ndarray, targets: tuple[str, ...], *, where: str) -> None:
     """Refuses labels that are not one finite number for each image and target.
 
@@ -215,10 +219,18 @@ def require_values(labels: np.ndarray, targets: tuple[str, ...], *, where: str) 
 
 def _require_varying(labels: np.ndarray, targets: tuple[str, ...], *, where: str) -> None:
     for name, column in zip(targets, labels.T, strict=True):
+        step, spread = float(np.spacing(np.abs(column).max())), float(np.std(column, dtype="f8"))
+        if spread < _LEAST_STEPS * step and np.abs(column).max() > 0 and spread > 0:
+            raise ValueError(
+                f"Data set {where}: the target {name} has a standard deviation of {spread:g} about "
+                f"values of {np.abs(column).max():g}, where float32, in which models compute, has "
+                f"steps of {step:g}. Subtract a round number from it."
+            )
         if column.min() == column.max():
             raise ValueError(
                 f"Data set {where}: the target {name} is {column[0]:g} for every image of train, "
-                "so that there is nothing to learn. Leave that target out."
+                "in float32, so that there is nothing to learn. Leave it out, or subtract a round "
+                "number where it varies by less than float32 can tell."
             )
 
 

@@ -77,11 +77,7 @@ def compare(
 
     if len(run_dirs) < 2:
         raise ValueError(f"A comparison needs at least two runs. Received: {len(run_dirs)}.")
-    if any((Path(output_dir) / name).exists() for name in ("results.json", "config.json")):
-        raise ValueError(
-            f"{output_dir} is a run folder, whose own report would be lost. Name another folder "
-            "for the comparison."
-        )
+    _require_own_folder(output_dir)
     runs = [run_module.load(run_dir, judge=False) for run_dir in run_dirs]
     run_module.require_same_test(runs)
     from tfcompress.report import figures, repetitions, seeds, side_by_side
@@ -104,19 +100,36 @@ def compared(run_dirs: Sequence[str | os.PathLike[str]]) -> Table:
     from tfcompress.report import run as run_module
     from tfcompress.report import seeds, side_by_side
 
-    found = [run_module.load_results(run_dir) for run_dir in run_dirs]
+    bare = [run_module.bare(run_dir) for run_dir in run_dirs]
+    run_module.require_same_test(bare)
+    found = [run.results for run in bare]
     if len(found) < 2 or seeds.only_seeds_differ(found):
         return seeds.across_seeds(found)
     runs = [run_module.load(run_dir, judge=False) for run_dir in run_dirs]
-    run_module.require_same_test(runs)
     return side_by_side.contents(runs).files
+
+
+def _require_own_folder(output_dir: str | os.PathLike[str]) -> None:
+    """Refuses a place that holds anything but an earlier comparison."""
+    folder = Path(output_dir)
+    if not str(output_dir) or folder.is_file():
+        raise ValueError(f"The report needs a folder of its own. Received: {str(output_dir)!r}.")
+    if any((folder / name).exists() for name in ("results.json", "config.json")):
+        raise ValueError(
+            f"{output_dir} is a run folder, whose own report would be lost. Name another folder "
+            "for the comparison."
+        )
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "report.html").is_file():
+        raise ValueError(
+            f"{output_dir} holds other files, and no earlier comparison. Name a new folder."
+        )
 
 
 def _write(
     folder: Path, parts: Contents, drawn: Sequence[Drawn], *, csv: Mapping[str, str]
 ) -> ReportPaths:
     from tfcompress import durable
-    from tfcompress.report import drawing, html, markdown
+    from tfcompress.report import drawing, figures, html, markdown
 
     paths = ReportPaths(
         markdown=folder / "report.md",
@@ -125,9 +138,9 @@ def _write(
         tables=tuple(folder / "tables" / f"{name}.csv" for name in csv),
     )
     # What an earlier report had and this one has not.
-    for path in {*folder.glob("figures/*.svg"), *folder.glob("tables/*.csv")}:
-        if path not in (*paths.figures, *paths.tables):
-            path.unlink()
+    for name in figures.NAMES:
+        if (path := folder / "figures" / f"{name}.svg") not in paths.figures:
+            path.unlink(missing_ok=True)
     for path, each in zip(paths.figures, drawn, strict=True):
         durable.write_text(path, drawing.for_file(each.wide))
     for path, text in zip(paths.tables, csv.values(), strict=True):

@@ -32,6 +32,21 @@ WIDE = 528
 NARROW = 340
 
 
+NAMES = (
+    "accuracy-size",
+    "accuracy-latency",
+    "class-change",
+    "changed-images",
+    "identified-images",
+    "reliability",
+    "selective-accuracy",
+    "layer-sparsity",
+    "training-curves",
+    "accuracy-time",
+)
+"""Of all figures that a report may have."""
+
+
 @dataclass(frozen=True)
 class Drawn:
     """A figure, drawn.

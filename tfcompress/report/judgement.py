@@ -109,7 +109,7 @@ def decide(
 
     Args:
       interval: of the difference, model minus baseline, where more is better.
-      p_value: of no difference; None leaves the answer to the interval.
+      p_value: of no difference; None, where there is no test, confirms nothing.
       adjusted: the same, corrected for the number of comparisons.
 
     Returns:
@@ -122,7 +122,7 @@ def decide(
     if interval is None or interval.low <= 0 <= interval.high:
         return NOT_SHOWN, ""
     direction = BETTER if interval.low > 0 else WORSE
-    confirmed = all(p is None or p < 1 - interval.confidence for p in (p_value, adjusted))
+    confirmed = all(p is not None and p < 1 - interval.confidence for p in (p_value, adjusted))
     return (direction, "") if confirmed else (NOT_SHOWN, direction)
 
 

@@ -55,7 +55,10 @@ class Run:
     def test_checksum(self) -> str | None:
         """Of the test split's images and labels; None where the folder holds none."""
         path = self.folder / DATA
-        return durable.read_json(path).get("test") if path.is_file() else None
+        record = durable.read_json(path) if path.is_file() else {}
+        if not isinstance(record, dict):
+            raise RunFolderError(f"{path} holds no checksums. It may be damaged.")
+        return record.get("test")
 
     @property
     def files(self) -> tuple[Judged, ...]:
@@ -83,6 +86,8 @@ def load(run_dir: str | os.PathLike[str], *, judge: bool = True) -> Run:
     for entry in (results.baseline, *results.models, *results.artifacts):
         if baseline is not None and baseline.kind == VALUES:
             _require_same_errors(folder, entry, baseline)
+        elif entry.name in answers:
+            raise RunFolderError(f"{folder / results_module.FILE_NAME} names {entry.name} twice.")
         elif entry.predictions is not None:
             beside = None if entry is results.baseline else baseline
             said = _read(found, entry, beside, judge=judge and entry not in results.models)
@@ -90,6 +95,15 @@ def load(run_dir: str | os.PathLike[str], *, judge: bool = True) -> Run:
             if isinstance(said, Judged):
                 judged[entry.name] = said
     return dataclasses.replace(found, answers=answers, judged=judged)
+
+
+def bare(run_dir: str | os.PathLike[str]) -> Run:
+    """A run with its results alone.
+
+    Raises:
+      RunFolderError: as `load_results`.
+    """
+    return Run(Path(run_dir), load_results(run_dir))
 
 
 def load_results(run_dir: str | os.PathLike[str]) -> Results:
@@ -172,6 +186,9 @@ def _read(run: Run, entry: ArtifactResult, baseline: Predictions | None, *, judg
         )
     except ValueError as error:
         raise RunFolderError(f"{entry.predictions}: {error}") from error
+    _require_fitting(run, entry, found)
+    if baseline is not None:
+        _require_same_difference(entry, said.right, baseline)
     right = said.right
     # A float32 mean may differ from the exact fraction, by far less than one example.
     if entry.accuracy is not None and abs(right.mean() - entry.accuracy) > 0.5 / right.size:
@@ -180,6 +197,34 @@ def _read(run: Run, entry: ArtifactResult, baseline: Predictions | None, *, judg
             f"says {entry.accuracy:.4f} for {entry.name}. The two are not of one run."
         )
     return said
+
+
+def _require_fitting(run: Run, entry: ArtifactResult, found: Predictions) -> None:
+    data = run.results.data
+    expected = len(data.classes), data.split_sizes.get("test", len(found))
+    if (found.outputs.shape[1], len(found)) != expected:
+        raise RunFolderError(
+            f"{entry.predictions} holds outputs {list(found.outputs.shape)}, "
+            f"{results_module.FILE_NAME} says {expected[1]:,} test images and {expected[0]} "
+            "classes. The two are not of one run."
+        )
+
+
+def _require_same_difference(
+    entry: ArtifactResult, right: np.ndarray, baseline: Predictions
+) -> None:
+    versus = statistics.compare_right(right, baseline.correct)
+    recorded = (
+        (entry.difference, versus.difference),
+        (entry.gained, versus.gained),
+        (entry.lost, versus.lost),
+    )
+    if any(kept is not None and abs(kept - now) > 0.5 / right.size for kept, now in recorded):
+        raise RunFolderError(
+            f"{entry.predictions} differs from the baseline by {versus.difference:.4f} "
+            f"({versus.gained} gained, {versus.lost} lost), {results_module.FILE_NAME} says "
+            f"{entry.difference} ({entry.gained}, {entry.lost}). The two are not of one run."
+        )
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:
@@ -228,6 +273,16 @@ def _require_same_errors(folder: Path, entry: ArtifactResult, baseline: Predicti
     except ValueError as error_:
         raise RunFolderError(f"{entry.predictions}: {error_}") from error_
     recorded = entry.metrics[0]
+    if recorded.difference is not None:
+        before = statistics.mean_absolute_error(baseline.outputs, baseline.labels)
+        if not math.isclose(
+            error - before, recorded.difference, rel_tol=1e-3, abs_tol=1e-4 * error
+        ):
+            raise RunFolderError(
+                f"{entry.predictions} gives {recorded.name} {error - before:+.6g} beside the "
+                f"baseline's, {results_module.FILE_NAME} says {recorded.difference:+.6g} for "
+                f"{entry.name}. The two are not of one run."
+            )
     if not math.isclose(error, recorded.value, rel_tol=1e-4):
         raise RunFolderError(
             f"{entry.predictions} gives {recorded.name} {error:.6g}, {results_module.FILE_NAME} "

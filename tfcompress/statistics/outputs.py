@@ -155,6 +155,12 @@ def _check_matrix(outputs: np.ndarray) -> None:
             "Expected outputs [examples, classes], at least one of each. "
             f"Received: {list(outputs.shape)}."
         )
-    if np.isnan(outputs).any():
-        rows = int(np.isnan(outputs).any(axis=1).sum())
-        raise ValueError(f"Outputs hold NaN in {rows} of {len(outputs)} examples.")
+    if outputs.dtype.kind not in "fiub":
+        raise ValueError(f"Outputs must be real numbers. Received: {outputs.dtype}.")
+    for what, found in (("NaN", np.isnan(outputs)), ("infinity", np.isinf(outputs))):
+        if found.any():
+            rows = np.flatnonzero(found.any(axis=1))
+            raise ValueError(
+                f"Outputs hold {what} in {len(rows)} of {len(outputs)} examples, the first at "
+                f"position {rows[0]}. The model diverged, or the file computes otherwise than it."
+            )

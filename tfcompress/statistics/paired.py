@@ -107,7 +107,13 @@ def paired_counts(right: np.ndarray, baseline_right: np.ndarray) -> tuple[int, i
     Raises:
       ValueError: shapes that differ or are no vectors.
     """
-    right, baseline_right = np.asarray(right, bool), np.asarray(baseline_right, bool)
+    right, baseline_right = np.asarray(right), np.asarray(baseline_right)
+    kinds = {each.dtype for each in (right, baseline_right)}
+    if kinds != {np.dtype(bool)}:
+        raise ValueError(
+            "Expected which examples are right, two vectors of bool. Received: "
+            f"{', '.join(sorted(map(str, kinds)))}. From outputs, `correct` makes them."
+        )
     if right.ndim != 1 or right.shape != baseline_right.shape or right.size == 0:
         raise ValueError(
             "Paired examples must be two vectors of one length. "

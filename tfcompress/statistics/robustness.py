@@ -38,6 +38,13 @@ class RightAnswers:
                 f"Received: {list(np.shape(self.clean))} and {list(shape)}."
             )
 
+        for name, value in (("clean", self.clean), ("corrupted", self.corrupted)):
+            if np.asarray(value).dtype != bool:
+                raise ValueError(
+                    f"RightAnswers.{name} must be bool: which are right. Received: "
+                    f"{np.asarray(value).dtype}."
+                )
+
     @property
     def errors(self) -> np.ndarray:
         """Float [corruptions, examples]: in how many severities an example is wrong."""

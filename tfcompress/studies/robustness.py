@@ -104,7 +104,8 @@ def judge(
     source, run = finished_run.load(run_dir), RunFolder(run_dir)
     source.require_classes("The study of robustness")
     files = of_run(source, run, names=config.files)
-    other = shift.settings(run.root, config.shift_dataset) if config.shift_dataset else None
+    # Before anything is computed or kept: what cannot be had or used is told at once.
+    other = shift.load(run.root, config.shift_dataset) if config.shift_dataset else None
     folder = RunFolder(output_dir)
     settings_kept = {
         "robustness": plain(dataclasses.asdict(config)),
@@ -133,7 +134,7 @@ class _Judging:
         self._config = config
         self._reporter = reporter
 
-    def carry_out(self, other: data.DataConfig | None) -> Robustness:
+    def carry_out(self, other: data.Dataset | None) -> Robustness:
         names = ", ".join(file.name for file in self._files)
         self._reporter.stage("judge", names)
         clean = {
@@ -214,12 +215,12 @@ class _Judging:
             clean_difference_interval=versus.difference_interval,
         )
 
-    def _shift(self, clean: Mapping[str, Predictions], other: data.DataConfig) -> Shift:
+    def _shift(self, clean: Mapping[str, Predictions], other: data.Dataset) -> Shift:
         self._reporter.stage("shift", other.name)
         return shift.judge(
             self._files,
             clean,
-            data.load(other),
+            other,
             classes=self._source.dataset.classes,
             folder=self._folder,
             resamples=self._config.resamples,

@@ -52,6 +52,20 @@ def settings(run_dir: Path, name: str) -> DataConfig:
     return config
 
 
+def load(run_dir: Path, name: str) -> Dataset:
+    """The other data set, of classes like the run's own.
+
+    Raises:
+      UnknownNameError, ValueError: as `settings`, or it is a regression.
+    """
+    found = data.load(settings(run_dir, name))
+    if not found.classes:
+        raise ValueError(
+            f"A shift takes a data set of classes. Received: {name}, a {found.goal.task}."
+        )
+    return found
+
+
 def judge(
     files: Sequence[JudgedFile],
     clean: Mapping[str, Predictions],

@@ -206,7 +206,7 @@ def test_tables_of_train_and_test_are_the_published_splits(tmp_path):
 
 @pytest.mark.parametrize(
     ("ages", "says"),
-    [(["old"] * 3, "row 2: expected a file"), (["nan"] * 3, "1 finite numbers"), ([], "1 rows")],
+    [(["old"] * 3, "line 2: expected a file"), (["nan"] * 3, "1 finite numbers"), ([], "1 rows")],
 )
 def test_a_table_that_cannot_be_read_is_named(tmp_path, ages, says):
     with pytest.raises(ValueError, match=rf"targets.csv.*{says}"):
@@ -221,6 +221,38 @@ def test_a_file_that_is_missing_or_named_twice_is_told(tmp_path):
         read(tmp_path)
     table.write_text(kept + "\nimages/99.png,3")
     with pytest.raises(ValueError, match=r"99\.png is no image file"):
+        read(tmp_path)
+
+
+def test_spellings_of_one_file_are_one_file(tmp_path):
+    table = faces(tmp_path, 3) / "targets.csv"
+    table.write_text(table.read_text() + "\n./images/00.png,3")
+    with pytest.raises(ValueError, match="which an earlier row names too"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("images/00.png,1\nimages/01.png,2\n", "must begin with names"),
+        ("file,\nimages/00.png,1\n", "must begin with names"),
+        ("file,age\n\nimages/00.png,1_000\n", "line 3: expected a file"),
+        ("file,age\nimages/00.png,1e39\n", "line 2: expected a file"),
+        ("file,age\nimages/00.png," + "1" * 200_000, "no CSV in UTF-8"),
+    ],
+    ids=["no names", "empty name", "underscore", "too large for float32", "huge field"],
+)
+def test_tables_that_would_be_misread_are_refused(tmp_path, text, said):
+    table = faces(tmp_path, 3) / "targets.csv"
+    table.write_text(text)
+    with pytest.raises(ValueError, match=said):
+        read(tmp_path)
+
+
+def test_a_table_in_another_encoding_is_named(tmp_path):
+    table = faces(tmp_path, 3) / "targets.csv"
+    table.write_bytes("file,größe\nimages/00.png,1\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"targets\.csv is no CSV in UTF-8"):
         read(tmp_path)
 
 
