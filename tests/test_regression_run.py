@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -157,6 +158,14 @@ def test_the_report_speaks_of_errors(finished):
         shown = report.split("## For reference")[0].replace("](figures/accuracy-", "")
         assert words not in shown, words
     assert (folder / "figures" / "accuracy-size.svg").exists()
+
+
+def test_a_damaged_baseline_is_named(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[1], folder)
+    (folder / "models" / "baseline.keras").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"baseline\.keras cannot be loaded .* may be damaged"):
+        finished_run.load(folder)
 
 
 def test_a_finished_run_is_taken_up_as_it_is(finished):

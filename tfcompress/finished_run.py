@@ -101,13 +101,23 @@ def load(run_dir: str | os.PathLike[str]) -> FinishedRun:
     backbone = found.config["backbone"]
     return FinishedRun(
         name=str(backbone.get("name") or Path(backbone["path"]).stem),
-        baseline=keras.models.load_model(path, compile=False),
+        baseline=_baseline(path),
         baseline_sha256=durable.sha256_of_file(path),
         dataset=dataset,
         preprocessing=preprocessing_of(record, name=f"the preprocessing of {folder.root}"),
         training=_training(found.config["training"]),
         export=_export(found.config["export"]),
     )
+
+
+def _baseline(path: Path) -> Any:
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path} cannot be loaded ({error}); it may be damaged. Give the run's own command "
+            "again, which writes it anew."
+        ) from error
 
 
 def _training(record: dict[str, Any]) -> TrainingConfig:
