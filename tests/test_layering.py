@@ -44,6 +44,7 @@ TIERS = {
         "sparse_encoding",
         "speed",
         "statistics",
+        "written",
     ),
     "keras": ("_keras",),
     "graph": ("graph",),
@@ -63,6 +64,7 @@ TIERS = {
     "workflow": (
         "config",
         "finished_run",
+        "head_training",
         "probe",
         "run_folder",
         "stage_state",
