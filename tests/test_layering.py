@@ -44,6 +44,9 @@ TIERS = {
         "sparse_encoding",
         "speed",
         "statistics",
+        "transfer",
+        "transfer_comparisons",
+        "transfer_tables",
         "written",
     ),
     "keras": ("_keras",),
@@ -89,6 +92,9 @@ REPORT_SEES = (
     "robustness",
     "speed",
     "statistics",
+    "transfer",
+    "transfer_comparisons",
+    "written",
 )
 
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization", "keras")
