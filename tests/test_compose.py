@@ -2,12 +2,13 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from tfcompress import compose
 from tfcompress.compose import plan
 from tfcompress.recipe import RecipeError, parse
-from tfcompress.techniques import NothingToGain
+from tfcompress.techniques import NothingToGain, VerificationError
 from tfcompress.techniques.cluster import ClusteringConfig
 from tfcompress.techniques.prune import PruningConfig
 
@@ -191,3 +192,65 @@ def test_weights_that_allow_nothing_yet_are_no_refusal_before_training():
 def test_settings_leave_out_what_the_run_supplies():
     assert compose.settings(WantsImages(0.7, "images")) == {"level": 0.7}
     assert "teacher" not in compose.settings(planned("distill").stages[0].config)
+
+
+def two_layers():
+    from tfcompress._keras import keras
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input([8])
+    hidden = keras.layers.Dense(16, activation="relu", name="hidden")(inputs)
+    return keras.Model(inputs, keras.layers.Dense(4, name="last")(hidden))
+
+
+def weights_of(model, name):
+    return model.get_layer(name).get_weights()[0]
+
+
+def test_stages_are_carried_out_at_once_each_on_the_one_before():
+    given = two_layers()
+    before = weights_of(given, "hidden").copy()
+    stages = planned("prune(0.5, skip=last)+cluster(4, skip=last)").stages
+    found = compose.at_once(stages, given)
+    values = weights_of(found, "hidden")
+    kept = np.sort(np.abs(before), axis=None)[64:]
+    assert np.count_nonzero(values) == 64
+    assert np.unique(values).size == 4
+    assert (np.abs(before[values != 0]) >= kept.min()).all()
+    assert np.array_equal(weights_of(found, "last"), weights_of(given, "last"))
+    assert np.array_equal(weights_of(given, "hidden"), before)
+    assert compose.at_once((), given) is given
+
+
+def test_what_a_run_would_supply_cannot_be_done_at_once():
+    stages = planned("prune_channels(0.3, importance=taylor)").stages
+    with pytest.raises(ValueError, match="needs examples"):
+        compose.at_once(stages, two_layers())
+
+
+@pytest.mark.parametrize("text", ["none", "prune_channels(0.5)", "factorize"])
+def test_an_architecture_needs_no_keeping(text):
+    assert compose.keeping(planned(text).stages) == []
+
+
+def test_zeros_and_shared_values_are_kept_in_a_training_of_another_kind():
+    stages = planned("prune(0.5)+cluster(4)").stages
+    model = compose.at_once(stages, two_layers())
+    before = {name: weights_of(model, name) for name in ("hidden", "last")}
+    model.compile("sgd", "mse")
+    inputs = np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)
+    model.fit(inputs, np.ones([64, 4]), verbose=0, callbacks=compose.keeping(stages))
+    compose.verify_kept(stages, model)
+    for name, values in before.items():
+        after = weights_of(model, name)
+        assert not np.array_equal(after, values)
+        assert np.array_equal(after == 0, values == 0)
+        for value in np.unique(values):
+            assert np.unique(after[values == value]).size == 1
+
+
+def test_what_is_gone_is_noticed():
+    stages = planned("prune(0.5)").stages
+    model = two_layers()
+    with pytest.raises(VerificationError, match="hidden has 0 zeros"):
+        compose.verify_kept(stages, model)

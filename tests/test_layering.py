@@ -44,6 +44,10 @@ TIERS = {
         "sparse_encoding",
         "speed",
         "statistics",
+        "transfer",
+        "transfer_comparisons",
+        "transfer_tables",
+        "written",
     ),
     "keras": ("_keras",),
     "graph": ("graph",),
@@ -63,6 +67,7 @@ TIERS = {
     "workflow": (
         "config",
         "finished_run",
+        "head_training",
         "probe",
         "run_folder",
         "stage_state",
@@ -87,6 +92,9 @@ REPORT_SEES = (
     "robustness",
     "speed",
     "statistics",
+    "transfer",
+    "transfer_comparisons",
+    "written",
 )
 
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization", "keras")

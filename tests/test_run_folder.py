@@ -198,3 +198,27 @@ def test_a_file_is_made_again_where_it_was_made_for_something_else_or_changed(tm
     folder.keep_file(path, "two", make)
     assert len(made) == 4
     assert path.read_text() == "number 4"
+
+
+def test_a_folder_at_work_can_be_looked_into(tmp_path):
+    folder = RunFolder(tmp_path)
+    with folder.open_for(CONFIG):
+        RunFolder(tmp_path).require_settings(CONFIG)
+        with pytest.raises(RunFolderError, match=r"seed: 0 -> 1"):
+            RunFolder(tmp_path).require_settings({**CONFIG, "seed": 1})
+    with pytest.raises(RunFolderError, match="is not the folder of a run: it has no config"):
+        RunFolder(tmp_path / "none").require_settings(CONFIG)
+
+
+def test_what_was_kept_is_found_without_making_it(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Value:
+        number: int
+
+    folder, path = RunFolder(tmp_path), tmp_path / "value.json"
+    assert folder.found(path, "key", Value) is None
+    folder.kept(path, "key", Value, lambda: Value(3))
+    assert folder.found(path, "key", Value) == Value(3)
+    assert folder.found(path, "other", Value) is None
+    path.write_text("{")
+    assert folder.found(path, "key", Value) is None

@@ -422,15 +422,50 @@ def views(stages: Sequence[PlannedStage]) -> int:
 
 def callbacks(stages: Sequence[PlannedStage]) -> list[Any]:
     """Fresh callbacks for training the last of `stages` and keeping what the others made."""
-    current, earlier = stages[-1], {stage.technique: stage for stage in stages[:-1]}
+    current = stages[-1]
     found = list(current.module.callbacks(current.config))
-    if current.technique not in ("prune", "cluster") and earlier.keys() & {"prune", "cluster"}:
-        from tfcompress.graph.structure import KeepStructure
-
-        found.append(
-            KeepStructure(zeros="prune" in earlier, groups=_clustered(earlier.get("cluster")))
-        )
+    if current.technique not in ("prune", "cluster"):
+        found += keeping(stages[:-1])
     return found
+
+
+def keeping(stages: Sequence[PlannedStage]) -> list[Any]:
+    """Fresh callbacks that keep what stages made during a training that is no stage of a recipe.
+
+    Args:
+      stages: all that were carried out; none of them trains here.
+
+    Returns:
+      None where nothing can be undone: a smaller architecture stays as it is.
+    """
+    made = {stage.technique: stage for stage in stages}
+    if not made.keys() & {"prune", "cluster"}:
+        return []
+    from tfcompress.graph.structure import KeepStructure
+
+    return [KeepStructure(zeros="prune" in made, groups=_clustered(made.get("cluster")))]
+
+
+def at_once(stages: Sequence[PlannedStage], model: Any) -> Any:
+    """Carries out stages with no training and no images, each on what the one before it left.
+
+    Args:
+      stages: whose techniques need neither: `prune`, `cluster`, `prune_channels`, `factorize`.
+      model: flat functional model; it stays as it is.
+
+    Raises:
+      ValueError: a technique can treat no layer, or needs something that a run supplies.
+      VerificationError: an effect is absent.
+    """
+    for number, stage in enumerate(stages, start=1):
+        before = model
+        model = wrap(stages[:number], before, supplied={}, steps_per_epoch=1, epochs=1)
+        act = getattr(stage.module, "at_once", None)
+        if act:
+            act(model, stage.config)
+        model = stage.module.strip(model)
+        verify(stages[:number], model, before=before)
+    return model
 
 
 def _clustered(stage: PlannedStage | None) -> Any:
@@ -455,7 +490,20 @@ def verify(stages: Sequence[PlannedStage], model: Any, *, before: Any) -> None:
       model: what the last one left, stripped.
       before: what the last one started from.
     """
-    for stage in stages[:-1]:
+    verify_kept(stages[:-1], model)
+    stages[-1].module.verify(model, stages[-1].config, before=before)
+
+
+def verify_kept(stages: Sequence[PlannedStage], model: Any) -> None:
+    """Counts what stages made in a model that was trained on since.
+
+    Args:
+      stages: all that were carried out. A smaller architecture is not counted again.
+      model: with every layer trainable: what is frozen counts as not treated.
+
+    Raises:
+      VerificationError: an effect is gone.
+    """
+    for stage in stages:
         if stage.technique not in RESHAPING:
             stage.module.verify(model, stage.config)
-    stages[-1].module.verify(model, stages[-1].config, before=before)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfcompress.results import Interval
+from tfcompress.written import percent, points
 
 
 @dataclass(frozen=True)
@@ -186,16 +187,16 @@ def _row(file: RobustFile) -> str:
     cells = [
         file.name,
         f"{100 * file.clean_accuracy:.2f}",
-        _percent(file.accuracy, file.accuracy_interval),
-        _points(file.difference, file.difference_interval),
-        _percent(file.mean_corruption_error, file.mean_corruption_error_interval, digits=1),
-        _percent(
+        percent(file.accuracy, file.accuracy_interval),
+        points(file.difference, file.difference_interval),
+        percent(file.mean_corruption_error, file.mean_corruption_error_interval, digits=1),
+        percent(
             file.relative_mean_corruption_error,
             file.relative_mean_corruption_error_interval,
             digits=1,
         ),
         f"{file.worst.corruption} {100 * file.worst.accuracy:.1f}",
-        "" if behind is None else f"{behind.corruption} {_points(behind.difference)}",
+        "" if behind is None else f"{behind.corruption} {points(behind.difference)}",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -225,33 +226,14 @@ def shift_lines(found: Shift) -> list[str]:
 def _same_classes(file: ShiftedFile) -> Sequence[str]:
     change = None if file.accuracy is None else file.accuracy - file.own_accuracy
     return (
-        _percent(file.accuracy, file.accuracy_interval),
-        _points(change),
-        _points(file.difference, file.difference_interval),
+        percent(file.accuracy, file.accuracy_interval),
+        points(change),
+        points(file.difference, file.difference_interval),
     )
 
 
 def _other_classes(file: ShiftedFile) -> Sequence[str]:
     return (
-        _percent(file.auroc),
-        _points(file.auroc_difference, file.auroc_difference_interval),
+        percent(file.auroc),
+        points(file.auroc_difference, file.auroc_difference_interval),
     )
-
-
-def _percent(value: float | None, interval: Interval | None = None, *, digits: int = 2) -> str:
-    return _with_bounds(value, interval, digits=digits, sign="")
-
-
-def _points(value: float | None, interval: Interval | None = None) -> str:
-    return _with_bounds(value, interval, digits=2, sign="+")
-
-
-def _with_bounds(value: float | None, interval: Interval | None, *, digits: int, sign: str) -> str:
-    def shown(fraction: float) -> str:
-        # Adding zero makes a negative zero a plain one.
-        return f"{round(100 * fraction, digits) + 0.0:{sign}.{digits}f}"
-
-    if value is None:
-        return ""
-    bounds = "" if interval is None else f" ({shown(interval.low)} to {shown(interval.high)})"
-    return shown(value) + bounds

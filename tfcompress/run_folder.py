@@ -112,16 +112,26 @@ class RunFolder:
           kind: the dataclass.
           make: makes the value.
         """
-        try:
-            record = durable.read_json(path)
-            if record["key"] == key:
-                found: T = results.from_record(kind, record["value"])
-                return found
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            pass
+        found: T | None = self.found(path, key, kind)
+        if found is not None:
+            return found
         value = make()
         durable.write_json(path, {"key": key, "value": dataclasses.asdict(cast(Any, value))})
         return value
+
+    def found(self, path: Path, key: str, kind: Any) -> Any:
+        """What `kept` wrote for `key`; None where there is none, or a damaged one.
+
+        Args:
+          path: the JSON file.
+          key: what it was made for.
+          kind: the dataclass.
+        """
+        try:
+            record = durable.read_json(path)
+            return results.from_record(kind, record["value"]) if record["key"] == key else None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
 
     def keep_file(self, path: Path, key: str, make: Callable[[Path], None]) -> None:
         """Makes a file, unless it lies there unchanged and was made for the same key.
@@ -204,6 +214,18 @@ class RunFolder:
         if not path.exists():
             durable.write_json(path, config)
             return True
+        self.require_settings(config)
+        return False
+
+    def require_settings(self, config: Mapping[str, Any]) -> None:
+        """Refuses a folder that is not of `config`; one that a run is at work in is taken, too.
+
+        Raises:
+          RunFolderError: it is of no run, or of one with another config.
+        """
+        path = self.root / CONFIG
+        if not path.exists():
+            raise RunFolderError(f"{self.root} is not the folder of a run: it has no {CONFIG}.")
         changed = differences(durable.read_json(path), config)
         if changed:
             listed = "\n  ".join(changed)
@@ -211,4 +233,3 @@ class RunFolder:
                 f"{self.root} belongs to a run with other settings:\n  {listed}\n"
                 "Give the same settings to go on with it, or choose another --output_dir."
             )
-        return False

@@ -13,14 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tfcompress import (
     backbones,
     checkpoint,
     compose,
     data,
     export,
+    head_training,
     placement,
     stage_state,
     survey,
@@ -28,7 +27,6 @@ from tfcompress import (
 )
 from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, KEPT, RunConfig, plain
-from tfcompress.data import encoding
 from tfcompress.layer_coverage import Coverage
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.progress import Reporter, Stopwatch, listener
@@ -195,29 +193,14 @@ class StageTrainer:
 
     def _train_head(self, model: Any, config: TrainingConfig, *, name: str) -> None:
         """Trains the head on images that are encoded once."""
-        backbones.set_transfer_mode(model, "linear_probe")
-        features, head = backbones.split_head(model)
         if not stage_state.is_finished(self._folder.stage(name)):
             self._reporter.note("encoding the images once")
-        encode = export.inference(features)
-        fingerprint = checkpoint.weights_sha256(features)
-
-        def codes(split: data.Split) -> tuple[np.ndarray, np.ndarray]:
-            found = encoding.encoded(
-                split,
-                encode,
-                self.supplies().preprocessing,
-                fingerprint=fingerprint,
-                cache_dir=self._folder.root / ENCODED,
-                batch_size=128,
-            )
-            return found, split.labels
-
-        batches = training.encoded_batches(
-            codes(self._dataset.train),
-            codes(self._dataset.validation),
-            config,
-            goal=self._dataset.goal,
+        head, batches = head_training.encoded(
+            model,
+            self._dataset,
+            self.supplies().preprocessing,
+            config=config,
+            cache_dir=self._folder.root / ENCODED,
         )
         started_from = checkpoint.weights_sha256(model)
         self._train(head, batches, config, name=name, started_from=started_from)

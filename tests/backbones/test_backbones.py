@@ -9,6 +9,7 @@ import pytest
 from tfcompress import backbones
 from tfcompress._keras import keras
 from tfcompress.backbones import BackboneConfig
+from tfcompress.goals import Classes
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +189,29 @@ def test_statistics_follow_the_data_unless_frozen(mode, moves):
     # 30 steps at momentum 0.9 leave 0.9**30 = 4% of the initial mean, which is 0.
     expected = first.mean(axis=(0, 1, 2)) * (1 - 0.9**30) if moves else np.zeros(16)
     np.testing.assert_allclose(mean, expected, rtol=0.01, atol=1e-3)
+
+
+def test_a_new_head_sits_on_the_same_layers(resnet8):
+    found = backbones.with_new_head(resnet8, goal=Classes.numbered(5), seed=1)
+    assert found.output_shape == (None, 5)
+    assert found.get_layer("conv1") is resnet8.get_layer("conv1")
+    assert found.layers[-1].name == backbones.HEAD
+    again = backbones.with_new_head(resnet8, goal=Classes.numbered(5), seed=1)
+    other = backbones.with_new_head(resnet8, goal=Classes.numbered(5), seed=2)
+    first, same, different = (model.layers[-1].get_weights()[0] for model in (found, again, other))
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, different)
+    assert resnet8.output_shape == (None, 3)
+
+
+def test_a_backbone_from_a_text():
+    assert backbones.from_text("resnet8") == BackboneConfig(name="resnet8")
+    found = backbones.from_text("MobileNet:0.25:96", weights="none", image_size=64)
+    assert (found.width, found.image_size, found.weights) == (0.25, 96, "none")
+    assert backbones.from_text("MobileNet::", image_size=64).image_size == 64
+
+
+@pytest.mark.parametrize("text", ["MobileNet:wide", "MobileNet:1:2:3", "MobileNet:0.25:big"])
+def test_a_text_that_is_no_backbone_is_refused(text):
+    with pytest.raises(ValueError, match=f"NAME:WIDTH:SIZE. Received: '{text}'"):
+        backbones.from_text(text)

@@ -412,3 +412,33 @@ def test_the_kernels_that_are_pruned_have_names():
     model = keras.Model(inputs, outputs)
     assert prune.treated(model, PruningConfig(0.5)) == ["both/pointwise_kernel", "logits"]
     assert prune.treated(model, PruningConfig(0.5, skip="logits")) == ["both/pointwise_kernel"]
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (PruningConfig(0.5), [[0, -5, 0], [0, 3, 2]]),
+        (PruningConfig(0.4), [[1, -5, 0], [0, 3, 2]]),
+        # The schedule says nothing where there is no training.
+        (PruningConfig(0.5, begin=0.5, end=1.0), [[0, -5, 0], [0, 3, 2]]),
+        (PruningConfig(pattern="2x1"), [[0, -5, 0.5], [0, 3, 2]]),
+    ],
+    ids=["half", "rounded", "late", "blocks"],
+)
+def test_pruning_at_once(config, expected):
+    """In 2x1 blocks of mean 0.55, 4 and 1.25, one of the three goes."""
+    model = prune.wrap(
+        dense_model([[1, -5, 0.5], [-0.1, 3, 2]]), config, steps_per_epoch=1, epochs=1
+    )
+    prune.at_once(model, config)
+    assert kernel(model).tolist() == expected
+    prune.verify(model, config)
+
+
+def test_pruning_at_once_keeps_zeros_and_skipped_layers():
+    model = dense_model([[0, -5, 0.5], [0, 3, 2]])
+    prune.at_once(model, PruningConfig(0.5))
+    assert kernel(model).tolist() == [[0, -5, 0], [0, 3, 2]]
+    model = dense_model([[1, 2]], name="first")
+    prune.at_once(model, PruningConfig(0.5, skip="first"))
+    assert kernel(model).tolist() == [[1, 2]]

@@ -219,6 +219,33 @@ class _Network:
         return {"weights": weights_origin(self.config)}
 
 
+def from_text(text: str, *, weights: str = "default", image_size: int = 0) -> BackboneConfig:
+    """A backbone from a text such as `"MobileNet:0.25:96"`: a name, its width, the size of images.
+
+    Args:
+      text: NAME, NAME:WIDTH or NAME:WIDTH:SIZE.
+      weights: as of `BackboneConfig`.
+      image_size: where the text has none, in pixels; 0 for the family's default.
+
+    Raises:
+      ValueError: a text that is no such thing, or a network that there is not.
+
+    Example:
+      >>> from_text("MobileNet:0.25:96").width
+      0.25
+    """
+    name, width, size, *rest = [*text.split(":"), "", ""]
+    try:
+        if any(rest):
+            raise ValueError
+        scale, pixels = float(width or 1), int(size or image_size)
+    except ValueError:
+        raise ValueError(
+            f"A network is NAME, NAME:WIDTH or NAME:WIDTH:SIZE. Received: {text!r}."
+        ) from None
+    return BackboneConfig(name=name, weights=weights, width=scale, image_size=pixels)
+
+
 def names() -> tuple[str, ...]:
     """Every known backbone, family by family. No TensorFlow is imported."""
     modules = (_module(family) for family in registry.names("backbones"))
@@ -259,6 +286,23 @@ def weights_origin(config: BackboneConfig) -> str:
         return family.origin(config.name, config.resolved_weights)
     path = Path(config.resolved_weights).expanduser()
     return f"file {path}, SHA-256 {durable.sha256_of_file(path)}"
+
+
+def with_new_head(model: Model, *, goal: Goal, seed: int) -> Model:
+    """A model's backbone under a new head, for another task.
+
+    Args:
+      model: one of `build_classifier` or `build_model`, also one that was compressed since. The new
+        one shares its layers but for the head.
+      goal: what the new one is to say of an image.
+      seed: of the head's random weights.
+
+    Raises:
+      ValueError: fewer than two classes, or the model does not end in a head.
+    """
+    features, _ = split_head(model)
+    keras.utils.set_random_seed(seed)
+    return with_head(features.input, features.output, goal=goal, dropout=0.0, name=model.name)
 
 
 def model_image_shape(

@@ -156,16 +156,4 @@ def parsed(texts: Sequence[str]) -> tuple[BackboneConfig, ...]:
       >>> parsed(["resnet8", "MobileNet:0.25:96"])[1].width
       0.25
     """
-    found = []
-    for text in texts:
-        name, width, size, *rest = [*text.split(":"), "", ""]
-        try:
-            if any(rest):
-                raise ValueError
-            scale, pixels = float(width or 1), int(size or 0)
-        except ValueError:
-            raise ValueError(
-                f"A network is NAME, NAME:WIDTH or NAME:WIDTH:SIZE. Received: {text!r}."
-            ) from None
-        found.append(BackboneConfig(name=name, weights="none", width=scale, image_size=pixels))
-    return tuple(found)
+    return tuple(backbones.from_text(text, weights="none") for text in texts)

@@ -97,6 +97,10 @@ class Technique(Protocol):
         """
 
 
+# Beside these a module may have `at_once(model, config)`, which `compose.at_once` calls: what
+# `wrap` gave, changed in place to what the callbacks make of it, with no training and no images.
+
+
 class VerificationError(RuntimeError):
     """A technique's effect is not in the weights. The message says what was counted."""
 

@@ -75,6 +75,14 @@ class PruningMasks(keras.callbacks.Callback):
         self._step += 1
 
 
+def prune_now(kernel: Kernel, config: PruningConfig) -> None:
+    """Brings a kernel to its target sparsity at once."""
+    target = target_of(kernel, config)
+    weights = tf.convert_to_tensor(kernel.variable)
+    mask = _mask(kernel, weights, tf.constant(target, tf.float32), target, config)
+    kernel.variable.assign(tf.where(mask, weights, tf.zeros_like(weights)))
+
+
 def build_schedule(config: PruningConfig, target: float, *, steps: int) -> Any:
     """The TF-MOT schedule of a config over `steps` steps, for a kernel that ends at `target`.
 

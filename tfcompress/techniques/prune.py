@@ -312,6 +312,20 @@ def callbacks(config: PruningConfig) -> Sequence[Any]:
     return [PruningMasks(config)]
 
 
+def at_once(model: Any, config: PruningConfig) -> None:
+    """Sets the smallest weights to zero in one step, with no training after it.
+
+    Args:
+      model: what `wrap` gave; changed in place.
+      config: of the schedule only its end counts.
+    """
+    from tfcompress.techniques._pruning_masks import prune_now
+
+    for kernel in kernels(model):
+        if not skip_reason(kernel, config):
+            prune_now(kernel, config)
+
+
 def strip(model: Any) -> Any:
     """Returns the model itself: pruning adds nothing that would have to go."""
     return model
