@@ -147,8 +147,9 @@ def _draw_ranks(
     head: float,
     row: float,
 ) -> None:
-    label = 138.0
-    inner = width - 2 * label - 12
+    # Names stand on the left alone: with both, the lines between them would be too short to follow.
+    label = 172.0
+    inner = width - label - 62
     axes = drawing.add_axes(
         figure, left=left + label, top=top + head, width=inner, height=row * len(one.probe)
     )
@@ -162,16 +163,19 @@ def _draw_ranks(
     drawing.write(
         figure, ends[0][2], x=ends[0][0], y=top + 40, size=size, color="muted", align="right"
     )
-    drawing.write(figure, "full fine-tune, %", x=ends[1][0], y=top + 40, size=size, color="muted")
+    edge = left + width - 16
+    drawing.write(
+        figure, "full fine-tune, %", x=edge, y=top + 40, size=size, color="muted", align="right"
+    )
     places = {name: [0.0, 0.0] for name, _ in one.probe}
     for side, ranking in enumerate((one.probe, one.full)):
         x, align, _ = ends[side]
         for rank, (name, accuracy) in enumerate(ranking):
             places[name][side] = rank + 0.5
             y = top + head + row * (rank + 0.5) + 4
-            shown = drawing.shorten(name, label - 50, size)
+            shown = drawing.shorten(name, label - 46, size)
             number = percent(accuracy, digits=1)
-            text = f"{shown}  {number}" if side == 0 else f"{number}  {shown}"
+            text = f"{shown}  {number}" if side == 0 else number
             drawing.write(figure, text, x=x, y=y, size=size, align=align)
     for name, ys in places.items():
         hue, marker = styles[name]
