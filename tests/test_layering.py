@@ -47,7 +47,7 @@ TIERS = {
         "transfer",
         "transfer_comparisons",
         "transfer_tables",
-        "written",
+        "fraction_text",
     ),
     "keras": ("_keras",),
     "graph": ("graph",),
@@ -68,6 +68,7 @@ TIERS = {
         "config",
         "finished_run",
         "head_training",
+        "judged_files",
         "probe",
         "run_folder",
         "stage_state",
@@ -94,7 +95,7 @@ REPORT_SEES = (
     "statistics",
     "transfer",
     "transfer_comparisons",
-    "written",
+    "fraction_text",
 )
 
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization", "keras")

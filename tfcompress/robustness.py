@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tfcompress.fraction_text import percent, points
 from tfcompress.results import Interval
-from tfcompress.written import percent, points
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def _row(file: RobustFile) -> str:
     behind = file.furthest_behind
     cells = [
         file.name,
-        f"{100 * file.clean_accuracy:.2f}",
+        percent(file.clean_accuracy),
         percent(file.accuracy, file.accuracy_interval),
         points(file.difference, file.difference_interval),
         percent(file.mean_corruption_error, file.mean_corruption_error_interval, digits=1),
@@ -195,7 +195,7 @@ def _row(file: RobustFile) -> str:
             file.relative_mean_corruption_error_interval,
             digits=1,
         ),
-        f"{file.worst.corruption} {100 * file.worst.accuracy:.1f}",
+        f"{file.worst.corruption} {percent(file.worst.accuracy, digits=1)}",
         "" if behind is None else f"{behind.corruption} {points(behind.difference)}",
     ]
     return f"| {' | '.join(cells)} |"
@@ -218,7 +218,7 @@ def shift_lines(found: Shift) -> list[str]:
     ]
     for file in found.files:
         middle = _same_classes(file) if found.same_classes else _other_classes(file)
-        sure = [f"{100 * value:.1f}" for value in (file.own_confidence, file.confidence)]
+        sure = [percent(value, digits=1) for value in (file.own_confidence, file.confidence)]
         lines.append(f"| {' | '.join([file.name, *middle, *sure])} |")
     return lines
 

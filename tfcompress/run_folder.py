@@ -62,10 +62,10 @@ class RunFolder:
         """One trained Keras model."""
         return self.root / "models" / f"{name}.keras"
 
-    def predictions(self, name: str, split: str = "test") -> Path:
-        """The stored outputs of one file or model on the test split, or on another."""
+    def predictions(self, name: str, condition: str = "test") -> Path:
+        """The stored outputs of one file or model on the test split, or on other images."""
         folder = self.root / "predictions"
-        return (folder if split == "test" else folder / split) / f"{name}.npz"
+        return (folder if condition == "test" else folder / condition) / f"{name}.npz"
 
     @property
     def pictures(self) -> Path:

@@ -26,9 +26,6 @@ from tfcompress.transfer import (
     TrialResult,
 )
 
-LEVEL = 0.05
-"""Adjusted p values up to this count as shown."""
-
 ALL = "mean of all"
 """In the place of backbone and target: the mean over all pairs of them, seed by seed."""
 
@@ -74,15 +71,14 @@ class Comparison:
     def verdict(self) -> str:
         """In words, what the seeds show of the first setting beside the second.
 
-        `"better"` and `"worse"` where the adjusted p value is at most `LEVEL`.
+        `"better"` and `"worse"` as `statistics.decide` has them, over the seeds.
         """
         if self.seeds == 1:
             return "not known with one seed"
         if self.p_value is None:
             return "the same with every seed"
-        if self.adjusted_p_value is not None and self.adjusted_p_value <= LEVEL:
-            return "better" if self.difference > 0 else "worse"
-        return f"no difference shown with {self.seeds} seeds"
+        found = statistics.decide(self.interval, self.p_value, self.adjusted_p_value).answer
+        return f"{found} with {self.seeds} seeds" if found == statistics.NOT_SHOWN else found
 
 
 def by_setting(study: TransferStudy) -> dict[Trial, dict[int, TrialResult]]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from tfcompress import transfer_comparisons as comparisons
+from tfcompress.fraction_text import percent, points
 from tfcompress.transfer import (
     DOWNSTREAM,
     FULL,
@@ -20,7 +21,6 @@ from tfcompress.transfer import (
     TrialResult,
 )
 from tfcompress.transfer_comparisons import ALL, Comparison, Ranking
-from tfcompress.written import percent, points
 
 REGIME_TITLES = {LINEAR_PROBE: "linear probe", FULL: "full fine-tune"}
 

@@ -7,7 +7,6 @@ part.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from tfcompress import (
     environment,
     evaluate,
     export,
+    judged_files,
     judging,
     minimal,
     results,
@@ -35,6 +35,7 @@ from tfcompress.artifact import Artifact
 from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, RunConfig
 from tfcompress.goals import Values
+from tfcompress.judged_files import JudgedFile
 from tfcompress.predictions import Predictions
 from tfcompress.progress import Reporter, Stopwatch
 from tfcompress.results import ArtifactResult, Results
@@ -342,43 +343,35 @@ class _Run:
         row = ArtifactResult(
             name=name, format="keras", stages=compose.techniques(stages), **_cost(model)
         )
-
-        def predict(split: str, step: evaluate.Progress) -> Predictions:
-            return evaluate.predict_model(
-                model, self._dataset, inputs.preprocessing, split=split, progress=step
-            )
-
-        return self._judged(row, checkpoint.weights_sha256(model), predict)
+        return self._judged(row, judged_files.of_model(name, model, inputs.preprocessing))
 
     def _judged_file(self, row: ArtifactResult) -> ArtifactResult:
         artifact = Artifact.load(self._folder.root / str(row.path))
+        return self._judged(row, judged_files.of_artifact(row.name, artifact))
 
-        def predict(split: str, step: evaluate.Progress) -> Predictions:
-            return evaluate.predict_artifact(artifact, self._dataset, split=split, progress=step)
-
-        return self._judged(row, str(row.sha256), predict)
-
-    def _judged(self, row: ArtifactResult, made_from: str, predict: Any) -> ArtifactResult:
-        """Its outputs on test and validation, stored, and its accuracy beside the baseline's."""
-        paths = {split: self._folder.predictions(row.name, split) for split in evaluate.SPLITS}
-        for split, path in paths.items():
-            self._keep_predictions(path, made_from, functools.partial(predict, split), row.name)
-        found = Predictions.load(paths["test"])
+    def _judged(self, row: ArtifactResult, file: JudgedFile) -> ArtifactResult:
+        """Its outputs on test and validation, stored, and its figures beside the baseline's."""
+        found = {split: self._answers(file, split) for split in evaluate.SPLITS}
         reference = Predictions.load(self._folder.predictions(BASELINE))
-        row = judging.judged(row, found, None if row.name == BASELINE else reference)
+        row = judging.judged(row, found["test"], None if row.name == BASELINE else reference)
         self._reporter.note(f"{row.name}: {judging.sentence(row)}")
+        paths = {split: self._folder.predictions(row.name, split) for split in found}
         return dataclasses.replace(
             row,
             predictions=self._folder.relative(paths["test"]),
             validation_predictions=self._folder.relative(paths["validation"]),
         )
 
-    def _keep_predictions(self, path: Path, made_from: str, predict: Any, name: str) -> None:
-        def make(path: Path) -> None:
-            with self._reporter.bar(name) as step:
-                predict(step).save(path)
-
-        self._folder.keep_file(path, made_from, make)
+    def _answers(self, file: JudgedFile, split: str) -> Predictions:
+        with self._reporter.bar(file.name) as step:
+            return judged_files.answers(
+                file,
+                self._folder,
+                lambda: self._dataset,
+                condition=split,
+                split=split,
+                progress=step,
+            )
 
     def _timed(self, rows: Sequence[ArtifactResult]) -> list[ArtifactResult]:
         config = self._config.latency

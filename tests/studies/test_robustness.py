@@ -219,7 +219,7 @@ def test_classes_are_matched_by_name():
 
 
 def test_a_model_that_changed_is_asked_again(tmp_path):
-    from tfcompress.studies.judged_files import JudgedFile, answers
+    from tfcompress.judged_files import JudgedFile, answers
 
     asked = []
 

@@ -20,7 +20,6 @@ from tfcompress.report.run import Run
 from tfcompress.statistics import ClassChange
 
 MOST_CLASSES = 10
-LEVEL = 0.05
 CELL_HEIGHT = 24
 LONGEST_NAME = 80.0
 # From here on a cell has no room for a tenth of a point.
@@ -63,7 +62,7 @@ def table(run: Run) -> ChangeTable | None:
         files=tuple(each.name for each in run.files),
         classes=tuple(names[k] for k in shown),
         changes=kept,
-        significant=adjusted[:, shown] <= LEVEL,
+        significant=adjusted[:, shown] < statistics.LEVEL,
         omitted=len(names) - len(shown),
     )
 

@@ -14,6 +14,7 @@ from tfcompress.report.judgement import Judgement
 from tfcompress.report.run import Run
 from tfcompress.report.tables import Cell, Column, Table
 from tfcompress.results import ArtifactResult, Parity, Results
+from tfcompress.statistics import Decision
 
 
 def files(results: Results) -> Table:
@@ -59,9 +60,7 @@ def _file_row(
         _size(entry.gzip_size_bytes, base.gzip_size_bytes if base else None),
         with_interval(main.show(figure.value), main.show_interval, figure.interval),
         _difference(entry, main),
-        Cell(text.MISSING)
-        if judged is None
-        else answer(judged.answer, judged.suspected, judged.p_value),
+        Cell(text.MISSING) if judged is None else answer(judged, judged.p_value),
         Cell(
             text.MISSING if latency is None else text.milliseconds(latency.p50),
             "" if base is None or latency is None else _faster(entry, results),
@@ -76,9 +75,9 @@ def _difference(entry: ArtifactResult, main: metric.MainMetric) -> Cell:
     )
 
 
-def answer(said: str, suspected: str, p_value: float | None) -> Cell:
-    """What `judgement.decide` says, with the corrected p beside it."""
-    shown = f"{suspected}?" if suspected else said
+def answer(said: Decision, p_value: float | None) -> Cell:
+    """What may be said of a difference, with the corrected p beside it."""
+    shown = f"{said.suspected}?" if said.suspected else said.answer
     return Cell(shown, "" if p_value is None else f"p {text.p_value(p_value)}")
 
 

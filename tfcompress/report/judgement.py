@@ -13,41 +13,24 @@ from dataclasses import dataclass
 from tfcompress import statistics
 from tfcompress.report import metric, text
 from tfcompress.report.comparison import reference
-from tfcompress.results import ArtifactResult, Interval, Results
-
-LEVEL = 0.05
-BETTER, WORSE, NOT_SHOWN = "better", "worse", "no difference shown"
+from tfcompress.results import ArtifactResult, Results
+from tfcompress.statistics import BETTER, LEVEL, NOT_SHOWN, WORSE, Decision
 
 
-@dataclass(frozen=True)
-class Judgement:
+@dataclass(frozen=True, kw_only=True)
+class Judgement(Decision):
     """What may be said of one file's main figure beside the baseline's.
 
     Attributes:
-      answer: `"better"`, `"worse"` or `"no difference shown"`: the former two only where the
-        interval leaves zero out and the test, corrected for the number of files, agrees.
-      suspected: `"better"` or `"worse"` where the interval leaves zero out but the test does not
-        confirm it: the exact one, or that corrected for the number of files; empty otherwise.
       p_value: of the test, corrected by Holm's procedure for all files compared.
       compared: files that were compared with the baseline.
       detectable: the smallest true difference of accuracies that the test, corrected for the
         number of files, finds in four cases of five, a fraction; None where it is not known.
     """
 
-    answer: str
-    suspected: str
     p_value: float | None
     compared: int
     detectable: float | None
-
-    @property
-    def shows_no_loss(self) -> bool:
-        """Whether no loss is shown and none suspected: what a file must be to be called lossless.
-
-        The correction guards against claims of a difference. A file that might have lost accuracy
-        does not profit from it.
-        """
-        return WORSE not in (self.answer, self.suspected)
 
 
 def judge(results: Results) -> Mapping[str, Judgement]:
@@ -89,41 +72,13 @@ def _judged(
     entry: ArtifactResult, *, adjusted: float | None, compared: int, images: int | None
 ) -> Judgement:
     figure = metric.figure(entry)
-    answer, suspected = decide(figure.gain_interval, figure.p_value, adjusted)
+    found = statistics.decide(figure.gain_interval, figure.p_value, adjusted)
     return Judgement(
-        answer=answer,
-        suspected=suspected,
+        **vars(found),
         p_value=adjusted,
         compared=compared,
         detectable=_detectable(entry, images, compared=compared),
     )
-
-
-def decide(
-    interval: Interval | None, p_value: float | None, adjusted: float | None
-) -> tuple[str, str]:
-    """What an interval and a test say of a difference.
-
-    The two can part, as where the interval is asymptotic and the test exact, or corrected for other
-    comparisons. Only what both say is shown; what the interval alone says is suspected.
-
-    Args:
-      interval: of the difference, model minus baseline, where more is better.
-      p_value: of no difference; None, where there is no test, confirms nothing.
-      adjusted: the same, corrected for the number of comparisons.
-
-    Returns:
-      `Judgement.answer` and `Judgement.suspected`.
-
-    Example:
-      >>> decide(Interval(-0.03, -0.01), 0.01, 0.02), decide(Interval(-0.03, -0.01), 0.01, 0.08)
-      (('worse', ''), ('no difference shown', 'worse'))
-    """
-    if interval is None or interval.low <= 0 <= interval.high:
-        return NOT_SHOWN, ""
-    direction = BETTER if interval.low > 0 else WORSE
-    confirmed = all(p is not None and p < 1 - interval.confidence for p in (p_value, adjusted))
-    return (direction, "") if confirmed else (NOT_SHOWN, direction)
 
 
 def _detectable(entry: ArtifactResult, images: int | None, *, compared: int) -> float | None:

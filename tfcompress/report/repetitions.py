@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tfcompress import statistics
-from tfcompress.report import definitions, judgement, metric, seeds, tables, text
+from tfcompress.report import definitions, metric, seeds, tables, text
 from tfcompress.report.contents import Contents, Section, title
 from tfcompress.report.picture_grid import MOST, Captioned
 from tfcompress.report.run import Run, RunFolderError, names_of
@@ -72,8 +72,7 @@ def _verdict(files: Sequence[OverSeeds], runs: int, main: metric.MainMetric) -> 
     kept = [
         each
         for each in measured
-        if judgement.WORSE not in (each.answer, each.suspected)
-        and (each.answer == judgement.BETTER or not each.losing)
+        if each.shows_no_loss and (each.answer == statistics.BETTER or not each.losing)
     ]
     if kept:
         best = min(kept, key=_gzipped)
@@ -83,7 +82,7 @@ def _verdict(files: Sequence[OverSeeds], runs: int, main: metric.MainMetric) -> 
         )
     else:
         best = max(measured, key=lambda each: each.difference.mean if each.difference else 0.0)
-        certain = all(each.answer == judgement.WORSE for each in measured)
+        certain = all(each.answer == statistics.WORSE for each in measured)
         headline = (
             f"Every compressed file {main.verb}; {best.name} loses least in the mean."
             if certain
@@ -96,7 +95,7 @@ def _verdict(files: Sequence[OverSeeds], runs: int, main: metric.MainMetric) -> 
 def _doubt(file: OverSeeds, runs: int, main: metric.MainMetric) -> tuple[str, ...]:
     """What so few seeds leave open."""
     found, said = file.difference, []
-    if found and found.interval and found.interval.low < 0 and file.answer != judgement.WORSE:
+    if found and found.interval and found.interval.low < 0 and file.answer != statistics.WORSE:
         most = main.with_unit(main.show(-found.interval.low))
         said.append(f"A loss of up to {most} in the mean is not excluded.")
     if runs < FEW:

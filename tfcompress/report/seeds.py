@@ -11,23 +11,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tfcompress import statistics
-from tfcompress.report import comparison, file_tables, judgement, metric, text
+from tfcompress.report import comparison, file_tables, metric, text
 from tfcompress.report.tables import Cell, Column, Table
 from tfcompress.results import ArtifactResult, Results, differences
-from tfcompress.statistics import SeedDifference
+from tfcompress.statistics import WORSE, Decision, SeedDifference
 
 
-@dataclass(frozen=True)
-class OverSeeds:
-    """One file over the seeds.
+@dataclass(frozen=True, kw_only=True)
+class OverSeeds(Decision):
+    """One file over the seeds, and what may be said of it by them.
 
     Attributes:
       name: of the file.
       entries: its results, in the order of the runs.
       difference: to the same seed's baseline, of the main figure, more for better; None where it is
         not known for all.
-      answer: as in `judgement.Judgement`, over the seeds.
-      suspected: likewise.
       p_value: of the paired t test, corrected for the number of files.
       losing: in how many runs the file's own test shows a loss, corrected for the number of runs.
     """
@@ -35,8 +33,6 @@ class OverSeeds:
     name: str
     entries: tuple[ArtifactResult, ...]
     difference: SeedDifference | None
-    answer: str
-    suspected: str
     p_value: float | None
     losing: int
 
@@ -127,23 +123,28 @@ def _over_seeds(
 ) -> OverSeeds:
     p_value = None if math.isnan(adjusted) else adjusted
     interval = difference.interval if difference else None
-    answer, suspected = judgement.decide(
-        interval, difference.p_value if difference else None, p_value
-    )
+    found = statistics.decide(interval, difference.p_value if difference else None, p_value)
     if difference and difference.std == 0 and difference.mean < 0:
         # The same loss every time: no test of the spread, but no absence of a loss either.
-        suspected = judgement.WORSE
-    return OverSeeds(name, entries, difference, answer, suspected, p_value, _losing(entries))
+        found = dataclasses.replace(found, suspected=WORSE)
+    return OverSeeds(
+        **vars(found),
+        name=name,
+        entries=entries,
+        difference=difference,
+        p_value=p_value,
+        losing=_losing(entries),
+    )
 
 
 def _losing(entries: Sequence[ArtifactResult]) -> int:
     figures = [metric.figure(entry) for entry in entries]
     adjusted = statistics.holm([figure.p_value for figure in figures])
-    answers = (
-        judgement.decide(figure.gain_interval, figure.p_value, float(p_value))[0]
+    found = (
+        statistics.decide(figure.gain_interval, figure.p_value, float(p_value))
         for figure, p_value in zip(figures, adjusted, strict=True)
     )
-    return sum(answer == judgement.WORSE for answer in answers)
+    return sum(each.answer == WORSE for each in found)
 
 
 def across_seeds(runs: Sequence[Results]) -> Table:
@@ -210,7 +211,7 @@ def _row(runs: Sequence[Results], file: OverSeeds) -> tuple[Cell, ...]:
             spread(lambda entry, _: metric.figure(entry).difference, main.signed),
             detail=main.signed_interval(interval) if interval else "",
         ),
-        file_tables.answer(file.answer, file.suspected, file.p_value),
+        file_tables.answer(file, file.p_value),
         Cell(f"{file.losing} of {len(entries)}"),
         spread(lambda entry, _: entry.size_bytes, text.kib),
         spread(lambda entry, _: entry.gzip_size_bytes, text.kib),

@@ -28,6 +28,7 @@ from tfcompress.report.run import Run, RunFolderError, load_predictions, names_o
 from tfcompress.report.tables import Cell, Column, Table
 from tfcompress.report.verdict import Verdict
 from tfcompress.results import ArtifactResult
+from tfcompress.statistics import Decision
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,7 @@ class _Row:
 
     run: str
     entry: ArtifactResult
-    answer: str
-    suspected: str
+    decision: Decision
     p_value: float | None
 
 
@@ -95,7 +95,12 @@ def _rows(runs: Sequence[Run]) -> list[_Row]:
     figures = [metric.figure(entry) for _, entry in pairs]
     adjusted = statistics.holm([figure.p_value for figure in figures])
     return [
-        _Row(name, entry, *judgement.decide(figure.gain_interval, figure.p_value, p_value), p_value)
+        _Row(
+            name,
+            entry,
+            statistics.decide(figure.gain_interval, figure.p_value, p_value),
+            p_value,
+        )
         for (name, entry), figure, p_value in zip(
             pairs, figures, map(judgement.known, adjusted), strict=True
         )
@@ -125,9 +130,7 @@ def _verdict(rows: Sequence[_Row], first: str, main: metric.MainMetric) -> Verdi
         return Verdict("The runs hold no compressed file.", (), None, ())
     choice = verdict.choose(
         [
-            verdict.Candidate(
-                row.entry, row.answer, row.suspected, metric.figure(row.entry).gain or 0.0
-            )
+            verdict.Candidate(row.entry, row.decision, metric.figure(row.entry).gain or 0.0)
             for row in candidates.values()
         ],
         by_gzip=all(row.entry.gzip_size_bytes is not None for row in candidates.values()),
@@ -177,7 +180,7 @@ def _cells(row: _Row, main: metric.MainMetric) -> tuple[Cell, ...]:
         file_tables.with_interval(
             main.signed(figure.difference), main.signed_interval, figure.difference_interval
         ),
-        file_tables.answer(row.answer, row.suspected, row.p_value),
+        file_tables.answer(row.decision, row.p_value),
         Cell(text.milliseconds(latency.p50 if latency else None)),
     )
 

@@ -1,7 +1,6 @@
 """How a figure reads: units, digits, signs. A missing value is an en dash.
 
-Percent, points, KiB and MiB appear here and nowhere else in the package: results hold fractions and
-bytes.
+Results hold fractions and bytes; the plain tables that studies print have `fraction_text`.
 """
 
 from __future__ import annotations

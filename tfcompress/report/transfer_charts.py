@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tfcompress import transfer_comparisons as comparisons
+from tfcompress.fraction_text import percent
 from tfcompress.report import drawing
-from tfcompress.transfer import NONE, TransferStudy, Trial, TrialResult
+from tfcompress.transfer import DOWNSTREAM, NONE, TransferStudy, Trial, TrialResult
 from tfcompress.transfer_comparisons import Comparison, Ranking
-from tfcompress.written import percent
 
 WIDTH = 760
 ROW = 22
@@ -293,7 +293,7 @@ def curves(study: TransferStudy) -> Curves:
     asked = study.config["frozen_compressions"] if "d" in study.config["parts"] else ()
     found: Curves = {}
     for setting, results in comparisons.by_setting(study).items():
-        if setting.compression in asked and setting.order != "downstream":
+        if setting.compression in asked and setting.order != DOWNSTREAM:
             panel = found.setdefault((setting.backbone, setting.target), {})
             panel.setdefault(setting.compression, {})[setting.frozen] = results
     return {

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tfcompress import statistics
 from tfcompress.report import judgement, metric, text
 from tfcompress.report.comparison import common_setting, latency_in, ratio, reference, speedup
 from tfcompress.results import ArtifactResult, Results
+from tfcompress.statistics import Decision
 
 # Techniques after which no weight was trained on.
 _UNTRAINED = {"ptq"}
@@ -49,20 +51,13 @@ class Candidate:
 
     Attributes:
       entry: the file.
-      answer: as in `judgement.Judgement`.
-      suspected: likewise.
+      decision: what may be said of its difference to the baseline.
       gain: difference of the main figure, more for better.
     """
 
     entry: ArtifactResult
-    answer: str
-    suspected: str
+    decision: Decision
     gain: float
-
-    @property
-    def shows_no_loss(self) -> bool:
-        """Whether no loss is shown and none suspected."""
-        return judgement.WORSE not in (self.answer, self.suspected)
 
 
 @dataclass(frozen=True)
@@ -98,11 +93,11 @@ def choose(candidates: Sequence[Candidate], *, by_gzip: bool) -> Choice:
       candidates: at least one.
       by_gzip: whether size is that of the gzipped file, or of the stored one.
     """
-    kept = [each for each in candidates if each.shows_no_loss]
+    kept = [each for each in candidates if each.decision.shows_no_loss]
     if kept:
         best = min(kept, key=lambda each: _size(each.entry, by_gzip=by_gzip))
         return Choice(best, True, False, by_gzip)
-    certain = all(each.answer == judgement.WORSE for each in candidates)
+    certain = all(each.decision.answer == statistics.WORSE for each in candidates)
     return Choice(max(candidates, key=lambda each: each.gain), False, certain, by_gzip)
 
 
@@ -127,12 +122,7 @@ def reach(results: Results) -> Verdict:
         return Verdict(headline, (), None, ())
     by_gzip = all(a.gzip_size_bytes is not None for a in candidates)
     choice = choose(
-        [
-            Candidate(
-                a, judged[a.name].answer, judged[a.name].suspected, metric.figure(a).gain or 0.0
-            )
-            for a in measured
-        ],
+        [Candidate(a, judged[a.name], metric.figure(a).gain or 0.0) for a in measured],
         by_gzip=by_gzip,
     )
     chosen = choice.chosen.entry
@@ -181,7 +171,7 @@ def _cautions(results: Results) -> list[str]:
         for entry in results.artifacts
         if set(entry.stages) - _UNTRAINED
         and entry.name in judged
-        and judged[entry.name].answer == judgement.BETTER
+        and judged[entry.name].answer == statistics.BETTER
     ]
     if mode == "full" and gained:
         found.append(

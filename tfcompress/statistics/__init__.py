@@ -28,6 +28,7 @@ from tfcompress.statistics.confusions import (
     confusion_change,
     largest_confusion_changes,
 )
+from tfcompress.statistics.decisions import BETTER, LEVEL, NOT_SHOWN, WORSE, Decision, decide
 from tfcompress.statistics.detection import Confidences, auroc, auroc_difference_interval
 from tfcompress.statistics.flips import Flips, count_flips, telling_changes
 from tfcompress.statistics.identified import IdentifiedExamples, identified_examples
@@ -88,13 +89,18 @@ from tfcompress.statistics.temperature import (
 )
 
 __all__ = [
+    "BETTER",
+    "LEVEL",
+    "NOT_SHOWN",
     "PROBABILITY_FLOOR",
+    "WORSE",
     "BootstrapDifference",
     "Calibration",
     "ClassChange",
     "Comparison",
     "Confidences",
     "ConfusionChange",
+    "Decision",
     "DetectableDifference",
     "Flips",
     "IdentifiedExamples",
@@ -121,6 +127,7 @@ __all__ = [
     "confusion_change",
     "correct",
     "count_flips",
+    "decide",
     "expected_calibration_error",
     "fit_temperature",
     "holm",

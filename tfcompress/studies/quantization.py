@@ -34,6 +34,7 @@ from tfcompress.artifact import Artifact
 from tfcompress.config import shortened
 from tfcompress.data.pipeline import steps_per_epoch
 from tfcompress.finished_run import FinishedRun
+from tfcompress.fraction_text import percent, points
 from tfcompress.predictions import Predictions
 from tfcompress.progress import Reporter
 from tfcompress.registry import require
@@ -370,12 +371,10 @@ def table_lines(found: Study) -> list[str]:
         "|:--|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in found.judged:
-        bounds = row.difference_interval
         lines.append(
-            f"| {row.method} | {row.steps} | {100 * row.keras_accuracy:.2f} | "
-            f"{100 * row.file_accuracy:.2f} | {100 * row.difference:+.2f} "
-            f"({100 * bounds.low:+.2f} to {100 * bounds.high:+.2f}) | "
-            f"{100 * row.agreement:.2f} | {row.mean_steps:.2f} / {row.max_steps:.0f} | "
+            f"| {row.method} | {row.steps} | {percent(row.keras_accuracy)} | "
+            f"{percent(row.file_accuracy)} | {points(row.difference, row.difference_interval)} | "
+            f"{percent(row.agreement)} | {row.mean_steps:.2f} / {row.max_steps:.0f} | "
             f"{row.integer_operators} of {row.operators} | {row.size_bytes:,} |"
         )
     return lines

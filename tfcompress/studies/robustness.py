@@ -21,13 +21,13 @@ from tfcompress.config import plain
 from tfcompress.data import corruptions
 from tfcompress.data.corruptions import SEVERITIES
 from tfcompress.finished_run import FinishedRun
+from tfcompress.judged_files import JudgedFile, answers, of_run
 from tfcompress.predictions import Predictions
 from tfcompress.progress import Reporter
 from tfcompress.robustness import CorruptionScore, RobustFile, Robustness, Shift
 from tfcompress.run_folder import RunFolder
 from tfcompress.statistics import RightAnswers
 from tfcompress.studies import shift
-from tfcompress.studies.judged_files import JudgedFile, answers, of_run
 
 RESULT = "robustness.json"
 CLEAN = "clean"
@@ -191,7 +191,7 @@ class _Judging:
         return RightAnswers(clean=_correct(clean), corrupted=np.array(right))
 
     def _kept(self, name: str, corruption: str, severity: int) -> Predictions:
-        path = self._folder.predictions(f"{_condition(corruption, severity)}/{name}")
+        path = self._folder.predictions(name, _condition(corruption, severity))
         return Predictions.load(path)
 
     def _row(

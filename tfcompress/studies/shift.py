@@ -14,11 +14,11 @@ import numpy as np
 
 from tfcompress import data, results, statistics
 from tfcompress.data import DataConfig, Dataset
+from tfcompress.judged_files import JudgedFile, answers
 from tfcompress.predictions import Predictions
 from tfcompress.robustness import Shift, ShiftedFile
 from tfcompress.run_folder import RunFolder
 from tfcompress.statistics import Confidences
-from tfcompress.studies.judged_files import JudgedFile, answers
 
 CONDITION = "shift"
 """The folder of the answers under `predictions/`."""

@@ -32,6 +32,7 @@ from tfcompress.benchmark import LatencyConfig
 from tfcompress.checkpoint import weights_sha256
 from tfcompress.config import BASELINE, plain
 from tfcompress.finished_run import FinishedRun
+from tfcompress.fraction_text import percent, points
 from tfcompress.graph.rebuild import copied
 from tfcompress.minimal import minimize_or_keep
 from tfcompress.predictions import Predictions
@@ -304,14 +305,12 @@ def table_lines(found: Comparison) -> list[str]:
         "|:--|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in found.files:
-        low, high = row.accuracy_interval.low, row.accuracy_interval.high
-        bounds = row.difference_interval
         share = f"{_product(row) / whole[0]:.2f}" if whole else ""
         lines.append(
             f"| {row.name} | {row.size_bytes:,} | {row.gzip_size_bytes:,} | "
-            f"{100 * row.accuracy:.2f} ({100 * low:.2f} to {100 * high:.2f}) | "
-            f"{100 * row.difference:+.2f} ({100 * bounds.low:+.2f} to {100 * bounds.high:+.2f}) | "
-            f"{100 * row.sparsity:.1f} | {row.latency_ms.p50:.3f} | {share} |"
+            f"{percent(row.accuracy, row.accuracy_interval)} | "
+            f"{points(row.difference, row.difference_interval)} | "
+            f"{percent(row.sparsity, digits=1)} | {row.latency_ms.p50:.3f} | {share} |"
         )
     return lines
 

@@ -1,7 +1,7 @@
-"""The files of a finished run, to be judged on other images than the run's own.
+"""Models and files that are asked about images, and their answers, kept once they were made.
 
-Knows how a file and the Keras baseline are asked, and where their answers are kept. Does not know
-what the images are.
+Knows how a Keras model and an exported file are asked, and where their answers lie in a folder.
+Does not know what the images are, nor what is said of the answers.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tfcompress import evaluate, results
+from tfcompress import checkpoint, evaluate, results
 from tfcompress.artifact import Artifact
 from tfcompress.config import BASELINE
 from tfcompress.data import Dataset
 from tfcompress.finished_run import FinishedRun
 from tfcompress.predictions import Predictions
+from tfcompress.preprocessing import Preprocessing
 from tfcompress.registry import require
 from tfcompress.run_folder import RunFolder
 
@@ -28,14 +30,32 @@ class JudgedFile:
     """A model or file that answers.
 
     Attributes:
-      name: of the run's artifact, or `"baseline"`.
-      sha256: of its bytes.
-      predict: gives its outputs on the test split of a data set.
+      name: of the file, or of the Keras model.
+      sha256: of its bytes, or of the model's weights: answers are kept for one of them.
+      predict: gives its outputs on a data set; takes what `evaluate.predict_model` takes by name.
     """
 
     name: str
     sha256: str
-    predict: Callable[[Dataset], Predictions]
+    predict: Callable[..., Predictions]
+
+
+def of_model(name: str, model: Any, preprocessing: Preprocessing) -> JudgedFile:
+    """A Keras model, with the preprocessing that it was trained with."""
+
+    def predict(dataset: Dataset, **options: Any) -> Predictions:
+        return evaluate.predict_model(model, dataset, preprocessing, **options)
+
+    return JudgedFile(name, checkpoint.weights_sha256(model), predict)
+
+
+def of_artifact(name: str, artifact: Artifact) -> JudgedFile:
+    """An exported file."""
+
+    def predict(dataset: Dataset, **options: Any) -> Predictions:
+        return evaluate.predict_artifact(artifact, dataset, **options)
+
+    return JudgedFile(name, artifact.sha256, predict)
 
 
 def of_run(source: FinishedRun, run: RunFolder, *, names: Sequence[str] = ()) -> list[JudgedFile]:
@@ -55,19 +75,8 @@ def of_run(source: FinishedRun, run: RunFolder, *, names: Sequence[str] = ()) ->
     for name in names:
         require(name, known, what=f"file of {run.root}")
     chosen = [row for row in rows if row.name in (names or known)]
-    artifacts = [(row.name, Artifact.load(run.root / str(row.path))) for row in chosen]
-    baseline = JudgedFile(
-        BASELINE,
-        source.baseline_sha256,
-        lambda dataset: evaluate.predict_model(source.baseline, dataset, source.preprocessing),
-    )
-    return [baseline, *(_artifact(name, artifact) for name, artifact in artifacts)]
-
-
-def _artifact(name: str, artifact: Artifact) -> JudgedFile:
-    return JudgedFile(
-        name, artifact.sha256, lambda dataset: evaluate.predict_artifact(artifact, dataset)
-    )
+    files = [of_artifact(row.name, Artifact.load(run.root / str(row.path))) for row in chosen]
+    return [of_model(BASELINE, source.baseline, source.preprocessing), *files]
 
 
 def answers(
@@ -78,25 +87,28 @@ def answers(
     condition: str,
     key: str = "",
     labels: np.ndarray | None = None,
+    **options: Any,
 ) -> Predictions:
-    """A file's outputs on the test split of a data set, kept once they were made.
+    """A file's outputs on a split of a data set, kept once they were made.
 
     Args:
       file: what is asked.
-      folder: where the outputs are kept, under `predictions/<condition>/`.
+      folder: where the outputs are kept, as `RunFolder.predictions` has them.
       dataset: gives the data set where the outputs are still to be made.
-      condition: names the images.
+      condition: names the images: `"test"`, `"validation"`, or how those of the test split were
+        changed.
       key: what else tells these images from others of that name.
       labels: for each class of the data set, the model's output that stands for it; None where they
         are the same.
+      **options: for `file.predict`, such as `split` and `progress`.
     """
 
     def make(path: Path) -> None:
-        found = file.predict(dataset())
+        found = file.predict(dataset(), **options)
         if labels is not None:
             found = dataclasses.replace(found, labels=labels[found.labels])
         found.save(path)
 
-    path = folder.predictions(f"{condition}/{file.name}")
+    path = folder.predictions(file.name, condition)
     folder.keep_file(path, f"{file.sha256} {condition} {key}".strip(), make)
     return Predictions.load(path)
