@@ -16,6 +16,7 @@ from tfcompress.report import (
     run,
     time_curves,
     trade_off,
+    trade_off_chart,
     training_curves,
 )
 from tfcompress.results import ArtifactResult, DataResult, Results, StageResult
@@ -103,7 +104,7 @@ def test_crowded_points_get_numbers_and_a_key(example):
     entries = tuple(dataclasses.replace(example.artifacts[1], name=f"file-{i}") for i in range(15))
     points = trade_off.size_points(dataclasses.replace(example, artifacts=entries))
     with drawing.theme():
-        figure = trade_off.draw(points, example.baseline, x_title="x", width=528)
+        figure = trade_off_chart.draw(points, example.baseline, x_title="x", width=528)
         shown = _texts(drawing.to_svg(figure, name="n", title="t", description="d"))
     assert {str(i + 1) for i in range(15)} <= shown
     assert {f"file-{i}" for i in range(15)} <= shown
@@ -112,13 +113,15 @@ def test_crowded_points_get_numbers_and_a_key(example):
 def test_a_collapsed_file_does_not_press_the_others_together(example):
     collapsed = dataclasses.replace(example.artifacts[1], accuracy=0.1, accuracy_interval=None)
     made = dataclasses.replace(example, artifacts=(*example.artifacts, collapsed))
-    low, high = trade_off._accuracy_range(trade_off.size_points(made), made.baseline)
+    low, high = trade_off_chart._accuracy_range(trade_off.size_points(made), made.baseline)
     assert high - low < 10
     with drawing.theme():
-        figure = trade_off.draw(trade_off.size_points(made), made.baseline, x_title="x", width=528)
+        figure = trade_off_chart.draw(
+            trade_off.size_points(made), made.baseline, x_title="x", width=528
+        )
         svg = drawing.to_svg(figure, name="n", title="t", description="d")
     assert "(10.0%)" in svg
-    assert trade_off._kept(trade_off.size_points(made), made.baseline) == [
+    assert trade_off_chart._kept(trade_off.size_points(made), made.baseline) == [
         *trade_off.size_points(example)
     ]
 
@@ -128,7 +131,7 @@ def test_equal_points_have_an_axis(example, count):
     points = trade_off.size_points(example)[:1] * count
     bare = ArtifactResult("baseline")
     with drawing.theme():
-        figure = trade_off.draw(points, bare, x_title="x", width=340)
+        figure = trade_off_chart.draw(points, bare, x_title="x", width=340)
         drawing.to_svg(figure, name="n", title="t", description="d")
 
 

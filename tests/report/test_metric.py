@@ -19,6 +19,7 @@ from tfcompress.report import (
     seeds,
     side_by_side,
     trade_off,
+    trade_off_chart,
     verdict,
 )
 from tfcompress.results import ArtifactResult, Interval, Metric
@@ -117,7 +118,7 @@ def test_a_baseline_that_explains_nothing_is_told(measured):
 def test_the_figure_has_small_errors_on_top(measured, tmp_path):
     points = {p.name: p for p in trade_off.size_points(measured)}
     assert points["baseline-int8"].accuracy > points["prune+qat-int8"].accuracy
-    low, high = trade_off._accuracy_range(list(points.values()), measured.baseline)
+    low, high = trade_off_chart._accuracy_range(list(points.values()), measured.baseline)
     assert low < -4.7 < -4.0 < high <= 0.5
     drawn = figures.draw_all(run.Run(tmp_path, measured, {}))
     by_name = {each.name: each for each in drawn}

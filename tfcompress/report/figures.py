@@ -22,6 +22,7 @@ from tfcompress.report import (
     sparsity_chart,
     time_curves,
     trade_off,
+    trade_off_chart,
     training_curves,
     verdict,
 )
@@ -127,7 +128,7 @@ def _size(run: Run) -> Drawn | None:
         f"{main.title} against size",
         f"{main.upwards} and to the left is better; the grey steps are the best that is reached "
         f"for so many bytes. {_baseline_words(run)} Bars are 95% intervals.",
-        lambda width: trade_off.draw(
+        lambda width: trade_off_chart.draw(
             points, run.results.baseline, x_title=x_title, width=width, y_title=main.heading
         ),
     )
@@ -144,7 +145,7 @@ def _latency(run: Run) -> Drawn | None:
         f"{main.upwards} and to the left is better; the grey steps are the best that is reached in "
         f"so much time. {_baseline_words(run)} Upright bars are 95% intervals, "
         f"level ones span the rounds' medians ({setting}).",
-        lambda width: trade_off.draw(
+        lambda width: trade_off_chart.draw(
             points,
             run.results.baseline,
             x_title="Median latency, ms",
