@@ -77,10 +77,10 @@ def _measure(files: Sequence[str], configs: Sequence[LatencyConfig]) -> list[Row
     """Measures every file on each runtime that takes it; a file that none takes is refused."""
     from rich.console import Console
 
-    from tfcompress import benchmark, registry
+    from tfcompress import benchmark, runtimes
     from tfcompress.progress import Reporter
 
-    suffixes = {c.runtime: registry.load("runtimes", c.runtime).SUFFIXES for c in configs}
+    suffixes = {c.runtime: runtimes.choose(c.runtime).suffixes for c in configs}
     known = tuple(suffix for group in suffixes.values() for suffix in group)
     for file in files:
         if not file.endswith(known):

@@ -130,7 +130,7 @@ def test_hanging_process_is_killed_and_reported(files):
     endless = LatencyConfig(rounds=1, max_runs=10**9, min_seconds=3, timeout_seconds=3.5)
     request = dataclasses.asdict(endless) | {"path": str(files["base"]), "min_seconds": 10**6}
     with pytest.raises(MeasurementError, match=r"did not end within 2 s and was killed"):
-        run_in_process(request, 2)
+        run_in_process(request, 2, module="tfcompress.benchmark.answering")
 
 
 def test_failing_process_is_reported_with_model_and_reason(tmp_path):
@@ -153,16 +153,17 @@ def test_environment_passes_through(monkeypatch):
 
     monkeypatch.setenv("SOME_SETTING", "kept")
     monkeypatch.setattr(subprocess, "run", run)
-    assert run_in_process({}, 1) == {"load_ns": 1}
+    assert run_in_process({}, 1, module="none") == {"load_ns": 1}
     assert seen["SOME_SETTING"] == "kept"
 
 
 def test_measuring_process_imports_no_tensorflow(files):
     code = (
-        "import sys; from tfcompress import benchmark; import dataclasses\n"
+        "import sys, dataclasses; from tfcompress import benchmark\n"
+        "from tfcompress.benchmark import answering\n"
         "config = benchmark.LatencyConfig(min_runs=1, min_seconds=0)\n"
         f"request = dataclasses.asdict(config) | {{'path': {str(files['base'])!r}}}\n"
-        "assert benchmark.answer(request)['samples_ns']\n"
+        "assert answering.answer(request)['samples_ns']\n"
         "assert not {'tensorflow', 'matplotlib', 'rich'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)

@@ -25,6 +25,7 @@ TIERS = {
         "goals",
         "image_files",
         "judging",
+        "latency",
         "layer_coverage",
         "layer_sensitivity",
         "litert",

@@ -61,7 +61,7 @@ def test_file_that_litert_refuses_is_named(tmp_path):
 
 def test_xnnpack_can_be_left_out(exported):
     data = exported("int8").data
-    with_it, without = Session(data).plan(), Session(data, xnnpack=False).plan()
+    with_it, without = Session(data).plan(), Session(data, kernels="builtin").plan()
     own = tuple(node for node in with_it if node[0] != "DELEGATE")
     assert without == own
     assert [name for name, _, _ in own][:2] == ["CONV_2D", "DEPTHWISE_CONV_2D"]

@@ -50,8 +50,8 @@ def thinned(model, *, keep=8):
     return copy
 
 
-def outputs(data, inputs, *, xnnpack, batch):
-    session = Session(data, batch=batch, xnnpack=xnnpack)
+def outputs(data, inputs, *, kernels, batch):
+    session = Session(data, batch=batch, kernels=kernels)
     return session.run(session.input_details.quantize(inputs[:batch]))
 
 
@@ -63,10 +63,10 @@ def step(found, name):
 def test_outputs_are_the_same_bit_for_bit(artifact_of, quadrants, kind):
     artifact = artifact_of(kind)
     found = minimize(artifact)
-    for xnnpack in (True, False):
+    for kernels in ("xnnpack", "builtin"):
         for batch in (1, 5, 64):
             expected, received = (
-                outputs(file.data, quadrants.inputs, xnnpack=xnnpack, batch=batch)
+                outputs(file.data, quadrants.inputs, kernels=kernels, batch=batch)
                 for file in (artifact, found.artifact)
             )
             assert received.dtype == expected.dtype
@@ -250,7 +250,7 @@ def slow_down(model):
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (spoil_weights, "the outputs differ with a batch of 1 and XNNPACK"),
+        (spoil_weights, "the outputs differ with a batch of 1 and xnnpack kernels"),
         (lose_shapes, "LiteRT does not run it"),
         (lose_zero_points, "LiteRT does not run it .*null zero_point"),
         (slow_down, "other operators run, or in another engine"),

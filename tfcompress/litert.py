@@ -18,6 +18,7 @@ from tfcompress import native_output
 Plan: TypeAlias = tuple[tuple[str, int, int], ...]
 """What LiteRT runs: name, count of inputs and of outputs of each operator, see `Session.plan`."""
 
+KERNELS = ("xnnpack", "builtin", "reference")
 # LiteRT starts as many threads as it is told to, and takes the memory for a whole batch: far beyond
 # these it does not fail but ends the process.
 MOST_THREADS = 256
@@ -66,8 +67,9 @@ class Session:
       source: the path of a TFLite file, or its bytes.
       threads: processor threads, 1 to 256.
       batch: images in one call, 1 to 65,536.
-      xnnpack: whether XNNPACK runs the operators that it can, as it does by default; without it
-        LiteRT's own kernels run all of them.
+      kernels: one of `KERNELS`: `"xnnpack"` runs the operators that XNNPACK takes with it, as
+        LiteRT does by default, `"builtin"` all of them with LiteRT's own optimized kernels,
+        `"reference"` with its plain ones.
 
     Raises:
       ValueError: a count out of its range, a file that LiteRT refuses, more than one input or
@@ -80,10 +82,10 @@ class Session:
         *,
         threads: int = 1,
         batch: int = 1,
-        xnnpack: bool = True,
+        kernels: str = "xnnpack",
     ) -> None:
         check_counts(threads=threads, batch=batch)
-        self._interpreter, source_name = _interpreter(source, threads, xnnpack=xnnpack)
+        self._interpreter, source_name = _interpreter(source, threads, kernels)
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
@@ -156,12 +158,17 @@ def check_counts(**counts: int) -> None:
 
 
 def _interpreter(
-    source: str | os.PathLike[str] | bytes, threads: int, *, xnnpack: bool
+    source: str | os.PathLike[str] | bytes, threads: int, kernels: str
 ) -> tuple[Any, str]:
     # Here, not above: a program's --help must not wait for it.
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    resolvers = (
+        OpResolverType.AUTO,
+        OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        OpResolverType.BUILTIN_REF,
+    )
+    resolver = resolvers[KERNELS.index(kernels)]
     model: dict[str, str | bytes]
     if isinstance(source, bytes):
         name, model = "The TFLite model", {"model_content": source}

@@ -188,11 +188,11 @@ class _Reference:
             pass
 
     @cached_property
-    def _expected(self) -> dict[tuple[int, bool], _Behaviour]:
+    def _expected(self) -> dict[tuple[int, str], _Behaviour]:
         return {
-            (batch, xnnpack): _behaviour(self._data, self._examples, batch, xnnpack=xnnpack)
+            (batch, kernels): _behaviour(self._data, self._examples, batch, kernels)
             for batch in self._batches
-            for xnnpack in (True, False)
+            for kernels in ("xnnpack", "builtin")
         }
 
     def difference(self, data: bytes, *, thorough: bool = False) -> str:
@@ -202,18 +202,18 @@ class _Reference:
           data: the other file's bytes.
           thorough: run batches too, not single examples only.
         """
-        for (batch, xnnpack), expected in self._expected.items():
+        for (batch, kernels), expected in self._expected.items():
             if batch > 1 and not thorough:
                 continue
             try:
-                received = _behaviour(data, self._examples, batch, xnnpack=xnnpack)
+                received = _behaviour(data, self._examples, batch, kernels)
             except (ValueError, RuntimeError) as error:
                 # The session's own message adds what to do about an export.
                 reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
                 return f"LiteRT does not run it ({reason[:200]})"
             found = expected.difference(received)
             if found:
-                return f"{found} with a batch of {batch} {'and' if xnnpack else 'without'} XNNPACK"
+                return f"{found} with a batch of {batch} and {kernels} kernels"
         return ""
 
 
@@ -234,8 +234,8 @@ class _Behaviour:
         return "" if same else "the outputs differ"
 
 
-def _behaviour(data: bytes, examples: np.ndarray, batch: int, *, xnnpack: bool) -> _Behaviour:
-    session = Session(data, batch=batch, xnnpack=xnnpack)
+def _behaviour(data: bytes, examples: np.ndarray, batch: int, kernels: str) -> _Behaviour:
+    session = Session(data, batch=batch, kernels=kernels)
     plan = session.plan()
     batches = (examples[start : start + batch] for start in range(0, len(examples), batch))
     outputs = [session.run(part) for part in batches]

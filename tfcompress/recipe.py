@@ -50,6 +50,23 @@ class Recipe:
         return "+".join(str(stage) for stage in self.stages)
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What a text is, and what its terms name, for the messages about it."""
+
+    what: str
+    of: str
+    reads: str
+
+    def error(self, text: str, position: int, said: str) -> RecipeError:
+        return RecipeError(
+            f"{self.what} {text!r}: {said} at character {position + 1}. {self.reads}"
+        )
+
+
+_RECIPE = _Kind("Recipe", "technique", "A recipe reads like prune(0.8)+cluster(16)+qat.")
+
+
 def parse(text: str) -> Recipe:
     """Reads the text form of a recipe.
 
@@ -66,32 +83,60 @@ def parse(text: str) -> Recipe:
     """
     if text.strip() in ("", "none"):
         return Recipe()
+    return Recipe(_terms(text, _RECIPE))
+
+
+def parse_term(text: str, *, what: str) -> Stage:
+    """Reads one term by the same grammar, such as a runtime with its options.
+
+    Args:
+      text: a name, then arguments in parentheses, if any.
+      what: what the term stands for, as it should read in the message: `"Runtime"`.
+
+    Raises:
+      RecipeError: the text is not one term.
+
+    Example:
+      >>> parse_term("keras(mode=xla)", what="Runtime").options
+      (('mode', 'xla'),)
+    """
+    terms = _terms(
+        text, _Kind(what, what.lower(), f"A {what.lower()} reads like name(option=value).")
+    )
+    if len(terms) != 1:
+        raise RecipeError(f"{what} {text!r}: expected one name. Received: {len(terms)}.")
+    return terms[0]
+
+
+def _terms(text: str, kind: _Kind) -> tuple[Stage, ...]:
     stages, position = [], 0
     while True:
         term = _TERM.match(text, position)
         if term is None:
-            raise _error(text, position, "expected the name of a technique")
-        stages.append(_stage(text, term))
+            raise kind.error(text, position, f"expected the name of a {kind.of}")
+        stages.append(_stage(text, term, kind))
         position = term.end()
         if position == len(text):
-            return Recipe(tuple(stages))
+            return tuple(stages)
         if text[position] != "+":
-            raise _error(text, position, "expected '+' or the end")
+            raise kind.error(text, position, "expected '+' or the end")
         position += 1
 
 
-def _stage(text: str, term: re.Match[str]) -> Stage:
+def _stage(text: str, term: re.Match[str], kind: _Kind) -> Stage:
     positional: list[Value] = []
     options: dict[str, Value] = {}
     arguments = term["arguments"]
     for argument in arguments.split(",") if arguments and arguments.strip() else ():
         name, equals, word = (part.strip() for part in argument.rpartition("="))
         if not _WORD.fullmatch(word) or (equals and not name.isidentifier()):
-            raise _error(text, term.start("arguments"), f"cannot read the argument {argument!r}")
+            raise kind.error(
+                text, term.start("arguments"), f"cannot read the argument {argument!r}"
+            )
         if not equals and options:
-            raise _error(text, term.start("arguments"), f"{word!r} follows a named argument")
+            raise kind.error(text, term.start("arguments"), f"{word!r} follows a named argument")
         if name in options:
-            raise _error(text, term.start("arguments"), f"{name!r} is given twice")
+            raise kind.error(text, term.start("arguments"), f"{name!r} is given twice")
         if equals:
             options[name] = _value(word)
         else:
@@ -118,10 +163,3 @@ def text_of(value: Value) -> str:
       'true'
     """
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _error(text: str, position: int, what: str) -> RecipeError:
-    return RecipeError(
-        f"Recipe {text!r}: {what} at character {position + 1}. "
-        "A recipe reads like prune(0.8)+cluster(16)+qat."
-    )

@@ -88,9 +88,9 @@ def test_a_saved_layer_is_known_to_the_keras_runtime_of_another_process(tmp_path
     path = tmp_path / "model.keras"
     keras.Model(inputs, _layers.HardSwish()(inputs)).save(path)
     program = (
-        "import sys, numpy; from tfcompress.runtimes import keras; "
-        "session = keras.open(sys.argv[1], threads=1, batch=1); "
-        "print(session.run(numpy.float32([[-1, 0, 3, 4]])).tolist())"
+        "import sys, numpy; from tfcompress import runtimes; "
+        "session = runtimes.choose('keras').open(sys.argv[1]); "
+        "print(session.run([numpy.float32([[-1, 0, 3, 4]])])[0].tolist())"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=120

@@ -7,16 +7,16 @@ import sys
 import numpy as np
 import pytest
 
-from tfcompress import registry
+from tfcompress import registry, runtimes
 
 # A runtime may set the threads of the whole process, so the checks run in one that is theirs.
 SCRIPT = """
 import json, sys
 import numpy as np
-from tfcompress import registry
 name, path, inputs = sys.argv[1:]
-runtime = registry.load("runtimes", name)
-runtime.prepare()
+from tfcompress import runtimes
+runtime = runtimes.choose(name)
+runtime.prepare(path)
 def refusal(**changes):
     try:
         runtime.open(**({"path": path, "threads": 1, "batch": 3} | changes))
@@ -24,11 +24,11 @@ def refusal(**changes):
         return f"{type(error).__name__}: {error}"
 refusals = [refusal(threads=0), refusal(batch=0), refusal(path=path + "x"), refusal(path=__file__)]
 session = runtime.open(path, threads=1, batch=3)
-details = session.input_details
+(details,) = session.inputs
 images = np.load(inputs)
-outputs = [session.run(images), session.run(images)]
+outputs = [session.run([images])[0], session.run([images])[0]]
 try:
-    session.run(images[:1])
+    session.run([images[:1]])
     refusals.append(None)
 except ValueError as error:
     refusals.append(f"ValueError: {error}")
@@ -43,11 +43,11 @@ print(json.dumps({
 @pytest.fixture(scope="module", params=registry.names("runtimes"))
 def found(request, exported, quadrants, tmp_path_factory):
     """What a runtime does with the small classifier, as a float32 file or a Keras model."""
-    runtime = registry.load("runtimes", request.param)
+    runtime = runtimes.choose(request.param)
     if runtime.unavailable():
         pytest.skip(runtime.unavailable())
     folder = tmp_path_factory.mktemp("runtime")
-    path = folder / f"model{runtime.SUFFIXES[0]}"
+    path = folder / f"model{runtime.suffixes[0]}"
     if path.suffix == ".tflite":
         exported("float32").save(path)
     else:

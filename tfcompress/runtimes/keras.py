@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tfcompress._keras import keras, tf
 from tfcompress.litert import TensorDetails, check_counts
+from tfcompress.runtimes import Placement
 
 SUFFIXES = (".keras", ".h5")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Nothing can be asked of it."""
 
 
 class KerasSession:
@@ -26,46 +34,51 @@ class KerasSession:
       batch: images in one call.
     """
 
+    placement = Placement("cpu")
+
     def __init__(self, model: keras.Model, *, batch: int) -> None:
         shape = (batch, *(int(size) for size in model.inputs[0].shape[1:]))
-        self.input_details = TensorDetails(shape, np.dtype(np.float32))
+        self.inputs = (TensorDetails(shape, np.dtype(np.float32)),)
         signature = [tf.TensorSpec(shape, tf.float32)]
         self._call = tf.function(lambda images: model(images, training=False), signature)
 
-    def run(self, inputs: np.ndarray) -> np.ndarray:
+    def run(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         """Runs one batch of preprocessed float32 images.
 
         Raises:
-          ValueError: another shape or dtype than `input_details`.
+          ValueError: another shape or dtype than `inputs`.
         """
-        details = self.input_details
-        if inputs.shape != details.shape or inputs.dtype != details.dtype:
+        (images,), (details,) = inputs, self.inputs
+        if images.shape != details.shape or images.dtype != details.dtype:
             raise ValueError(
                 f"The input must be {details.dtype} {list(details.shape)}. "
-                f"Received: {inputs.dtype} {list(inputs.shape)}."
+                f"Received: {images.dtype} {list(images.shape)}."
             )
-        return self._call(tf.constant(inputs)).numpy()
+        return (self._call(tf.constant(images)).numpy(),)
 
 
-def unavailable() -> str | None:
+def unavailable(options: Options) -> str | None:
     """Why this runtime cannot work here; None where it can."""
     missing = [name for name in ("tensorflow", "tf_keras") if not importlib.util.find_spec(name)]
     return f"Not installed: {', '.join(missing)}." if missing else None
 
 
-def prepare() -> None:
+def prepare(path: str | os.PathLike[str], options: Options) -> None:
     """Imports the engine, and leaves its settings open."""
     # The first attribute makes the import.
     _ = tf.config, keras.models
 
 
-def open(path: str | os.PathLike[str] | keras.Model, *, threads: int, batch: int) -> KerasSession:
+def open(
+    path: str | os.PathLike[str] | keras.Model, *, threads: int, batch: int, options: Options
+) -> KerasSession:
     """Loads a Keras model file, or takes a live model, for batches of one size.
 
     Args:
       path: a `.keras` or `.h5` file, or a model.
       threads: processor threads, of the whole process.
       batch: images in one call.
+      options: none.
 
     Raises:
       FileNotFoundError: there is no such file.

@@ -1,0 +1,56 @@
+"""How a latency is measured, as data. No engine here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tfcompress import runtimes
+from tfcompress.litert import check_counts
+
+
+@dataclass(frozen=True)
+class LatencyConfig:
+    """How to measure the latency of a model.
+
+    Attributes:
+      runtime: a name in `tfcompress.runtimes`, with its options if any, such as
+        `"litert_cpu(kernels=reference)"`.
+      threads: processor threads given to the runtime, 1 to 256.
+      batch: images in one call, 1 to 65,536.
+      rounds: processes for each model; in each round every model has its turn.
+      warmup_runs: calls before the measured ones, besides the cold first call.
+      min_runs: measured calls in a round, at least.
+      min_seconds: measured time in a round, at least, as far as `max_runs` allows.
+      max_runs: measured calls in a round, at most.
+      timeout_seconds: a process that takes longer is killed.
+
+    Raises:
+      ValueError: an unknown runtime, option or value of one, or a number out of range.
+    """
+
+    runtime: str = "litert_cpu"
+    threads: int = 1
+    batch: int = 1
+    rounds: int = 5
+    warmup_runs: int = 10
+    min_runs: int = 50
+    min_seconds: float = 0.5
+    max_runs: int = 10_000
+    timeout_seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        runtimes.choose(self.runtime)
+        check_counts(
+            threads=self.threads, batch=self.batch, rounds=self.rounds, min_runs=self.min_runs
+        )
+        if self.max_runs < self.min_runs or self.warmup_runs < 0 or self.min_seconds < 0:
+            raise ValueError(
+                "LatencyConfig takes max_runs >= min_runs, warmup_runs >= 0 and min_seconds >= 0. "
+                f"Received: max_runs={self.max_runs}, min_runs={self.min_runs}, "
+                f"warmup_runs={self.warmup_runs}, min_seconds={self.min_seconds}."
+            )
+        if self.timeout_seconds <= self.min_seconds:
+            raise ValueError(
+                "LatencyConfig.timeout_seconds must be greater than min_seconds. "
+                f"Received: {self.timeout_seconds} and {self.min_seconds}."
+            )
