@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tfcompress.report import text
-from tfcompress.report.markdown import escape, table_lines
+from tfcompress.report.table_text import escape, markdown_lines
 from tfcompress.report.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _whole(family: FamilyResult) -> bool:
 
 def _section(table: Table) -> list[str]:
     note = [table.note, ""] if table.note else []
-    return [f"## {table.title}", "", *note, *table_lines(table), ""]
+    return [f"## {table.title}", "", *note, *markdown_lines(table), ""]
 
 
 def _names(*titles: str, numeric: bool = False) -> tuple[Column, ...]:

@@ -56,14 +56,14 @@ def show(run_dir: str) -> None:
 def compare(run_dirs: list[str], output_dir: str | None) -> None:
     """Writes the report of several runs, or prints its main table."""
     from tfcompress import report
-    from tfcompress.report import markdown
+    from tfcompress.report import table_text
 
     if output_dir is not None:
         paths = report.compare(run_dirs, output_dir)
         print(f"Report: {paths.html}\n        {paths.markdown}")
         return
     table = report.compared(run_dirs)
-    print("\n".join((f"### {table.title}", "", *markdown.table_lines(table), "", table.note)))
+    print("\n".join((f"### {table.title}", "", *table_text.markdown_lines(table), "", table.note)))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from tfcompress.report.contents import Contents
 from tfcompress.report.figures import Drawn
-from tfcompress.report.tables import Cell, Column, Table
+from tfcompress.report.table_text import escape, markdown_lines
+from tfcompress.report.tables import Table
 
 
 def render(parts: Contents, figures: Iterable[Drawn]) -> str:
@@ -52,45 +53,6 @@ def _figures(names: Iterable[str], figures: Mapping[str, Drawn]) -> Iterator[str
 
 
 def _table(table: Table, *, level: int) -> Iterator[str]:
-    yield from (f"{'#' * level} {escape(table.title)}", "", *table_lines(table), "")
+    yield from (f"{'#' * level} {escape(table.title)}", "", *markdown_lines(table), "")
     if table.note:
         yield from (escape(table.note), "")
-
-
-def table_lines(table: Table) -> list[str]:
-    """The lines of a table; the marked row starts bold."""
-    lines = [
-        _row(_heading(column) for column in table.columns),
-        _row("---:" if column.numeric else ":---" for column in table.columns),
-    ]
-    for index, row in enumerate(table.rows):
-        bold = index == table.marked
-        lines.append(_row(_cell(cell, bold=bold and not i) for i, cell in enumerate(row)))
-    return lines
-
-
-def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _heading(column: Column) -> str:
-    return escape(f"{column.title}, {column.unit}" if column.unit else column.title)
-
-
-def _cell(cell: Cell, *, bold: bool) -> str:
-    value = escape(cell.value)
-    value = f"**{value}**" if bold and value else value
-    return f"{value} ({escape(cell.detail)})" if cell.detail else value
-
-
-def escape(text: str) -> str:
-    r"""Text whose characters Markdown would take for markup.
-
-    Example:
-      >>> print(escape("conv_1|x*y <b>"))
-      conv\_1\|x\*y &lt;b&gt;
-    """
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for character in "\\`*_[]|#":
-        text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())
