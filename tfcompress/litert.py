@@ -1,13 +1,14 @@
 """Runs a TFLite file on the processor with LiteRT.
 
-Knows LiteRT's interpreter: one input, one output, a fixed batch, the count of threads always set;
-and the one reading of scale and zero point. Does not know images, labels or what a file means. No
-TensorFlow here.
+Knows LiteRT's interpreter: any inputs and outputs, a fixed batch, the count of threads always set,
+the kernels that were chosen; and the one reading of scale and zero point. Does not know images,
+labels or what a file means. No TensorFlow here.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,6 +20,8 @@ Plan: TypeAlias = tuple[tuple[str, int, int], ...]
 """What LiteRT runs: name, count of inputs and of outputs of each operator, see `Session.plan`."""
 
 KERNELS = ("xnnpack", "builtin", "reference")
+# How LiteRT calls a part of the graph that something else has taken over.
+_TAKEN_OVER = "DELEGATE"
 # LiteRT starts as many threads as it is told to, and takes the memory for a whole batch: far beyond
 # these it does not fail but ends the process.
 MOST_THREADS = 256
@@ -60,20 +63,42 @@ class TensorDetails:
         return (stored.astype(np.float32) - self.zero_point) * np.float32(self.scale)
 
 
-class Session:
-    """A loaded file, ready to run on batches of one size.
+@dataclass(frozen=True)
+class Share:
+    """How the operators of a graph are shared between XNNPACK and LiteRT's own kernels.
+
+    Attributes:
+      operators: how many there are.
+      taken: how many XNNPACK runs.
+      parts: into how many parts the taken ones fall; each change between the two costs time.
+      left: names of the others, one entry each, in the order of the file.
+    """
+
+    operators: int
+    taken: int
+    parts: int
+    left: tuple[str, ...]
+
+
+class GraphSession:
+    """A loaded file with any count of inputs and outputs, ready to run on batches of one size.
 
     Args:
       source: the path of a TFLite file, or its bytes.
       threads: processor threads, 1 to 256.
-      batch: images in one call, 1 to 65,536.
+      batch: examples in one call, 1 to 65,536: the first axis of every input.
       kernels: one of `KERNELS`: `"xnnpack"` runs the operators that XNNPACK takes with it, as
         LiteRT does by default, `"builtin"` all of them with LiteRT's own optimized kernels,
         `"reference"` with its plain ones.
 
+    Attributes:
+      inputs: what `run` takes, in the file's order.
+      outputs: what `run` gives, in the file's order.
+
     Raises:
-      ValueError: a count out of its range, a file that LiteRT refuses, more than one input or
-        output, or a graph that cannot be resized to `batch`.
+      FileNotFoundError: there is no such file.
+      ValueError: a count out of its range, a file that LiteRT refuses, an input with an axis other
+        than the first that has no size, or a graph that cannot be resized to `batch`.
     """
 
     def __init__(
@@ -85,28 +110,14 @@ class Session:
         kernels: str = "xnnpack",
     ) -> None:
         check_counts(threads=threads, batch=batch)
-        self._interpreter, source_name = _interpreter(source, threads, kernels)
+        self._interpreter, name = _interpreter(source, threads, kernels)
+        _allocate(self._interpreter, name, batch)
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise ValueError(
-                f"{source_name} has {len(inputs)} inputs and {len(outputs)} outputs. "
-                "Expected one input, a batch of images, and one output."
-            )
-        try:
-            if inputs[0]["shape"][0] != batch:
-                shape = [batch, *inputs[0]["shape"][1:]]
-                self._interpreter.resize_tensor_input(inputs[0]["index"], shape)
-            with native_output.held([]):
-                self._interpreter.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(
-                f"{source_name} cannot run with batch {batch}: {error}. "
-                "Pass a batch of 1 where the file was exported for single images."
-            ) from error
-        self._input_index, self._output_index = inputs[0]["index"], outputs[0]["index"]
-        self.input_details = _details(self._interpreter.get_input_details()[0])
-        self.output_details = _details(self._interpreter.get_output_details()[0])
+        self.inputs = tuple(map(_details, inputs))
+        self.outputs = tuple(map(_details, outputs))
+        self._input_indices = tuple(record["index"] for record in inputs)
+        self._output_indices = tuple(record["index"] for record in outputs)
 
     def plan(self) -> Plan:
         """What LiteRT made of the operators: name, count of inputs and of outputs of each.
@@ -114,9 +125,87 @@ class Session:
         The operators of the file come first, then the parts of the graph that XNNPACK took over,
         each as a `DELEGATE`. Two files with the same plan are run by the same engines.
         """
-        # LiteRT's Python interface has no public name for it.
-        nodes = self._interpreter._get_ops_details()
+        nodes = self._nodes()
         return tuple((node["op_name"], len(node["inputs"]), len(node["outputs"])) for node in nodes)
+
+    def share(self) -> Share:
+        """Which operators of the main graph XNNPACK took, as LiteRT planned it for this session.
+
+        LiteRT says where a part that was taken over begins and ends, not what is in it: what is in
+        it are the operators between its inputs and its outputs.
+        """
+        nodes = self._nodes()
+        parts = [node for node in nodes if node["op_name"] == _TAKEN_OVER]
+        own = [node for node in nodes if node["op_name"] != _TAKEN_OVER]
+        producers = {output: node for node in own for output in node["outputs"]}
+        taken = {node["index"] for part in parts for node in _between(part, producers)}
+        left = tuple(node["op_name"] for node in own if node["index"] not in taken)
+        return Share(operators=len(own), taken=len(taken), parts=len(parts), left=left)
+
+    def run(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Runs one batch.
+
+        Args:
+          inputs: one array for each of `inputs`, of its shape and dtype.
+
+        Returns:
+          the outputs as the file gives them, one for each of `outputs`.
+
+        Raises:
+          ValueError: another count, shape or dtype.
+        """
+        interpreter, indices = self._interpreter, self._input_indices
+        if len(inputs) != len(indices):
+            check_inputs(inputs, self.inputs)
+        # This call is timed, and LiteRT refuses another shape or dtype itself: no second check.
+        try:
+            for index, array in zip(indices, inputs, strict=True):
+                interpreter.set_tensor(index, array)
+        except ValueError:
+            check_inputs(inputs, self.inputs)
+            raise
+        interpreter.invoke()
+        return tuple([interpreter.get_tensor(index) for index in self._output_indices])
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        # LiteRT's Python interface has no public name for it.
+        nodes: list[dict[str, Any]] = self._interpreter._get_ops_details()
+        return nodes
+
+
+class Session:
+    """A loaded file with one input, a batch of images, and one output.
+
+    Args:
+      source: the path of a TFLite file, or its bytes.
+      threads: processor threads, 1 to 256.
+      batch: images in one call, 1 to 65,536.
+      kernels: see `GraphSession`.
+
+    Raises:
+      ValueError: more than one input or output, or what `GraphSession` refuses.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | bytes,
+        *,
+        threads: int = 1,
+        batch: int = 1,
+        kernels: str = "xnnpack",
+    ) -> None:
+        self._graph = GraphSession(source, threads=threads, batch=batch, kernels=kernels)
+        counts = len(self._graph.inputs), len(self._graph.outputs)
+        if counts != (1, 1):
+            raise ValueError(
+                f"{_name(source)} has {counts[0]} inputs and {counts[1]} outputs. "
+                "Expected one input, a batch of images, and one output."
+            )
+        (self.input_details,), (self.output_details,) = self._graph.inputs, self._graph.outputs
+
+    def plan(self) -> Plan:
+        """What LiteRT made of the operators; see `GraphSession.plan`."""
+        return self._graph.plan()
 
     def run(self, inputs: np.ndarray) -> np.ndarray:
         """Runs one batch.
@@ -130,16 +219,31 @@ class Session:
         Raises:
           ValueError: another shape or dtype.
         """
-        details = self.input_details
-        if inputs.shape != details.shape or inputs.dtype != details.dtype:
-            raise ValueError(
-                f"The input must be {details.dtype} {list(details.shape)}. "
-                f"Received: {inputs.dtype} {list(inputs.shape)}."
-            )
-        self._interpreter.set_tensor(self._input_index, inputs)
-        self._interpreter.invoke()
-        output: np.ndarray = self._interpreter.get_tensor(self._output_index)
-        return output
+        return self._graph.run((inputs,))[0]
+
+
+def check_inputs(inputs: Sequence[np.ndarray], expected: Sequence[TensorDetails]) -> None:
+    """Raises ValueError where arrays are not of the expected count, shapes and dtypes.
+
+    An engine may take another array that has as many bytes, and give the outputs of nonsense.
+    """
+    if len(inputs) == len(expected):
+        pairs = zip(inputs, expected, strict=True)
+        if all(
+            isinstance(array, np.ndarray)
+            and array.shape == details.shape
+            and array.dtype == details.dtype
+            for array, details in pairs
+        ):
+            return
+    subject = "The input must be" if len(expected) == 1 else f"The {len(expected)} inputs must be"
+    received = ", ".join(
+        f"{array.dtype} {list(array.shape)}"
+        if isinstance(array, np.ndarray)
+        else type(array).__name__
+        for array in inputs
+    )
+    raise ValueError(f"{subject} {_written(expected)}. Received: {received or 'nothing'}.")
 
 
 def check_counts(**counts: int) -> None:
@@ -169,11 +273,12 @@ def _interpreter(
         OpResolverType.BUILTIN_REF,
     )
     resolver = resolvers[KERNELS.index(kernels)]
+    name = _name(source)
     model: dict[str, str | bytes]
     if isinstance(source, bytes):
-        name, model = "The TFLite model", {"model_content": source}
+        model = {"model_content": source}
     else:
-        name, model = str(source), {"model_path": os.fspath(source)}
+        model = {"model_path": os.fspath(source)}
         if not os.path.isfile(name):
             raise FileNotFoundError(f"No TFLite file at {name}.")
     try:
@@ -183,7 +288,95 @@ def _interpreter(
             )
             return interpreter, name
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{name} cannot be loaded by LiteRT: {error}") from error
+        raise ValueError(
+            f"{name} cannot be loaded by LiteRT: {error}. Expected a whole .tflite file."
+        ) from error
+
+
+def _name(source: str | os.PathLike[str] | bytes) -> str:
+    return "The TFLite model" if isinstance(source, bytes) else os.fspath(source)
+
+
+def _allocate(interpreter: Any, name: str, batch: int) -> None:
+    """Gives every input `batch` as its first axis, and the graph its memory."""
+    records = interpreter.get_input_details()
+    own = _written([_details(record) for record in records])
+    for record in records:
+        _check_sizes(record, name, batch)
+    resized = [record for record in records if len(record["shape"]) and record["shape"][0] != batch]
+    try:
+        for record in resized:
+            interpreter.resize_tensor_input(record["index"], [batch, *record["shape"][1:]])
+        with native_output.held([]):
+            interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        advice = f" Its own inputs are {own}: pass that batch." if resized else ""
+        raise ValueError(
+            f"{name} cannot be run by LiteRT with batch {batch}: {error}.{advice}"
+        ) from error
+    if resized and not _follows(interpreter, batch):
+        raise ValueError(
+            f"{name} takes batch {batch} but gives no output with that first axis: "
+            f"{_written([_details(record) for record in interpreter.get_output_details()])}. "
+            f"Its own inputs are {own}: pass that batch."
+        )
+
+
+def _check_sizes(record: dict[str, Any], name: str, batch: int) -> None:
+    signature = [int(size) for size in record["shape_signature"]]
+    if any(size < 0 for size in signature[1:]):
+        raise ValueError(
+            f"{name} has an input of sizes {signature} in which -1 is open. Expected fixed sizes "
+            "but for the first axis, the batch. Export it with them."
+        )
+    if len(record["shape"]) == 0 and batch != 1:
+        raise ValueError(
+            f"{name} has a scalar input, {record['name']!r}, which has no first axis for batch "
+            f"{batch}. Pass a batch of 1."
+        )
+
+
+def _follows(interpreter: Any, batch: int) -> bool:
+    """Whether an output has the batch as its first axis.
+
+    Where none has it so far, the graph may find its sizes only as it runs: it runs once, on zeros.
+    """
+
+    def found() -> bool:
+        return any(
+            len(record["shape"]) and record["shape"][0] == batch
+            for record in interpreter.get_output_details()
+        )
+
+    if found():
+        return True
+    for record in interpreter.get_input_details():
+        interpreter.set_tensor(record["index"], np.zeros(record["shape"], record["dtype"]))
+    try:
+        interpreter.invoke()
+    except (RuntimeError, ValueError):
+        return False
+    return found()
+
+
+def _between(
+    part: Mapping[str, Any], producers: Mapping[int, dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """The operators that lead from the inputs of a part to its outputs."""
+    seen = {int(index) for index in part["inputs"]}
+    open_ends = [int(index) for index in part["outputs"]]
+    while open_ends:
+        index = open_ends.pop()
+        if index in seen or index not in producers:
+            continue
+        seen.add(index)
+        node = producers[index]
+        yield node
+        open_ends.extend(int(end) for end in node["inputs"])
+
+
+def _written(details: Sequence[TensorDetails]) -> str:
+    return " and ".join(f"{one.dtype} {list(one.shape)}" for one in details)
 
 
 def _details(record: dict[str, Any]) -> TensorDetails:

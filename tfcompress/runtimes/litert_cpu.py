@@ -1,12 +1,18 @@
-"""LiteRT on the processor, with XNNPACK unless other kernels are asked for. No TensorFlow."""
+"""LiteRT on the processor, with XNNPACK unless other kernels are asked for.
+
+Knows how LiteRT shared the operators between XNNPACK and its own kernels. Does not know what a file
+means. No TensorFlow.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -34,17 +40,39 @@ class Options:
 
 
 class LitertSession:
-    """A TFLite file on the processor; see `tfcompress.runtimes.Session`."""
+    """A TFLite file on the processor; see `tfcompress.runtimes.Session`.
 
-    placement = Placement("cpu")
+    Args:
+      session: the loaded file.
+      kernels: those that it was loaded with.
+    """
 
-    def __init__(self, session: litert.Session) -> None:
+    def __init__(self, session: litert.GraphSession, kernels: str) -> None:
         self._session = session
-        self.inputs = (session.input_details,)
+        self._kernels = kernels
+        self.inputs = session.inputs
+
+    # Found when it is asked for, so that the time to load is that of loading.
+    @cached_property
+    def placement(self) -> Placement:
+        """The processor; `details` has what LiteRT planned.
+
+        Its keys: `kernels`, `operators` (how many the graph has) and, with XNNPACK, `by_xnnpack`
+        (how many it took), `xnnpack_parts` (into how many parts these fall) and, where it took less
+        than all, `left_to_builtin` (names with counts).
+        """
+        share = self._session.share()
+        details = {"kernels": self._kernels, "operators": str(share.operators)}
+        if self._kernels == "xnnpack":
+            details |= {"by_xnnpack": str(share.taken), "xnnpack_parts": str(share.parts)}
+            if share.left:
+                counts = Counter(share.left).items()
+                details["left_to_builtin"] = ", ".join(f"{count} {name}" for name, count in counts)
+        return Placement("cpu", details=details)
 
     def run(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         """Runs one batch."""
-        return (self._session.run(*inputs),)
+        return self._session.run(inputs)
 
 
 def unavailable(options: Options) -> str | None:
@@ -68,6 +96,6 @@ def open(
       FileNotFoundError: there is no such file.
       ValueError: a count below 1, or a file that LiteRT cannot run.
     """
-    return LitertSession(
-        litert.Session(path, threads=threads, batch=batch, kernels=options.kernels)
-    )
+    kernels = options.kernels
+    session = litert.GraphSession(path, threads=threads, batch=batch, kernels=kernels)
+    return LitertSession(session, kernels)
