@@ -29,6 +29,7 @@ TIERS = {
         "layer_coverage",
         "layer_sensitivity",
         "litert",
+        "machine_state",
         "metadata",
         "minimal",
         "minimal_steps",

@@ -1,25 +1,40 @@
 """Latency as raw samples, and what may be said of them.
 
-Knows the samples of every round, their median and spread. Does not know how they were taken or how
-a figure is shown. No TensorFlow and, for small machines, nothing but numpy.
+Knows the samples of every round, their median and spread, when they say nothing, and how two models
+compare that were measured in turns. Does not know how they were taken or how a figure is shown. No
+TensorFlow and, for small machines, nothing but numpy.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tfcompress.results import Latency
+from tfcompress.machine_state import Stretch
+from tfcompress.results import Interval, Latency
+
+TOLERANCE = 0.10
+"""How wide the interval of a figure may be, as a fraction of it; see `summarize`."""
 
 _MILLISECOND = 1_000_000
+_RESAMPLES = 2000
+_CONFIDENCE = 0.95
+# Of the processor time that the threads asked for could take, so much was left by others.
+_LEAST_FREE = 0.9
+_MOST_STOLEN = 0.05
+# The 99th percentile of fewer is their greatest value by another name.
+_FEWEST_FOR_P99 = 100
 
 
 @dataclass(frozen=True)
 class LatencySamples:
     """Every raw sample of one model at one setting, in nanoseconds.
+
+    A field that is empty or None was not recorded, as by earlier versions.
 
     Attributes:
       runtime: what executed the model.
@@ -28,9 +43,21 @@ class LatencySamples:
       rounds_ns: for each round, the time of each measured call, reading the outputs included.
       first_call_ns: for each round, the cold first call.
       load_ns: for each round, reading the file and preparing the model, without importing the
-        runtime's library.
+        runtime's library. Only the first can have met a file that was not in memory yet.
       peak_memory_bytes: greatest resident size of a round's process, with Python and the runtime's
         library in it; None for a batch other than 1.
+      prepare_ns: for each round, importing the runtime's library, and converting the file where the
+        runtime does.
+      warmup_runs: for each round, calls between the first and the measured ones.
+      stable: for each round, whether these settled; None where there were too few to tell.
+      joules_per_call: for each round, by the name of each counter of energy, what its whole device
+        took within the measured calls, a part for each; None where there is no counter. Counters
+        move in steps, of 1 ms for processors and up to 100 ms for GPUs.
+      placement: the fields of `tfcompress.runtimes.Placement`.
+      machine: for each round, the machine before the warm-up and after the measured calls.
+      finite_outputs: whether every float output of the first calls was finite.
+      places: for each round, the model's place among the turns, from 0.
+      session: the same for all that took turns, and for nothing else.
     """
 
     runtime: str
@@ -40,23 +67,264 @@ class LatencySamples:
     first_call_ns: tuple[int, ...]
     load_ns: tuple[int, ...]
     peak_memory_bytes: int | None = None
+    prepare_ns: tuple[int, ...] = ()
+    warmup_runs: tuple[int, ...] = ()
+    stable: tuple[bool | None, ...] = ()
+    joules_per_call: tuple[dict[str, float] | None, ...] = ()
+    placement: dict[str, Any] | None = None
+    machine: tuple[Stretch, ...] = ()
+    finite_outputs: bool | None = None
+    places: tuple[int, ...] = ()
+    session: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready record."""
         return dataclasses.asdict(self)
 
 
-def summarize(samples: LatencySamples) -> Latency:
-    """Median, 90th percentile and spread of raw samples, in milliseconds."""
-    together = np.concatenate([np.asarray(part, np.float64) for part in samples.rounds_ns])
+@dataclass(frozen=True)
+class Ratio:
+    """How long a model takes, in times of another; 0.5 is half the time.
+
+    Attributes:
+      value: median over the rounds of candidate's median by baseline's median.
+      rounds: that of each round.
+      interval: of `value`; None of one round.
+      steady: False where `value` says nothing; None of one round, which nothing contradicts.
+      reason: why it is not steady, or cannot be judged; None where it is.
+    """
+
+    value: float
+    rounds: tuple[float, ...]
+    interval: Interval | None
+    steady: bool | None
+    reason: str | None
+
+
+def summarize(samples: LatencySamples, *, tolerance: float = TOLERANCE) -> Latency:
+    """Percentiles and spread of raw samples in milliseconds, and whether they mean anything.
+
+    They do not (`steady` is False and `reason` says why) in these cases. A fault of single rounds
+    counts where half of them or more have it, since a figure is a median over rounds.
+
+    - The rounds disagree: the bootstrap interval of the median of their medians is wider than
+      `tolerance` of it. The usual mark of a difference worth telling is about as large, and rounds
+      on a quiet machine agree within 1 to 3%. An interval, not the range: of five rounds, both
+      are the same, so that a single deviating one is enough; of eight or more, one is not, since
+      the others tell that it is not the figure.
+    - The warm-up ended before the calls settled, or the halves of a round differ by more than
+      `tolerance`, so that the figure would be another had it been measured longer.
+    - Other processes left less processor time than the threads could take, a hypervisor took some
+      of it, or the processor was throttled. Such a figure can agree with itself from round to round
+      and still be wrong.
+
+    Args:
+      samples: of one model at one setting.
+      tolerance: a fraction.
+
+    Returns:
+      The figures in any case, for the record: what shows them asks `steady` first. It is None of
+      one round without a fault, which nothing contradicts.
+    """
+    rounds = [np.asarray(part, np.float64) / _MILLISECOND for part in samples.rounds_ns]
+    together = np.concatenate(rounds)
+    medians = [float(np.median(part)) for part in rounds]
+    interval = _interval(rounds)
+    reasons = [*faults(samples, tolerance=tolerance)]
+    if interval is not None and interval.high - interval.low > tolerance * np.median(medians):
+        reasons.insert(0, _disagreement(medians))
+    steady, reason = _verdict(reasons, len(rounds))
+    low, p50, high, p90 = (float(np.percentile(together, rank)) for rank in (25, 50, 75, 90))
+    enough = len(together) >= _FEWEST_FOR_P99
     return Latency(
-        p50=float(np.percentile(together, 50)) / _MILLISECOND,
-        p90=float(np.percentile(together, 90)) / _MILLISECOND,
+        p50=p50,
+        p90=p90,
         runtime=samples.runtime,
         threads=samples.threads,
         batch=samples.batch,
         samples=len(together),
-        round_p50=tuple(float(np.median(part)) / _MILLISECOND for part in samples.rounds_ns),
+        round_p50=tuple(medians),
         first_call=samples.first_call_ns[0] / _MILLISECOND,
         load=samples.load_ns[0] / _MILLISECOND,
+        p99=float(np.percentile(together, 99)) if enough else None,
+        interquartile=high - low,
+        spread=(max(medians) - min(medians)) / float(np.median(medians)),
+        interval=interval,
+        prepare=samples.prepare_ns[0] / _MILLISECOND if samples.prepare_ns else None,
+        joules=_joules(samples),
+        finite_outputs=samples.finite_outputs,
+        steady=steady,
+        reason=reason,
     )
+
+
+def ratio(
+    candidate: LatencySamples, baseline: LatencySamples, *, tolerance: float = TOLERANCE
+) -> Ratio:
+    """How long a model takes in times of another that was measured in the same rounds.
+
+    The median over the rounds of the ratio of the two medians of a round: what was measured one
+    after the other is compared, so that a change of the machine's speed from round to round cancels
+    out. The interval is a bootstrap over rounds and, within each, over samples. Of few rounds, an
+    interval of a median cannot be sure to 95%: from the least to the greatest of `n`, it is to
+    `1 - 2^(1 - n)`, which is what its `confidence` says up to five rounds.
+
+    Args:
+      candidate: what is compared.
+      baseline: what it is compared with.
+      tolerance: how wide the interval may be, as a fraction of the ratio, before it is too noisy.
+
+    Raises:
+      ValueError: samples that were not taken in turns, or of different batches.
+    """
+    _require_paired(candidate, baseline)
+    upper = [np.asarray(part, np.float64) for part in candidate.rounds_ns]
+    lower = [np.asarray(part, np.float64) for part in baseline.rounds_ns]
+    each = [float(np.median(a) / np.median(b)) for a, b in zip(upper, lower, strict=True)]
+    value = float(np.median(each))
+    interval = _interval(upper, lower)
+    reasons = [
+        f"{name}: {fault}"
+        for name, samples in (("candidate", candidate), ("baseline", baseline))
+        for fault in faults(samples, tolerance=tolerance)
+    ]
+    if interval is not None and interval.high - interval.low > tolerance * value:
+        reasons.insert(
+            0, f"the ratios of the rounds disagree, from {min(each):.3f} to {max(each):.3f}"
+        )
+    return Ratio(value, tuple(each), interval, *_verdict(reasons, len(each)))
+
+
+def faults(samples: LatencySamples, *, tolerance: float = TOLERANCE) -> tuple[str, ...]:
+    """Why samples mean nothing even where their rounds agree; empty where nothing speaks for it.
+
+    See `summarize`.
+    """
+    count = len(samples.rounds_ns)
+    found = []
+    if (unstable := samples.stable.count(False)) and _many(unstable, count):
+        found.append(f"the warm-up did not settle in {unstable} of {count} rounds")
+    drifts = [_drift(part) for part in samples.rounds_ns]
+    drifting = [drift for drift in drifts if abs(drift) > tolerance]
+    if _many(len(drifting), count):
+        median = float(np.median(drifting))
+        found.append(
+            f"within {len(drifting)} of {count} rounds the second half took {median:+.0%} time"
+        )
+    for reasons in zip(
+        *(_disturbed(each, samples.threads) for each in samples.machine), strict=True
+    ):
+        said = [reason for reason in reasons if reason is not None]
+        if _many(len(said), count):
+            found.append(f"in {len(said)} of {count} rounds {said[len(said) // 2]}")
+    return tuple(found)
+
+
+def _disturbed(stretch: Stretch, threads: int) -> tuple[str | None, str | None, str | None]:
+    """What took processor time away: other processes, a hypervisor, throttling."""
+    busy = None
+    others, cores = stretch.cores_of_others, stretch.end.usable_cores
+    if others is not None and cores is not None:
+        limit = stretch.end.cpu_limit or cores
+        # A machine with fewer cores than threads is slow, not noisy.
+        if min(limit, cores - others) < _LEAST_FREE * min(limit, cores, threads):
+            busy = f"other processes kept {others:.1f} of {cores} cores busy"
+    stolen = stretch.stolen_share
+    taken = None
+    if stolen is not None and stolen > _MOST_STOLEN:
+        taken = f"a hypervisor took {stolen:.0%} of the processor time"
+    throttled = stretch.throttled
+    return busy, taken, None if throttled is None else f"{throttled} slowed the processor down"
+
+
+def _many(rounds: int, count: int) -> bool:
+    return rounds > 0 and 2 * rounds >= count
+
+
+def _drift(part: Sequence[int]) -> float:
+    """How much longer the calls of the second half took, as a fraction."""
+    if len(part) < 4:
+        return 0.0
+    middle = len(part) // 2
+    return float(np.median(part[middle:]) / np.median(part[:middle])) - 1
+
+
+def _disagreement(medians: Sequence[float]) -> str:
+    return (
+        f"the medians of the {len(medians)} rounds disagree, "
+        f"from {min(medians):.4g} to {max(medians):.4g} ms"
+    )
+
+
+def _verdict(reasons: Sequence[str], rounds: int) -> tuple[bool | None, str | None]:
+    if reasons:
+        return False, "; ".join(reasons)
+    if rounds < 2:
+        return None, "one round, with nothing to compare it with"
+    return True, None
+
+
+def _joules(samples: LatencySamples) -> float | None:
+    """For one call, the median over rounds of the devices that worked for it."""
+    on_gpu = (samples.placement or {}).get("device") == "gpu"
+    found = []
+    for counters in samples.joules_per_call:
+        parts = [
+            joules
+            for name, joules in (counters or {}).items()
+            if on_gpu or not name.startswith("gpu")
+        ]
+        if parts:
+            found.append(sum(parts))
+    return float(np.median(found)) if found else None
+
+
+def _require_paired(candidate: LatencySamples, baseline: LatencySamples) -> None:
+    counts = len(candidate.rounds_ns), len(baseline.rounds_ns)
+    if candidate.session != baseline.session or counts[0] != counts[1]:
+        raise ValueError(
+            "A ratio compares what was measured in turns. Received: samples of two measurements, "
+            f"of {counts[0]} and {counts[1]} rounds. Give both models to one measure_latency or "
+            "measure_cases."
+        )
+    if candidate.batch != baseline.batch:
+        raise ValueError(
+            "A ratio compares calls on batches of one size. "
+            f"Received: {candidate.batch} and {baseline.batch}."
+        )
+
+
+def _interval(
+    rounds: Sequence[np.ndarray], divisors: Sequence[np.ndarray] | None = None
+) -> Interval | None:
+    """Of the median over rounds of their medians, or of the ratios of these; None of one round."""
+    count = len(rounds)
+    if count < 2:
+        return None
+    generator = np.random.default_rng(0)
+    picks = generator.integers(0, count, (_RESAMPLES, count))
+    values = _resampled_medians(rounds, picks, generator)
+    if divisors is not None:
+        values = values / _resampled_medians(divisors, picks, generator)
+    ends = np.percentile(np.median(values, axis=1), [2.5, 97.5])
+    confidence = min(_CONFIDENCE, 1 - 2.0 ** (1 - count))
+    return Interval(float(ends[0]), float(ends[1]), confidence, "bootstrap over rounds and samples")
+
+
+def _resampled_medians(
+    rounds: Sequence[np.ndarray], picks: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """For each round picked, the median of as many samples drawn from it with repetition.
+
+    Drawing them is not needed: the median of `n` draws from sorted values is the one at `n` times
+    the median of `n` uniform numbers, which follows Beta((n + 1) / 2, (n + 1) / 2).
+
+    Reference: David and Nagaraja, Order Statistics (2003), section 2.3.
+    """
+    found = np.empty(picks.shape)
+    for number, part in enumerate(rounds):
+        chosen = picks == number
+        half = (len(part) + 1) / 2
+        places = generator.beta(half, half, int(chosen.sum())) * len(part)
+        found[chosen] = np.sort(part)[places.astype(np.int64)]
+    return found

@@ -139,7 +139,7 @@ class Meter:
     def start(self) -> None:
         """Begins a stretch."""
         self._memory = reset_peak_memory()
-        self._before = _or_none(lambda: [counter.read() for counter in self._counters])
+        self._before = or_none(lambda: [counter.read() for counter in self._counters])
 
     def stop(self) -> Mapping[str, float]:
         """Ends it.
@@ -151,7 +151,7 @@ class Meter:
         found: dict[str, float] = {}
         if self._memory:
             found["peak_memory_bytes"] = float(peak_memory_bytes())
-        joules = _or_none(self._joules) if self._counters and self._before is not None else None
+        joules = or_none(self._joules) if self._counters and self._before is not None else None
         if joules is not None:
             found["energy_joules"] = joules
         return found
@@ -161,7 +161,7 @@ class Meter:
         return sum(counter.since(before) for counter, before in pairs)
 
 
-def _or_none(read: Callable[[], T]) -> T | None:
+def or_none(read: Callable[[], T]) -> T | None:
     """What a counter says; None where it fails, so that no training ends for lack of a figure."""
     try:
         return read()

@@ -53,6 +53,16 @@ class Latency:
       round_p50: the median of each round (each a process of its own), for the spread.
       first_call: the cold first call of the first round.
       load: reading the file and building the interpreter, first round.
+      p99: 99th percentile; None of fewer than 100 samples.
+      interquartile: between the 25th and the 75th percentile, in milliseconds.
+      spread: from the lowest to the highest median of a round, as a fraction of their median.
+      interval: of the median over the rounds of their medians.
+      prepare: importing the runtime, and converting the file where it does, first round.
+      joules: energy of one call, of the devices that worked for it, idle power included.
+      finite_outputs: whether no output of the first call was NaN or infinite.
+      steady: False where the figures above say nothing, and are shown by no report without this
+        mark; None where that cannot be judged.
+      reason: why it is not steady, or cannot be judged.
     """
 
     p50: float
@@ -64,6 +74,20 @@ class Latency:
     round_p50: tuple[float, ...] = ()
     first_call: float | None = None
     load: float | None = None
+    p99: float | None = None
+    interquartile: float | None = None
+    spread: float | None = None
+    interval: Interval | None = None
+    prepare: float | None = None
+    joules: float | None = None
+    finite_outputs: bool | None = None
+    steady: bool | None = None
+    reason: str | None = None
+
+    @property
+    def images_per_second(self) -> float:
+        """Throughput, of calls that follow one another."""
+        return 1000 * self.batch / self.p50
 
 
 @dataclass(frozen=True)

@@ -1,63 +1,115 @@
 """The measuring process: loads one model, runs it, answers with raw samples.
 
-    python -m tfcompress.benchmark.answering < request.json
+    python -m tfcompress.benchmark.answering
 
-Imports no TensorFlow unless the runtime needs it.
+reads a request from standard input, as `run_in_process` gives it. Imports no TensorFlow unless the
+runtime needs it.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tfcompress import resource_use, runtimes
-from tfcompress.benchmark.process import serve
-from tfcompress.benchmark.timing import time_calls
-from tfcompress.litert import TensorDetails
+from tfcompress import machine_state, resource_use, runtimes
+from tfcompress.benchmark.inputs import make_inputs
+from tfcompress.benchmark.process import doing, serve
+from tfcompress.benchmark.timing import time_calls, warm_up
+from tfcompress.machine_state import Stretch
+from tfcompress.resource_use import Counter
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Loads a model, makes the cold first call and times the warm ones, in this process.
+    """Loads a model, makes the cold first call, warms up and times the calls, in this process.
 
     Args:
       request: the fields of `LatencyConfig` and `path`.
 
     Returns:
-      `load_ns`, `first_call_ns`, `samples_ns`, `peak_memory_bytes`.
+      What `LatencySamples` keeps of a round, JSON-ready: `prepare_ns`, `load_ns`, `first_call_ns`,
+      `warmup_runs`, `stable`, `samples_ns`, `machine`, `placement`, `finite_outputs`,
+      `joules_per_call`, `peak_memory_bytes`.
     """
+    doing("importing the runtime")
     runtime = runtimes.choose(request["runtime"])
+    started = time.perf_counter_ns()
     runtime.prepare(request["path"])
-    start = time.perf_counter_ns()
+    prepared = time.perf_counter_ns()
+    doing("loading the model")
+    before = time.perf_counter_ns()
     session = runtime.open(request["path"], threads=request["threads"], batch=request["batch"])
     loaded = time.perf_counter_ns()
-    inputs = [_input(details) for details in session.inputs]
-    before = time.perf_counter_ns()
-    session.run(inputs)
-    first_call = time.perf_counter_ns() - before
-    samples = time_calls(
-        lambda: session.run(inputs),
-        warmup_runs=request["warmup_runs"],
-        min_runs=request["min_runs"],
-        min_seconds=request["min_seconds"],
-        max_runs=request["max_runs"],
-    )
+    inputs = make_inputs(session.inputs, request["inputs"])
+    doing("making the first call")
+    calling = time.perf_counter_ns()
+    outputs = session.run(inputs)
+    called = time.perf_counter_ns()
     return {
-        "load_ns": loaded - start,
-        "first_call_ns": first_call,
-        "samples_ns": samples,
+        "prepare_ns": prepared - started,
+        "load_ns": loaded - before,
+        "first_call_ns": called - calling,
+        "finite_outputs": _finite(outputs),
+        "placement": dataclasses.asdict(session.placement),
+        **_warm_samples(session, inputs, request),
         "peak_memory_bytes": resource_use.peak_memory_bytes(),
     }
 
 
-def _input(details: TensorDetails) -> np.ndarray:
-    generator = np.random.default_rng(0)
-    if details.dtype.kind == "f":
-        return generator.random(details.shape, np.float32).astype(details.dtype)
-    limits = np.iinfo(details.dtype)
-    return generator.integers(limits.min, limits.max, details.shape, details.dtype, endpoint=True)
+def _warm_samples(
+    session: runtimes.Session, inputs: Sequence[np.ndarray], request: Mapping[str, Any]
+) -> dict[str, Any]:
+    def call() -> object:
+        return session.run(inputs)
+
+    on_gpu = session.placement.device == "gpu"
+    counters = resource_use.find_counters()
+    # Before the warm-up: asking a GPU's driver takes long enough for the GPU to rest.
+    begin = machine_state.read(gpus=on_gpu)
+    doing("warming up")
+    warmed = warm_up(
+        call,
+        min_runs=request["warmup_runs"],
+        max_runs=request["max_warmup_runs"],
+        max_seconds=request["max_warmup_seconds"],
+    )
+    doing("measuring")
+    joules = [resource_use.or_none(counter.read) for counter in counters]
+    samples = time_calls(
+        call,
+        min_runs=request["min_runs"],
+        min_seconds=request["min_seconds"],
+        max_runs=request["max_runs"],
+    )
+    spent = _spent(counters, joules)
+    stretch = Stretch(begin, machine_state.read(gpus=on_gpu))
+    return {
+        "warmup_runs": len(warmed.samples_ns),
+        "stable": warmed.stable,
+        "samples_ns": samples,
+        "machine": dataclasses.asdict(stretch),
+        "joules_per_call": {name: value / len(samples) for name, value in spent.items()} or None,
+    }
+
+
+def _spent(counters: Sequence[Counter], before: Sequence[float | None]) -> dict[str, float]:
+    """Joules of each counter since its reading before; one that fails is left out."""
+    found = {}
+    for counter, start in zip(counters, before, strict=True):
+        if start is not None:
+            value = resource_use.or_none(functools.partial(counter.since, start))
+            if value is not None:
+                found[counter.name] = value
+    return found
+
+
+def _finite(outputs: Sequence[np.ndarray]) -> bool:
+    floats = (output for output in outputs if output.dtype.kind == "f")
+    return all(bool(np.isfinite(output).all()) for output in floats)
 
 
 if __name__ == "__main__":

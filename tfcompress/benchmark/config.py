@@ -17,12 +17,17 @@ class LatencyConfig:
         `"litert_cpu(kernels=reference)"`.
       threads: processor threads given to the runtime, 1 to 256.
       batch: images in one call, 1 to 65,536.
-      rounds: processes for each model; in each round every model has its turn.
-      warmup_runs: calls before the measured ones, besides the cold first call.
+      rounds: processes for each model; in each round every model has its turn. One cannot disagree
+        with itself and has no verdict; six give a ratio an interval at 95%.
+      warmup_runs: calls before the measured ones, besides the cold first call, at least.
+      max_warmup_runs: calls until their times settle, at most.
+      max_warmup_seconds: no further call to warm up after so much time, once ten were made.
       min_runs: measured calls in a round, at least.
       min_seconds: measured time in a round, at least, as far as `max_runs` allows.
       max_runs: measured calls in a round, at most.
       timeout_seconds: a process that takes longer is killed.
+      inputs: a `.npy` file, `[images, ...]`, whose first `batch` images are the input, in the
+        model's own type; None for random numbers, the same ones at each call.
 
     Raises:
       ValueError: an unknown runtime, option or value of one, or a number out of range.
@@ -37,6 +42,9 @@ class LatencyConfig:
     min_seconds: float = 0.5
     max_runs: int = 10_000
     timeout_seconds: float = 300.0
+    max_warmup_runs: int = 100_000
+    max_warmup_seconds: float = 5.0
+    inputs: str | None = None
 
     def __post_init__(self) -> None:
         runtimes.choose(self.runtime)
@@ -49,8 +57,19 @@ class LatencyConfig:
                 f"Received: max_runs={self.max_runs}, min_runs={self.min_runs}, "
                 f"warmup_runs={self.warmup_runs}, min_seconds={self.min_seconds}."
             )
+        if self.max_warmup_runs < self.warmup_runs or self.max_warmup_seconds < 0:
+            raise ValueError(
+                "LatencyConfig takes max_warmup_runs >= warmup_runs and max_warmup_seconds >= 0. "
+                f"Received: max_warmup_runs={self.max_warmup_runs}, "
+                f"warmup_runs={self.warmup_runs}, max_warmup_seconds={self.max_warmup_seconds}."
+            )
         if self.timeout_seconds <= self.min_seconds:
             raise ValueError(
                 "LatencyConfig.timeout_seconds must be greater than min_seconds. "
                 f"Received: {self.timeout_seconds} and {self.min_seconds}."
+            )
+        if self.inputs is not None and not self.inputs.endswith(".npy"):
+            raise ValueError(
+                "LatencyConfig.inputs must be a .npy file, as numpy.save writes it. "
+                f"Received: {self.inputs}."
             )

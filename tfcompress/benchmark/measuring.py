@@ -8,7 +8,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,11 +18,33 @@ from tfcompress import runtimes
 from tfcompress.benchmark.config import LatencyConfig
 from tfcompress.benchmark.process import MeasurementError, Runner, run_in_process
 from tfcompress.latency import LatencySamples
+from tfcompress.machine_state import Stretch
+from tfcompress.results import from_record
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 """Called after each process with the count done, of all, and the model's name."""
 
 _ANSWERING = "tfcompress.benchmark.answering"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model at one setting.
+
+    Attributes:
+      path: its file.
+      config: how it is measured.
+    """
+
+    path: str | os.PathLike[str]
+    config: LatencyConfig
+
+
+@dataclass(frozen=True)
+class _Turn:
+    name: str
+    place: int
+    reply: Mapping[str, Any]
 
 
 def measure_latency(
@@ -30,10 +54,7 @@ def measure_latency(
     progress: Progress | None = None,
     runner: Runner | None = None,
 ) -> dict[str, LatencySamples]:
-    """Measures several models side by side.
-
-    In each round every model has its turn in a new process, so that a change of the machine's speed
-    meets all of them alike.
+    """Measures several models side by side at one setting; see `measure_cases`.
 
     Args:
       models: name and file of each.
@@ -50,42 +71,112 @@ def measure_latency(
       MeasurementError: the runtime is not available, or a process failed or took too long.
     """
     config = config or LatencyConfig()
-    _check_models(models, config.runtime)
+    cases = {name: Case(path, config) for name, path in models.items()}
+    return measure_cases(cases, progress=progress, runner=runner)
+
+
+def measure_cases(
+    cases: Mapping[str, Case],
+    *,
+    progress: Progress | None = None,
+    runner: Runner | None = None,
+) -> dict[str, LatencySamples]:
+    """Measures models and settings side by side, so that any two of them can be compared.
+
+    In each round every case has its turn in a new process, so that a change of the machine's speed
+    meets all of them alike. The order changes from round to round, see `turn_order`.
+
+    Args:
+      cases: by name; all with the same count of rounds.
+      progress: called after each process.
+      runner: runs one request in a process of its own; for tests.
+
+    Returns:
+      the samples of each case, in the order given.
+
+    Raises:
+      FileNotFoundError: a file is not there.
+      ValueError: no case, a file that the runtime does not take, or counts of rounds that differ.
+      MeasurementError: the runtime is not available, or a process failed or took too long.
+    """
+    rounds = _check_cases(cases)
     runner = runner or functools.partial(run_in_process, module=_ANSWERING)
-    replies: dict[str, list[Mapping[str, Any]]] = {name: [] for name in models}
-    turns = [name for _ in range(config.rounds) for name in models]
-    for done, name in enumerate(turns, start=1):
-        request = dataclasses.asdict(config) | {"path": os.fspath(models[name])}
-        try:
-            replies[name].append(runner(request, config.timeout_seconds))
-        except MeasurementError as error:
-            raise MeasurementError(
-                f"Measuring {name!r} ({models[name]}) on {config.runtime} with {config.threads} "
-                f"threads and batch {config.batch} failed: {error}"
-            ) from error
-        if progress is not None:
-            progress(done, len(turns), name)
-    return {name: _samples(config, answers) for name, answers in replies.items()}
+    turns: list[_Turn] = []
+    for number in range(rounds):
+        for place, name in enumerate(turn_order(tuple(cases), number)):
+            turns.append(_Turn(name, place, _asked(name, cases[name], runner)))
+            if progress is not None:
+                progress(len(turns), rounds * len(cases), name)
+    session = uuid.uuid4().hex
+    return {
+        name: _samples(name, case.config, [turn for turn in turns if turn.name == name], session)
+        for name, case in cases.items()
+    }
 
 
-def _check_models(models: Mapping[str, str | os.PathLike[str]], runtime: str) -> None:
-    if not models:
+def turn_order(names: Sequence[str], number: int) -> tuple[str, ...]:
+    """Who measures when in a round: each pair of rounds starts with the next name.
+
+    The second of a pair goes backwards. Over twice as many rounds as names, each name stands
+    equally often at each place, and as often before any other as after it; no model always meets
+    the machine fresh, or warm from the same neighbour.
+
+    Args:
+      names: of the cases.
+      number: of the round, from 0.
+
+    Example:
+      >>> [" ".join(turn_order("abc", number)) for number in range(4)]
+      ['a b c', 'c b a', 'b c a', 'a c b']
+    """
+    start = number // 2 % len(names)
+    turned = (*names[start:], *names[:start])
+    return turned[::-1] if number % 2 else turned
+
+
+def _asked(name: str, case: Case, runner: Runner) -> Mapping[str, Any]:
+    config = case.config
+    request = dataclasses.asdict(config) | {"path": os.fspath(case.path)}
+    try:
+        return runner(request, config.timeout_seconds)
+    except MeasurementError as error:
+        raise MeasurementError(
+            f"Measuring {name!r} ({case.path}) on {config.runtime} with {config.threads} "
+            f"threads and batch {config.batch} failed: {error}"
+        ) from error
+
+
+def _check_cases(cases: Mapping[str, Case]) -> int:
+    """The count of rounds, once every case can be measured."""
+    if not cases:
         raise ValueError("There is no model to measure. Expected at least one name with its file.")
-    engine = runtimes.choose(runtime)
-    reason = engine.unavailable()
-    if reason is not None:
-        raise MeasurementError(f"The runtime {runtime} is not available. {reason}")
-    for path in map(Path, models.values()):
+    rounds = {case.config.rounds for case in cases.values()}
+    if len(rounds) > 1:
+        raise ValueError(
+            "Cases that take turns have the same count of rounds. "
+            f"Received: {', '.join(map(str, sorted(rounds)))}."
+        )
+    engines = {case.config.runtime: runtimes.choose(case.config.runtime) for case in cases.values()}
+    for runtime, engine in engines.items():
+        reason = engine.unavailable()
+        if reason is not None:
+            raise MeasurementError(f"The runtime {runtime} is not available. {reason}")
+    for case in cases.values():
+        path, suffixes = Path(case.path), engines[case.config.runtime].suffixes
         if not path.is_file():
             raise FileNotFoundError(f"No model file at {path}.")
-        if path.suffix not in engine.suffixes:
+        if path.suffix not in suffixes:
             raise ValueError(
-                f"The runtime {runtime} takes files that end in {' or '.join(engine.suffixes)}. "
-                f"Received: {path}."
+                f"The runtime {case.config.runtime} takes files that end in "
+                f"{' or '.join(suffixes)}. Received: {path}."
             )
+    return rounds.pop()
 
 
-def _samples(config: LatencyConfig, replies: list[Mapping[str, Any]]) -> LatencySamples:
+def _samples(
+    name: str, config: LatencyConfig, turns: Sequence[_Turn], session: str
+) -> LatencySamples:
+    replies = [turn.reply for turn in turns]
     peak = max(reply["peak_memory_bytes"] for reply in replies)
     return LatencySamples(
         runtime=config.runtime,
@@ -95,4 +186,30 @@ def _samples(config: LatencyConfig, replies: list[Mapping[str, Any]]) -> Latency
         first_call_ns=tuple(reply["first_call_ns"] for reply in replies),
         load_ns=tuple(reply["load_ns"] for reply in replies),
         peak_memory_bytes=peak if config.batch == 1 else None,
+        prepare_ns=tuple(reply["prepare_ns"] for reply in replies),
+        warmup_runs=tuple(reply["warmup_runs"] for reply in replies),
+        stable=tuple(reply["stable"] for reply in replies),
+        joules_per_call=tuple(reply["joules_per_call"] for reply in replies),
+        placement=_same_placement(name, [reply["placement"] for reply in replies]),
+        machine=tuple(from_record(Stretch, reply["machine"]) for reply in replies),
+        finite_outputs=all(reply["finite_outputs"] for reply in replies),
+        places=tuple(turn.place for turn in turns),
+        session=session,
     )
+
+
+def _same_placement(name: str, placements: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    first = placements[0]
+    for number, other in enumerate(placements[1:], start=2):
+        parts = [
+            part
+            for part in ("device", "device_name", "software", "left_over")
+            if first.get(part) != other.get(part)
+        ]
+        if parts:
+            raise MeasurementError(
+                f"{name!r} did not run at the same place in all rounds: {parts[0]} was "
+                f"{first[parts[0]]!r} in round 1 and {other[parts[0]]!r} in round {number}. "
+                "Samples of two devices are not one latency."
+            )
+    return first

@@ -1,12 +1,15 @@
 """Work in a process of its own: a request goes in as JSON, a reply comes out as JSON.
 
-A process that hangs is ended and reported. Does not know what is asked.
+A process that hangs is ended, with those that it started, and reported with what it was doing. Does
+not know what is asked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +18,12 @@ from typing import Any, TypeAlias
 
 Runner: TypeAlias = Callable[[Mapping[str, Any], float], Mapping[str, Any]]
 """Runs one request in a process of its own: takes the request and a time limit in seconds."""
+
+# Lines of standard output that are ours begin so; native libraries print others.
+_REPLY = "tfcompress-reply "
+_DOING = "tfcompress-doing "
+# After it was killed, for what it had printed; a process that left its group may hold the pipe.
+_LAST_WORDS_SECONDS = 5
 
 
 class MeasurementError(RuntimeError):
@@ -26,38 +35,53 @@ def run_in_process(
 ) -> Mapping[str, Any]:
     """Answers a request in a new process, which sees this process's environment.
 
+    It has a session of its own, so that it can be ended with all processes that it started: when
+    the time is over, and when this process is interrupted.
+
     Args:
       request: JSON-ready.
       timeout_seconds: a process that takes longer is killed.
-      module: run as a program; it reads the request and prints the reply as its last line.
+      module: run as a program; it hands its answering function to `serve`.
 
     Raises:
-      MeasurementError: it failed, answered nothing, or took longer than the limit and was killed.
+      MeasurementError: it failed, was ended by a signal, answered nothing, or took longer than the
+        limit and was killed.
     """
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    try:
-        finished = subprocess.run(
-            [sys.executable, "-m", module],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            timeout=timeout_seconds,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise MeasurementError(
-            f"its process did not end within {timeout_seconds:g} s and was killed."
-        ) from None
-    lines = finished.stdout.splitlines()
-    if finished.returncode != 0 or not lines:
-        last = "\n  ".join(finished.stderr.strip().splitlines()[-5:])
-        raise MeasurementError(f"its process ended with {finished.returncode}:\n  {last}")
-    reply: dict[str, Any] = json.loads(lines[-1])
-    if "error" in reply:
-        raise MeasurementError(reply["error"])
-    return reply
+    process = subprocess.Popen(
+        [sys.executable, "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        start_new_session=True,
+    )
+    with process:
+        try:
+            output, errors = process.communicate(json.dumps(request), timeout_seconds)
+        except subprocess.TimeoutExpired:
+            output = _killed(process)
+            raise MeasurementError(
+                f"its process did not end within {timeout_seconds:g} s and was killed"
+                f"{_while(output)}."
+            ) from None
+        except BaseException:
+            _killed(process)
+            raise
+    return _reply(process.returncode, output, errors)
+
+
+def doing(what: str) -> None:
+    """Says what a measuring process does from here on, for the report should it hang or die.
+
+    Args:
+      what: such as `"loading the model"`.
+    """
+    # A line of its own, whatever a library printed before it.
+    print(f"\n{_DOING}{what}", flush=True)
 
 
 def serve(answering: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
@@ -68,7 +92,63 @@ def serve(answering: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
     """
     try:
         reply = answering(json.load(sys.stdin))
-    except (ValueError, OSError, RuntimeError) as error:
+    except MemoryError as error:
+        reply = {"error": f"not enough memory ({error}). Take smaller batches."}
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         # What is wrong with the model or the setting; the caller shows it without a traceback.
         reply = {"error": str(error)}
-    print(json.dumps(reply))
+    print(f"\n{_REPLY}{json.dumps(reply)}", flush=True)
+
+
+def _killed(process: subprocess.Popen[str]) -> str:
+    """Ends a process and its children, and gives what it had printed."""
+    # Not waited for yet, so that its number, which is its group's, belongs to no other.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    try:
+        return process.communicate(timeout=_LAST_WORDS_SECONDS)[0] or ""
+    except subprocess.TimeoutExpired as error:
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    pipe.close()
+        said = error.output or b""
+        return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+
+
+def _reply(status: int, output: str, errors: str) -> Mapping[str, Any]:
+    last = "\n  ".join(errors.strip().splitlines()[-5:])
+    if status < 0:
+        raise MeasurementError(
+            f"its process was ended by {_signal(-status)}{_while(output)}"
+            + (f":\n  {last}" if last else ".")
+        )
+    if status != 0:
+        raise MeasurementError(f"its process ended with {status}{_while(output)}:\n  {last}")
+    answers = _ours(output, _REPLY)
+    if not answers:
+        raise MeasurementError(f"its process ended without an answer{_while(output)}:\n  {last}")
+    reply: dict[str, Any] = json.loads(answers[-1])
+    if "error" in reply:
+        raise MeasurementError(reply["error"])
+    return reply
+
+
+def _signal(number: int) -> str:
+    try:
+        name = f"{signal.Signals(number).name} ({(signal.strsignal(number) or '').lower()})"
+    except ValueError:
+        return f"signal {number}"
+    if number == signal.SIGKILL:
+        name += ", as the system does when memory runs out"
+    return name
+
+
+def _while(output: str) -> str:
+    said = _ours(output, _DOING)
+    return f" while {said[-1]}" if said else ""
+
+
+def _ours(output: str, mark: str) -> list[str]:
+    return [line[len(mark) :] for line in output.splitlines() if line.startswith(mark)]

@@ -1,0 +1,79 @@
+"""What a measured call is fed with: random numbers, or images from the user's file, checked.
+
+Knows shapes and types. Does not know what an image means: a file holds what the model itself reads,
+preprocessed and, for an integer model, quantized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tfcompress.litert import TensorDetails
+
+
+def make_inputs(details: Sequence[TensorDetails], path: str | None) -> list[np.ndarray]:
+    """The arrays of one call.
+
+    Args:
+      details: shape (batch first) and dtype of each input of the model.
+      path: a `.npy` file for a model with one input; None for random numbers, the same ones each
+        time: floats in [0, 1), all values of an integer type.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: a file that holds no array, or one of another type, of another shape, with fewer
+        images than the batch, or with NaN or infinity; a type that no numbers are drawn of.
+    """
+    if path is None:
+        return [_random(each) for each in details]
+    if len(details) != 1:
+        raise ValueError(
+            f"{path} holds the images of one input. The model has {len(details)}; leave inputs out."
+        )
+    return [_from_file(Path(path), details[0])]
+
+
+def _random(details: TensorDetails) -> np.ndarray:
+    generator = np.random.default_rng(0)
+    if details.dtype.kind == "f":
+        return generator.random(details.shape, np.float32).astype(details.dtype)
+    if details.dtype.kind == "b":
+        return generator.random(details.shape) < 0.5
+    if details.dtype.kind not in "iu":
+        raise ValueError(
+            f"The model takes {details.dtype}, of which no numbers can be drawn. Pass inputs."
+        )
+    limits = np.iinfo(details.dtype)
+    return generator.integers(limits.min, limits.max, details.shape, details.dtype, endpoint=True)
+
+
+def _from_file(path: Path, details: TensorDetails) -> np.ndarray:
+    if not path.is_file():
+        raise FileNotFoundError(f"No file of inputs at {path}.")
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path} holds no array that can be read: {error}") from error
+    batch, *rest = details.shape
+    if found.dtype != details.dtype:
+        steps = "" if details.scale is None else f", quantized with scale {details.scale:g}"
+        raise ValueError(
+            f"{path} holds {found.dtype}. The model reads {details.dtype}{steps}: convert the "
+            "images first."
+        )
+    if list(found.shape[1:]) != rest or len(found) < batch:
+        raise ValueError(
+            f"{path} holds an array of shape {list(found.shape)}. The model reads "
+            f"{list(details.shape)}: expected at least {batch} images of {rest}."
+        )
+    images = np.ascontiguousarray(found[:batch])
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        count = int((~np.isfinite(images)).sum())
+        raise ValueError(
+            f"{path} holds {count} values that are NaN or infinite among the first {batch} images. "
+            "Some kernels take another time for them: pass finite values."
+        )
+    return images
