@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
-from tfcompress.flatbuffer import pack, schema
+from tfcompress.flatbuffer import pack
 
 _TYPES = {
     np.dtype(np.float16): "FLOAT16",

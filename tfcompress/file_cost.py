@@ -15,6 +15,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from ai_edge_litert import schema_py_generated as schema
+
 from tfcompress import file_graph, flatbuffer
 
 ARITHMETICS = ("float32", "int8")
@@ -148,7 +150,7 @@ def count(data: bytes, *, source: str) -> FileCost:
         raise ValueError(
             f"{source} is damaged: an operator lacks an input or a size ({error}). Export it again."
         ) from error
-    known = vars(flatbuffer.schema.BuiltinOperator)
+    known = vars(schema.BuiltinOperator)
     unknown = tuple(
         found.name
         for found in operators

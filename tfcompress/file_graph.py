@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ai_edge_litert import schema_py_generated as schema
+
 from tfcompress import flatbuffer
 
 _TYPE_NAMES = {
-    code: name for name, code in vars(flatbuffer.schema.TensorType).items() if isinstance(code, int)
+    code: name for name, code in vars(schema.TensorType).items() if isinstance(code, int)
 }
 _BITS = {"INT2": 2, "INT4": 4, "UINT4": 4, "STRING": 0}
 _BITS |= dict.fromkeys(("BOOL", "INT8", "UINT8", "FLOAT8_E4M3FN", "FLOAT8_E5M2"), 8)
