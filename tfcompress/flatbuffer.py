@@ -27,8 +27,9 @@ KERNELS = {
 }
 """Where an operator keeps its kernel: index of the input, axis of the output channels."""
 
-# Operators between a constant and its use: float16 weights, sparse weights, simulated quantization.
-_UNPACKING = ("DEQUANTIZE", "DENSIFY", "QUANTIZE")
+UNPACKING = ("DEQUANTIZE", "DENSIFY", "QUANTIZE")
+"""Operators between a constant and its use: float16 or sparse weights, simulated quantization."""
+
 # The schema asks for this alignment of the buffers; kernels read the weights in place.
 _BUFFER_ALIGNMENT = 16
 _SPARSE = schema.DimensionType.SPARSE_CSR
@@ -196,7 +197,7 @@ def weights(model: Any) -> dict[str, WeightTensor]:
                 continue
             position, axis = KERNELS[name]
             index = operator.inputs[position]
-            while index in producers and producers[index][0] in _UNPACKING:
+            while index in producers and producers[index][0] in UNPACKING:
                 index = producers[index][1].inputs[0]
             tensor = graph.tensors[index]
             data = model.buffers[tensor.buffer].data
@@ -227,7 +228,7 @@ def read_metadata(model: Any, name: str) -> bytes | None:
 def write_metadata(model: Any, name: str, content: bytes) -> bytes:
     """Sets the metadata buffer called `name` in `model` and returns the bytes of the new file."""
     set_metadata(model, name, content)
-    return _pack(model)
+    return pack(model)
 
 
 def set_metadata(model: Any, name: str, content: bytes) -> None:
@@ -244,7 +245,8 @@ def set_metadata(model: Any, name: str, content: bytes) -> None:
     buffer.data = np.frombuffer(content, np.uint8)
 
 
-def _pack(model: Any) -> bytes:
+def pack(model: Any) -> bytes:
+    """The bytes of the file that a model, in the schema's objects, stands for."""
     size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
     builder = flatbuffers.Builder(size + 65536)
     plain = model.buffers

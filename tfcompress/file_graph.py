@@ -1,0 +1,95 @@
+"""Shapes, types and sizes of the tensors of a TFLite graph, as the file states them.
+
+Knows the schema's objects as `flatbuffer.parse` gives them. Does not know what an engine makes of
+them, and changes nothing. No TensorFlow.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ai_edge_litert import schema_py_generated as schema
+
+from tfcompress import flatbuffer
+
+_TYPE_NAMES = {
+    code: name for name, code in vars(schema.TensorType).items() if isinstance(code, int)
+}
+_BITS = {"INT2": 2, "INT4": 4, "UINT4": 4, "STRING": 0}
+_BITS |= dict.fromkeys(("BOOL", "INT8", "UINT8", "FLOAT8_E4M3FN", "FLOAT8_E5M2"), 8)
+_BITS |= dict.fromkeys(("FLOAT16", "BFLOAT16", "INT16", "UINT16"), 16)
+_BITS |= dict.fromkeys(("FLOAT32", "INT32", "UINT32"), 32)
+_BITS |= dict.fromkeys(("FLOAT64", "INT64", "UINT64", "COMPLEX64"), 64)
+_BITS |= {"COMPLEX128": 128}
+
+
+def shape(tensor: Any) -> tuple[int, ...]:
+    """The shape that the file states, an open axis as 1; empty for a scalar."""
+    return () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
+
+
+def type_name(tensor: Any) -> str:
+    """The type of a tensor's elements as in the schema, such as `"INT8"`."""
+    return _TYPE_NAMES[tensor.type]
+
+
+def dense_bytes(tensor: Any) -> int:
+    """Bytes of a tensor's elements at its `shape`, as LiteRT holds them in memory.
+
+    Elements of 4 and of 2 bits are packed. Strings, whose size is not in their shape, and types
+    without a size, such as resources, count as nothing.
+    """
+    return -(-math.prod(shape(tensor)) * _BITS.get(type_name(tensor), 0) // 8)
+
+
+def is_constant(model: Any, tensor: Any) -> bool:
+    """Whether the file holds the tensor's elements."""
+    data = model.buffers[tensor.buffer].data
+    return data is not None and len(data) > 0
+
+
+def constant_tensors(model: Any, graph: Any) -> frozenset[int]:
+    """Numbers of the tensors that are the same in each call.
+
+    They are those whose elements the file holds, and what is unpacked from them.
+    """
+    found = {index for index, tensor in enumerate(graph.tensors) if is_constant(model, tensor)}
+    for name, operator in flatbuffer.named_operators(model, graph):
+        if name in flatbuffer.UNPACKING and all(index in found for index in operator.inputs):
+            found |= {int(index) for index in operator.outputs}
+    return frozenset(found)
+
+
+def inputs(graph: Any) -> list[int]:
+    """Numbers of the tensors that a caller fills."""
+    return [] if graph.inputs is None else [int(index) for index in graph.inputs if index >= 0]
+
+
+def outputs(graph: Any) -> list[int]:
+    """Numbers of the tensors that a caller reads."""
+    return [] if graph.outputs is None else [int(index) for index in graph.outputs if index >= 0]
+
+
+def batch(graph: Any) -> int:
+    """Images of one call: the first size of the first input; 1 where it is open."""
+    given = inputs(graph)
+    sizes = shape(graph.tensors[given[0]]) if given else ()
+    return max(1, sizes[0]) if sizes else 1
+
+
+def require_sizes(graph: Any, *, source: str) -> None:
+    """Raises ValueError where a size of an input, apart from the batch, is open.
+
+    Args:
+      graph: a subgraph.
+      source: what to call the file in the message.
+    """
+    for index in inputs(graph):
+        signature = graph.tensors[index].shapeSignature
+        sizes = [] if signature is None else [int(size) for size in signature]
+        if any(size < 0 for size in sizes[1:]):
+            raise ValueError(
+                f"What {source} takes depends on the size of an input, which is open: {sizes}. "
+                "Expected fixed sizes; the batch alone may stay open. Export it for one size."
+            )
