@@ -1,0 +1,373 @@
+"""A whole benchmark: several files, runtimes and settings, measured in turns and compared.
+
+    found = run(BenchmarkConfig(artifacts=("a.tflite", "b.tflite"), batches=(1, 32)))
+
+Knows the order: what the bytes tell, a trial of each case, the measurement of all that run, the
+ceilings of the device, the profiles. A case that cannot run is in the record with the reason; what
+the whole cannot be done with is refused before any work. Does not know how it is shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import itertools
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tfcompress import (
+    durable,
+    environment,
+    file_cost,
+    latency,
+    memory_plan,
+    output_difference,
+    roofline,
+    runtimes,
+)
+from tfcompress.benchmark.config import LatencyConfig
+from tfcompress.benchmark.measuring import Case, measure_cases
+from tfcompress.benchmark.peaks import peaks_in_process
+from tfcompress.benchmark.process import MeasurementError
+from tfcompress.benchmark.profiling import ProfileConfig, profile_in_process
+from tfcompress.benchmark.trial import Trial, try_in_process
+from tfcompress.benchmark_record import (
+    Benchmark,
+    FileFacts,
+    ModelMemory,
+    OutputDifference,
+    Profiled,
+    RooflineShare,
+    Row,
+)
+from tfcompress.latency import LatencySamples
+from tfcompress.roofline import Peaks
+
+Say: TypeAlias = Callable[[str, int, int], None]
+"""Called after each process with what is done, the count done of it, and of all."""
+
+_TFLITE = ".tflite"
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """What is measured, and how.
+
+    Attributes:
+      artifacts: model files; the first is the baseline.
+      runtimes: names, with their options if any; the first is the one that others are held against.
+      threads: counts of processor threads.
+      batches: counts of images in one call.
+      rounds: see `LatencyConfig`, as for the next three.
+      min_runs: calls in a round, at least.
+      min_seconds: of measured time in a round, at least.
+      timeout_seconds: a process that takes longer is killed.
+      inputs: a `.npy` file with the images of a call; None for random numbers.
+      roofline: whether to measure what the device can do, and each case's share of it.
+      profile: whether to measure where the time of each `.tflite` goes on the processor.
+
+    Raises:
+      ValueError: nothing to measure, a file or a setting twice, an unknown runtime, a count out of
+        range, or a file that no runtime takes.
+      FileNotFoundError: a file is not there.
+    """
+
+    artifacts: tuple[str, ...]
+    runtimes: tuple[str, ...] = ("litert_cpu",)
+    threads: tuple[int, ...] = (1,)
+    batches: tuple[int, ...] = (1,)
+    rounds: int = 6
+    min_runs: int = 50
+    min_seconds: float = 0.5
+    timeout_seconds: float = 300.0
+    inputs: str | None = None
+    roofline: bool = False
+    profile: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("artifacts", "runtimes", "threads", "batches"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(
+                    f"BenchmarkConfig.{name} takes one or more values, each once. "
+                    f"Received: {', '.join(map(str, values)) or 'none'}."
+                )
+        for setting in itertools.product(self.runtimes, self.threads, self.batches):
+            self.latency(*setting)
+        known = tuple(end for name in self.runtimes for end in runtimes.choose(name).suffixes)
+        for path in self.artifacts:
+            if not path.endswith(known):
+                raise ValueError(
+                    f"No runtime asked for ({', '.join(self.runtimes)}) takes {path}. They take "
+                    f"files that end in {' or '.join(dict.fromkeys(known))}."
+                )
+            if not os.path.isfile(path):
+                raise FileNotFoundError(f"No model file at {path}.")
+
+    def latency(self, runtime: str, threads: int, batch: int) -> LatencyConfig:
+        """How one setting is measured."""
+        return LatencyConfig(
+            runtime=runtime,
+            threads=threads,
+            batch=batch,
+            rounds=self.rounds,
+            min_runs=self.min_runs,
+            min_seconds=self.min_seconds,
+            timeout_seconds=self.timeout_seconds,
+            inputs=self.inputs,
+        )
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """A file on a runtime with a count of threads and a batch: what a row is of."""
+
+    file: str
+    runtime: str
+    threads: int
+    batch: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.file}, {self.runtime}, threads {self.threads}, batch {self.batch}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A benchmark and the raw samples of each row that was measured, in the order of the rows."""
+
+    benchmark: Benchmark
+    samples: tuple[LatencySamples, ...]
+
+
+def run(config: BenchmarkConfig, *, say: Say | None = None) -> Found:
+    """Measures everything and compares it.
+
+    Args:
+      config: what and how.
+      say: told of the progress.
+
+    Raises:
+      MeasurementError: no case can be measured; the message has the reason of each.
+    """
+    say = say or _silent
+    paths = dict(zip(short_names(config.artifacts), config.artifacts, strict=True))
+    settings = _settings(config, paths)
+    trials = _try_all(config, paths, settings, say)
+    running = [each for each in settings if isinstance(trials[each], Trial)]
+    if not running:
+        reasons = "\n".join(f"  {each.name}: {trials[each]}" for each in settings)
+        raise MeasurementError(f"Nothing could be measured:\n{reasons}")
+    samples = _measure(config, paths, running, say)
+    notes: list[str] = []
+    peaks = _peaks(config, running, notes, say) if config.roofline else ()
+    rows = _Rows(config, paths, settings, trials, samples, peaks, notes).all()
+    benchmark = Benchmark(
+        settings=dataclasses.asdict(config),
+        environment=environment.collect(),
+        files=tuple(_facts(name, path) for name, path in paths.items()),
+        rows=rows,
+        peaks=peaks,
+        profiles=_profiles(config, paths, say) if config.profile else (),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+    return Found(benchmark, tuple(samples[each] for each in settings if each in samples))
+
+
+def short_names(files: Sequence[str]) -> list[str]:
+    """The end of each path, as many folders of it as tell the files apart.
+
+    Example:
+      >>> short_names(["runs/a/x.tflite", "runs/b/x.tflite"])
+      ['a/x.tflite', 'b/x.tflite']
+    """
+    parts = [Path(file).parts for file in files]
+    for count in range(1, max(map(len, parts)) + 1):
+        short = [str(Path(*own[-count:])) for own in parts]
+        if len(set(short)) == len(short):
+            return short
+    return list(files)
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Says nothing."""
+
+
+def _settings(config: BenchmarkConfig, paths: Mapping[str, str]) -> list[_Setting]:
+    suffixes = {name: runtimes.choose(name).suffixes for name in config.runtimes}
+    every = itertools.product(config.batches, paths, config.runtimes, config.threads)
+    return [
+        _Setting(file, runtime, threads, batch)
+        for batch, file, runtime, threads in every
+        if paths[file].endswith(suffixes[runtime])
+    ]
+
+
+def _try_all(
+    config: BenchmarkConfig, paths: Mapping[str, str], settings: Sequence[_Setting], say: Say
+) -> dict[_Setting, Trial | str]:
+    """The trial of each case, or why it cannot be measured."""
+    found: dict[_Setting, Trial | str] = {}
+    for done, each in enumerate(settings, start=1):
+        try:
+            found[each] = try_in_process(
+                paths[each.file],
+                runtime=each.runtime,
+                threads=each.threads,
+                batch=each.batch,
+                inputs=config.inputs,
+                timeout_seconds=config.timeout_seconds,
+            )
+        except MeasurementError as error:
+            found[each] = str(error)
+        say(f"first calls: {each.name}", done, len(settings))
+    return found
+
+
+def _measure(
+    config: BenchmarkConfig, paths: Mapping[str, str], running: Sequence[_Setting], say: Say
+) -> dict[_Setting, LatencySamples]:
+    cases = {
+        each.name: Case(paths[each.file], config.latency(each.runtime, each.threads, each.batch))
+        for each in running
+    }
+    found = measure_cases(
+        cases, progress=lambda done, total, name: say(f"in turns: {name}", done, total)
+    )
+    return {each: found[each.name] for each in running}
+
+
+def _peaks(
+    config: BenchmarkConfig, running: Sequence[_Setting], notes: list[str], say: Say
+) -> tuple[Peaks, ...]:
+    asked = list(dict.fromkeys((each.runtime, each.threads) for each in running))
+    found = []
+    for done, (runtime, threads) in enumerate(asked, start=1):
+        try:
+            found.append(
+                peaks_in_process(runtime, threads=threads, timeout_seconds=config.timeout_seconds)
+            )
+        except (ValueError, MeasurementError) as error:
+            notes.append(f"No roofline of {runtime} with {threads} threads: {error}")
+        say(f"what {runtime} can do with {threads} threads", done, len(asked))
+    return tuple(found)
+
+
+def _profiles(
+    config: BenchmarkConfig, paths: Mapping[str, str], say: Say
+) -> tuple[Profiled, ...]:
+    files = [file for file, path in paths.items() if path.endswith(_TFLITE)]
+    asked = list(itertools.product(config.batches, files, config.threads))
+    found = []
+    for done, (batch, file, threads) in enumerate(asked, start=1):
+        settings = ProfileConfig(
+            threads=threads, batch=batch, timeout_seconds=config.timeout_seconds
+        )
+        try:
+            profile = profile_in_process(paths[file], settings)
+            found.append(Profiled(file, threads, batch, profile))
+        except (ValueError, MeasurementError) as error:
+            found.append(Profiled(file, threads, batch, None, str(error)))
+        say(f"where the time of {file} goes", done, len(asked))
+    return tuple(found)
+
+
+def _facts(name: str, path: str) -> FileFacts:
+    data = Path(path).read_bytes()
+    facts = FileFacts(
+        name=name,
+        path=path,
+        sha256=durable.sha256(data),
+        size_bytes=len(data),
+        gzip_size_bytes=len(gzip.compress(data, 9, mtime=0)),
+    )
+    # What its bytes do not tell stays open; whether it runs is known from the trial.
+    with suppress(ValueError):
+        if path.endswith(_TFLITE):
+            facts = dataclasses.replace(facts, **_counted(data, path))
+    return facts
+
+
+def _counted(data: bytes, path: str) -> dict[str, int | None]:
+    cost = file_cost.count(data, source=path)
+    plan = memory_plan.plan(data, source=path)
+    return {
+        "macs": None if cost.uncounted else round(cost.macs / cost.batch),
+        "parameters": cost.parameters,
+        "activation_bytes": plan.lower_bound_bytes,
+        "arena_bytes": plan.arena_bytes,
+    }
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Makes the rows of what was tried and measured; `notes` receives what cannot be told."""
+
+    config: BenchmarkConfig
+    paths: Mapping[str, str]
+    settings: Sequence[_Setting]
+    trials: Mapping[_Setting, Trial | str]
+    samples: Mapping[_Setting, LatencySamples]
+    peaks: Iterable[Peaks]
+    notes: list[str]
+
+    def all(self) -> tuple[Row, ...]:
+        return tuple(map(self._row, self.settings))
+
+    def _row(self, each: _Setting) -> Row:
+        trial = self.trials[each]
+        row = Row(**dataclasses.asdict(each))
+        if isinstance(trial, str):
+            return dataclasses.replace(row, refused=trial)
+        samples = self.samples[each]
+        first = dataclasses.replace(each, runtime=self.config.runtimes[0])
+        baseline = dataclasses.replace(each, file=next(iter(self.paths)))
+        memory = trial.memory
+        row = dataclasses.replace(
+            row,
+            latency=latency.summarize(samples),
+            ratio=self._ratio(each, baseline),
+            runtime_ratio=self._ratio(each, first),
+            outputs=self._difference(each, first),
+            placement=dataclasses.asdict(trial.placement),
+            memory=memory and ModelMemory(memory.anonymous_bytes, memory.mapped_bytes),
+            peak_memory_bytes=samples.peak_memory_bytes,
+        )
+        return dataclasses.replace(row, roofline=self._share(row))
+
+    def _ratio(self, one: _Setting, other: _Setting) -> latency.Ratio | None:
+        if one == other or other not in self.samples:
+            return None
+        return latency.ratio(self.samples[one], self.samples[other])
+
+    def _difference(self, one: _Setting, other: _Setting) -> OutputDifference | None:
+        ours, theirs = self.trials[one], self.trials.get(other)
+        if one == other or not isinstance(ours, Trial) or not isinstance(theirs, Trial):
+            return None
+        return output_difference.compare(
+            ours.outputs, theirs.outputs, ours.details, theirs.details, runtime=other.runtime
+        )
+
+    def _share(self, row: Row) -> RooflineShare | None:
+        peaks = [p for p in self.peaks if (p.runtime, p.threads) == (row.runtime, row.threads)]
+        path = self.paths[row.file]
+        if not peaks or row.latency is None or row.latency.steady is False:
+            return None
+        if not path.endswith(_TFLITE):
+            return None
+        try:
+            found = roofline.attained(
+                Path(path).read_bytes(),
+                source=row.file,
+                peaks=peaks[0],
+                latency_ms=row.latency.p50,
+                batch=row.batch,
+            )
+        except ValueError as error:
+            self.notes.append(str(error))
+            return None
+        return RooflineShare(found.share, found.bound, found.intensity)

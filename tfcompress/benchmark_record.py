@@ -1,0 +1,193 @@
+"""What a benchmark found, as data: files, figures of each setting, what could not be measured.
+
+Knows what belongs together: a row is one file on one runtime at one setting, all rows were measured
+in turns. Does not know how anything was measured or how it is shown. No TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfcompress import durable
+from tfcompress.latency import Ratio
+from tfcompress.operator_profile import OperatorProfile
+from tfcompress.results import Latency, from_record
+from tfcompress.roofline import Peaks
+
+SCHEMA_VERSION = 1
+FILE_NAME = "benchmark.json"
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A model file, and what its bytes alone tell.
+
+    Attributes:
+      name: what the tables call it.
+      path: as it was given.
+      sha256: of the file.
+      size_bytes: as stored.
+      gzip_size_bytes: after gzip at level 9.
+      macs: multiply-accumulates of one image; None for a file that is no TFLite, or one whose
+        operators do not all tell.
+      parameters: constants that stand for real values; None for a file that is no TFLite.
+      activation_bytes: the greatest sum of activations that exist at one time, of one image.
+      arena_bytes: what TFLite's planner of memory needs for them.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    size_bytes: int
+    gzip_size_bytes: int
+    macs: int | None = None
+    parameters: int | None = None
+    activation_bytes: int | None = None
+    arena_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class OutputDifference:
+    """How far the outputs of one call lie from those of the same file on another runtime.
+
+    Attributes:
+      runtime: the other, with its options if any.
+      greatest: absolute difference, in real units.
+      steps: the same in quantization steps of the output; None for a float output.
+      same: whether it is no more than the arithmetic explains; see `benchmark.parity`.
+    """
+
+    runtime: str
+    greatest: float
+    steps: float | None
+    same: bool
+
+
+@dataclass(frozen=True)
+class ModelMemory:
+    """What a model adds to a process that has the runtime, in bytes.
+
+    Attributes:
+      anonymous: resident memory that no file stands behind, after loading and the first call.
+      mapped: of the model file, resident.
+    """
+
+    anonymous: int
+    mapped: int
+
+
+@dataclass(frozen=True)
+class RooflineShare:
+    """How near a call comes to what the device can do; see `roofline`.
+
+    Attributes:
+      share: the shortest possible time as a fraction of the measured median.
+      bound: which ceiling is nearer, `"arithmetic"` or `"memory"`.
+      intensity: multiply-accumulates for each byte moved.
+    """
+
+    share: float
+    bound: str
+    intensity: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file on one runtime at one setting.
+
+    Attributes:
+      file: name of a `FileFacts`.
+      runtime: with its options if any.
+      threads: processor threads.
+      batch: images in one call.
+      refused: why there is no figure at all; None where it was measured.
+      latency: in milliseconds; its `steady` says whether it means anything.
+      ratio: to the baseline file on the same runtime at the same setting.
+      runtime_ratio: to the same file on the first runtime, with the same threads and batch.
+      outputs: compared with the same file's on the first runtime.
+      placement: the fields of `tfcompress.runtimes.Placement`.
+      memory: what the model takes.
+      peak_memory_bytes: greatest resident size of a measuring process, library included.
+      roofline: None where the ceilings were not measured, or do not tell.
+    """
+
+    file: str
+    runtime: str
+    threads: int
+    batch: int
+    refused: str | None = None
+    latency: Latency | None = None
+    ratio: Ratio | None = None
+    runtime_ratio: Ratio | None = None
+    outputs: OutputDifference | None = None
+    placement: dict[str, Any] | None = None
+    memory: ModelMemory | None = None
+    peak_memory_bytes: int | None = None
+    roofline: RooflineShare | None = None
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """Where the time of a file goes; `profile` is None where it cannot be told, for `reason`."""
+
+    file: str
+    threads: int
+    batch: int
+    profile: OperatorProfile | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """All that one benchmark found.
+
+    Attributes:
+      settings: it was asked for.
+      environment: see `environment.collect`.
+      files: in the order given; the first is the baseline.
+      rows: by batch, then file, runtime and threads.
+      peaks: what the devices can do, for each runtime and count of threads; empty where not asked.
+      profiles: likewise where the time goes.
+      notes: what could not be told, and why.
+    """
+
+    settings: dict[str, Any]
+    environment: dict[str, Any]
+    files: tuple[FileFacts, ...]
+    rows: tuple[Row, ...]
+    peaks: tuple[Peaks, ...] = ()
+    profiles: tuple[Profiled, ...] = ()
+    notes: tuple[str, ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+
+def write(found: Benchmark, folder: str | os.PathLike[str]) -> Path:
+    """Writes the record into a folder; see `FILE_NAME`."""
+    path = Path(folder) / FILE_NAME
+    durable.write_json(path, dataclasses.asdict(found))
+    return path
+
+
+def load(folder: str | os.PathLike[str]) -> Benchmark:
+    """Reads what `write` wrote.
+
+    Raises:
+      ValueError: there is no such file in the folder, or it is of another version.
+    """
+    path = Path(folder) / FILE_NAME
+    if not path.is_file():
+        raise ValueError(f"No {FILE_NAME} in {os.fspath(folder)}. Pass a folder of a benchmark.")
+    record: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if record.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path} has schema_version {record.get('schema_version')!r}. "
+            f"Expected {SCHEMA_VERSION}: measure again with this version."
+        )
+    found: Benchmark = from_record(Benchmark, record)
+    return found
