@@ -1,7 +1,12 @@
+import timeit
+
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
-from tfcompress.litert import Session, TensorDetails
+from tfcompress import flatbuffer, native_output
+from tfcompress._keras import tf
+from tfcompress.litert import GraphSession, Session, Share, TensorDetails, check_inputs
 
 
 def test_quantize_rounds_shifts_and_clips():
@@ -68,3 +73,164 @@ def test_xnnpack_can_be_left_out(exported):
     # XNNPACK takes over the whole graph, from the image to the logits.
     (delegate,) = (node for node in with_it if node[0] == "DELEGATE")
     assert delegate[2] == 1
+
+
+def file_of(function, *inputs):
+    """The TFLite file of a function of tensors."""
+    signature = [tf.TensorSpec(shape, dtype) for shape, dtype in inputs]
+    traced = tf.function(function, signature).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced])
+    said = []
+    with native_output.held(said):
+        return converter.convert()
+
+
+@pytest.fixture(scope="module")
+def two_ways():
+    """Two inputs of two types, two outputs: twice the first, and the second plus one."""
+    return file_of(lambda a, b: (2.0 * a, b + 1), ([None, 3], tf.float32), ([None, 2, 2], tf.int32))
+
+
+def test_several_inputs_and_outputs_keep_their_order_and_types(two_ways):
+    session = GraphSession(two_ways, batch=4)
+    assert session.inputs == (
+        TensorDetails((4, 3), np.dtype(np.float32)),
+        TensorDetails((4, 2, 2), np.dtype(np.int32)),
+    )
+    first = np.arange(12, dtype=np.float32).reshape(4, 3)
+    second = np.arange(16, dtype=np.int32).reshape(4, 2, 2)
+    outputs = session.run([first, second])
+    assert [output.dtype for output in outputs] == [one.dtype for one in session.outputs]
+    by_type = {output.dtype.kind: output for output in outputs}
+    np.testing.assert_array_equal(by_type["f"], 2 * first)
+    np.testing.assert_array_equal(by_type["i"], second + 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "received"),
+    [
+        (lambda a, b: [b, a], r"int32 \[1, 2, 2\], float32 \[1, 3\]"),
+        (lambda a, b: [a], r"float32 \[1, 3\]"),
+        (lambda a, b: [], "nothing"),
+        (lambda a, b: [a, b.view(np.float32)], r"float32 \[1, 3\], float32 \[1, 2, 2\]"),
+        (lambda a, b: [a.astype(np.float64), b], r"float64 \[1, 3\], int32 \[1, 2, 2\]"),
+        (lambda a, b: [a.reshape(3, 1), b], r"float32 \[3, 1\], int32 \[1, 2, 2\]"),
+        (lambda a, b: [a, b.tolist()], r"float32 \[1, 3\], list"),
+    ],
+    ids=["swapped", "too few", "none", "same bytes", "wider", "turned", "no array"],
+)
+def test_inputs_of_another_kind_are_refused(two_ways, change, received):
+    session = GraphSession(two_ways)
+    inputs = change(np.zeros([1, 3], np.float32), np.zeros([1, 2, 2], np.int32))
+    said = rf"The 2 inputs must be float32 \[1, 3\] and int32 \[1, 2, 2\]. Received: {received}\."
+    with pytest.raises(ValueError, match=said):
+        session.run(inputs)
+    # What the runtimes check for engines that would take it.
+    with pytest.raises(ValueError, match=said):
+        check_inputs(inputs, session.inputs)
+
+
+def test_single_image_session_refuses_a_file_of_two_inputs(two_ways):
+    with pytest.raises(ValueError, match=r"has 2 inputs and 2 outputs. Expected one input"):
+        Session(two_ways)
+
+
+def test_batch_that_no_output_follows_is_refused():
+    # Every batch gives one row: a time for batch 3 would be one of another thing.
+    data = file_of(lambda x: tf.reduce_sum(x, 0, keepdims=True), ([None, 4], tf.float32))
+    assert GraphSession(data).outputs[0].shape == (1, 4)
+    with pytest.raises(
+        ValueError, match=r"takes batch 3 but gives no output .* float32 \[1, 4\]. Its own inputs"
+    ):
+        GraphSession(data, batch=3)
+
+
+def test_batch_that_the_graph_cannot_take_is_refused_with_its_own():
+    data = file_of(lambda x: tf.reshape(x, [2, 8]), ([4, 4], tf.float32))
+    assert GraphSession(data, batch=4).outputs[0].shape == (2, 8)
+    with pytest.raises(
+        ValueError, match=r"with batch 3: (.|\n)* Its own inputs are float32 \[4, 4\]"
+    ):
+        GraphSession(data, batch=3)
+
+
+def test_open_sizes_and_scalars_are_refused():
+    data = file_of(lambda x: x + 1.0, ([None, None, None, 3], tf.float32))
+    with pytest.raises(ValueError, match=r"sizes \[-1, -1, -1, 3\] in which -1 is open"):
+        GraphSession(data)
+    data = file_of(lambda x, y: x + y, ([None, 3], tf.float32), ([], tf.float32))
+    assert GraphSession(data).inputs[1].shape == ()
+    with pytest.raises(ValueError, match=r"has a scalar input, .* no first axis for batch 2"):
+        GraphSession(data, batch=2)
+
+
+@pytest.mark.parametrize("kernels", ["xnnpack", "builtin", "reference"])
+def test_operator_that_litert_lacks_is_named(exported, kernels):
+    model = flatbuffer.parse(exported("int8").data, source="the file")
+    code = model.operatorCodes[0]
+    code.customCode = "NobodysOperator"
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    data = flatbuffer.write_metadata(model, "none", b"")
+    with pytest.raises(ValueError, match=r"with batch 1: (.|\n)*NobodysOperator") as caught:
+        GraphSession(data, kernels=kernels)
+    assert "Its own inputs" not in str(caught.value)
+
+
+@pytest.mark.parametrize("format", ["float32", "int8"])
+def test_truncated_file_is_refused_wherever_it_ends(exported, format, tmp_path):
+    whole = exported(format).data
+    ends = {0, 1, 4, 7, 8, 12, 20, 40, 100, 1000, *range(len(whole) // 9, len(whole), 997)}
+    for end in sorted({*ends, len(whole) - 16, len(whole) - 4, len(whole) - 1}):
+        path = tmp_path / "cut.tflite"
+        path.write_bytes(whole[:end])
+        with pytest.raises(ValueError, match=r"cut\.tflite cannot be loaded by LiteRT: .*whole"):
+            GraphSession(path)
+        if end:
+            with pytest.raises(ValueError, match="The TFLite model cannot be loaded"):
+                GraphSession(whole[:end])
+
+
+def test_share_names_what_xnnpack_left(exported):
+    def function(x):
+        # Two matrix products, and between them a sum that XNNPACK has no kernel for.
+        first = tf.matmul(x, np.eye(8, dtype=np.float32) * 2)
+        return tf.matmul(tf.cumsum(first, axis=1), np.eye(8, dtype=np.float32) * 3)
+
+    session = GraphSession(file_of(function, ([1, 8], tf.float32)))
+    assert session.share() == Share(operators=3, taken=2, parts=2, left=("CUMSUM",))
+    (output,) = session.run([np.ones([1, 8], np.float32)])
+    assert output.tolist() == [[6, 12, 18, 24, 30, 36, 42, 48]]
+    names = [operator.name for operator in exported("int8").operators]
+    whole = GraphSession(exported("int8").data).share()
+    assert whole == Share(operators=len(names), taken=len(names), parts=1, left=())
+    without = GraphSession(exported("int8").data, kernels="builtin").share()
+    assert without == Share(operators=len(names), taken=0, parts=0, left=tuple(names))
+
+
+def test_a_call_costs_little_beyond_the_engine(exported):
+    """An engine that does nothing shows what the session adds: at most 2 us in the best of many."""
+
+    class Idle:
+        def set_tensor(self, index, array):
+            pass
+
+        def invoke(self):
+            pass
+
+        def get_tensor(self, index):
+            pass
+
+    session = GraphSession(exported("int8").data)
+    inputs = [np.zeros(one.shape, one.dtype) for one in session.inputs]
+    session._interpreter = engine = Idle()
+
+    def bare():
+        engine.set_tensor(0, inputs[0])
+        engine.invoke()
+        return engine.get_tensor(0)
+
+    through, around = (
+        min(timeit.repeat(call, number=500, repeat=200)) / 500
+        for call in (lambda: session.run(inputs), bare)
+    )
+    assert through - around < 2e-6
