@@ -107,8 +107,13 @@ class GpuSession:
                 f"that it was exported with. {gpu_proof.quote(said[-1])}"
             ) from error
         gpu_proof.refuse_misbuilt(said[-1], source=str(path))
-        # True of the graph as it stands now: after a change of the batch LiteRT plans it anew.
-        if not compiled.left_over and not compiled.model.is_fully_accelerated():
+        # After a change of the batch LiteRT plans the graph anew, and says so again.
+        self._left_over = compiled.left_over
+        if compiled.left_over:
+            self._left_over = gpu_proof.left_over(said[-1], _operators(path)) or self._left_over
+        # True of the graph as it stands now. It counts XNNPACK's part as accelerated, but LiteRT
+        # has no XNNPACK where it compiled for the GPU alone.
+        elif not compiled.model.is_fully_accelerated():
             raise ProofError(
                 f"LiteRT took operators of {path} back from the GPU for batch "
                 f"{self.inputs[0].shape[0]}. {gpu_proof.quote(said[-1])}"
@@ -167,7 +172,7 @@ class GpuSession:
             "gpu",
             device_name=adapter.name,
             software=not adapter.hardware,
-            left_over=self._compiled.left_over,
+            left_over=self._left_over,
             details={
                 "backend": adapter.backend,
                 "architecture": adapter.architecture,
@@ -306,7 +311,7 @@ def _from_file(
                 gpu_options=litert_api.GpuOptions(
                     enforce_f32=options.precision == "float32",
                     # It waits in the run itself. Without it the wait is in reading the outputs,
-                    # which LiteRT gives up where shaders are compiled for long.
+                    # as long, but LiteRT gives it up where shaders are compiled for long.
                     benchmark_mode=True,
                 ),
             ),
