@@ -98,6 +98,4 @@ def _say(what: str, done: int, total: int) -> None:
 
 
 if __name__ == "__main__":
-    flag_table.start(
-        FLAGS, main, words="Separate by commas.", summary="Times models side by side."
-    )
+    flag_table.start(FLAGS, main, words="Separate by commas.", summary="Times models side by side.")

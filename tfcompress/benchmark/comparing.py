@@ -257,9 +257,7 @@ def _peaks(
     return tuple(found)
 
 
-def _profiles(
-    config: BenchmarkConfig, paths: Mapping[str, str], say: Say
-) -> tuple[Profiled, ...]:
+def _profiles(config: BenchmarkConfig, paths: Mapping[str, str], say: Say) -> tuple[Profiled, ...]:
     files = [file for file, path in paths.items() if path.endswith(_TFLITE)]
     asked = list(itertools.product(config.batches, files, config.threads))
     found = []

@@ -73,7 +73,9 @@ def try_in_process(
         reply = run_in_process(request, timeout_seconds, module=_MODULE)
         with np.load(outputs) as found:
             arrays = tuple(found[f"arr_{number}"] for number in range(len(found.files)))
-    scales = [TensorDetails(a.shape, a.dtype, *q) for a, q in zip(arrays, reply["scales"], strict=True)]
+    scales = [
+        TensorDetails(a.shape, a.dtype, *q) for a, q in zip(arrays, reply["scales"], strict=True)
+    ]
     memory = reply["memory"]
     return Trial(
         placement=runtimes.Placement(**reply["placement"]),

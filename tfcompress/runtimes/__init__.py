@@ -96,6 +96,7 @@ class Runtime(Protocol):
         Raises:
           FileNotFoundError: there is no such file.
           ValueError: a count below 1, or a file that this runtime cannot run.
+          RuntimeError: the device that was asked for is not there, or may not be the one that runs.
         """
         ...
 
