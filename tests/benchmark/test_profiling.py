@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tfcompress import litert_profiling
@@ -56,8 +57,6 @@ def test_xnnpack_reports_its_own_operators(path):
 
 @needs_profiler
 def test_the_heavier_operator_is_the_slower_one(tmp_path):
-    import numpy as np
-
     builder = FileBuilder()
     given, wide, made = (
         builder.tensor([64, 256]),
@@ -105,6 +104,19 @@ def test_an_operator_that_litert_does_not_know_is_refused(tmp_path):
     path.write_bytes(builder.build([given], [made]))
     with pytest.raises(MeasurementError, match=r"cannot be profiled with batch 1 and xnnpack"):
         profile_in_process(path)
+
+
+@needs_profiler
+def test_a_file_of_one_batch_says_which(tmp_path):
+    builder = FileBuilder()
+    given, made = builder.tensor([8, 4]), builder.tensor([4, 8])
+    size = builder.constant(np.array([4, 8], np.int32))
+    builder.operator("RESHAPE", [given, size], [made])
+    path = tmp_path / "fixed.tflite"
+    path.write_bytes(builder.build([given], [made]))
+    assert profile_in_process(path, ProfileConfig(kernels="builtin", batch=8)).batch == 8
+    with pytest.raises(MeasurementError, match=r"The file states a batch of 8: pass that\."):
+        profile_in_process(path, ProfileConfig(kernels="builtin", batch=1))
 
 
 def test_a_hanging_process_is_ended_and_reported(path):
