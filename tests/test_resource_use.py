@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,9 @@ def test_energy_is_that_of_every_package_over_the_stretch(tmp_path):
     (tmp_path / "intel-rapl").mkdir()
     # The whole platform, which holds the packages.
     write_counter(tmp_path / "intel-rapl:2", "psys", 70.0)
+    # The same package again, through another way to its registers, and a peripheral's counter.
+    write_counter(tmp_path / "intel-rapl-mmio:0", "package-0", 10.0)
+    write_counter(tmp_path / "dtpm:0", "package-0", 10.0)
     found = resource_use._processors(tmp_path)
     assert [counter.name for counter in found] == ["package-0", "package-1"]
     meter = Meter(counters=tuple(found))
@@ -49,6 +54,26 @@ def test_energy_is_that_of_every_package_over_the_stretch(tmp_path):
     write_counter(tmp_path / "intel-rapl:0", "package-0", 13.5)
     write_counter(tmp_path / "intel-rapl:1", "package-1", 20.25)
     assert meter.stop()["energy_joules"] == pytest.approx(3.75)
+
+
+def test_a_package_of_several_dies_is_each_of_them(tmp_path):
+    for index in range(2):
+        write_counter(tmp_path / f"intel-rapl:{index}", f"package-0-die-{index}", 1.0)
+    names = [counter.name for counter in resource_use._processors(tmp_path)]
+    assert names == ["package-0-die-0", "package-0-die-1"]
+
+
+def test_a_counter_that_only_others_may_read_is_left_out(tmp_path, monkeypatch):
+    write_counter(tmp_path / "intel-rapl:0", "package-0", 10.0)
+    whole = Path.read_text
+
+    def refused(path, *arguments, **options):
+        if path.name == "energy_uj":
+            raise PermissionError(path)
+        return whole(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    assert resource_use._processors(tmp_path) == []
 
 
 def test_a_counter_that_goes_away_ends_nothing(tmp_path):

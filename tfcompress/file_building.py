@@ -27,6 +27,8 @@ _TYPES = {
     np.dtype(np.int8): "INT8",
     np.dtype(np.int32): "INT32",
 }
+# The first version of an operator that takes int8; the others are taken by it as well.
+_INT8_VERSIONS = {"CONV_2D": 3, "FULLY_CONNECTED": 4, "MAX_POOL_2D": 2, "ADD": 2}
 _DEFAULT_OPTIONS = {
     "ADD": "AddOptions",
     "BATCH_MATMUL": "BatchMatMulOptions",
@@ -77,7 +79,17 @@ class FileBuilder:
           inputs: numbers of tensors; -1 for an optional one that is left out.
           outputs: numbers of tensors.
           **options: fields of the schema's options of that operator, such as `strideH=1`.
+
+        Raises:
+          ValueError: an operator that the schema does not have, or options of one whose options
+            are not known here.
         """
+        if not hasattr(schema.BuiltinOperator, name):
+            raise ValueError(f"The schema of TFLite has no operator {name!r}.")
+        if options and name not in _DEFAULT_OPTIONS:
+            raise ValueError(
+                f"The options of {name} are not known. Known: {', '.join(_DEFAULT_OPTIONS)}."
+            )
         if name not in self._codes:
             self._codes.append(name)
         operator = schema.OperatorT()
@@ -117,6 +129,5 @@ def _code(name: str) -> Any:
     code = schema.OperatorCodeT()
     # LiteRT reads the greater of both fields; the older one ends at 127.
     code.builtinCode, code.deprecatedBuiltinCode = number, min(number, 127)
-    # Version 4 of a fully connected layer is the first with int8; LiteRT's kernels are the same.
-    code.version = 4 if name == "FULLY_CONNECTED" else 1
+    code.version = _INT8_VERSIONS.get(name, 1)
     return code

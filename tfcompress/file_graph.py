@@ -31,7 +31,7 @@ def shape(tensor: Any) -> tuple[int, ...]:
 
 def type_name(tensor: Any) -> str:
     """The type of a tensor's elements as in the schema, such as `"INT8"`."""
-    return _TYPE_NAMES[tensor.type]
+    return str(_TYPE_NAMES[tensor.type])
 
 
 def dense_bytes(tensor: Any) -> int:

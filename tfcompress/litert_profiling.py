@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress import flatbuffer, native_output, registry
+from tfcompress import file_graph, flatbuffer, native_output, registry
 from tfcompress.litert import check_counts
 from tfcompress.random_inputs import random_values
 
@@ -154,7 +154,7 @@ def _checked(event: Any) -> Event:
 
 
 class ProfiledModel:
-    """A file loaded with LiteRT's profiler, its inputs filled with random values.
+    """A file loaded with LiteRT's profiler, its inputs filled with random values, called once.
 
     Args:
       path: of a TFLite file.
@@ -179,7 +179,7 @@ class ProfiledModel:
         if not os.path.isfile(path):
             raise FileNotFoundError(f"No TFLite file at {os.fspath(path)}.")
         # LiteRT's library ends the process over a truncated file.
-        flatbuffer.parse(Path(path).read_bytes(), source=os.fspath(path))
+        parsed = flatbuffer.parse(Path(path).read_bytes(), source=os.fspath(path))
         self._library = ctypes.CDLL(str(_library_path()))
         self._kept: list[Any] = []
         self._release: list[tuple[str, ctypes.c_void_p]] = []
@@ -189,12 +189,16 @@ class ProfiledModel:
                 self._load(os.fspath(path), threads, kernels)
                 self._inputs = self._buffers("Input", batch)
                 self._outputs = self._buffers("Output", batch)
+                # The cold first call, here where LiteRT's words are kept for the message.
+                self.call()
         except _Refused as error:
             self.close()
-            last = "; ".join(line for line in "".join(said).splitlines() if "ERROR" in line)
+            lines = [line for line in "".join(said).splitlines() if "ERROR" in line]
+            stated = file_graph.batch(parsed.subgraphs[0])
             raise ValueError(
                 f"{os.fspath(path)} cannot be profiled with batch {batch} and {kernels} kernels: "
-                f"{error}. {last or 'LiteRT gives no reason'}."
+                f"{error}. {'; '.join(lines).rstrip('.') or 'LiteRT gives no reason'}."
+                + ("" if stated == batch else f" The file states a batch of {stated}: pass that.")
             ) from None
 
     def __enter__(self) -> ProfiledModel:

@@ -70,6 +70,10 @@ class Counter:
 def find_counters(rapl: Path = RAPL) -> tuple[Counter, ...]:
     """Every counter that this process may read; empty on most virtual machines and for most users.
 
+    Reads alone, and changes no setting. Linux lets only root read a processor's counters since 5.10
+    (the energy betrays what others compute). AMD's processors from Zen on are listed by the same
+    driver, under the same `intel-rapl` names. A package of several dies counts each by itself.
+
     Args:
       rapl: where Linux lists the processor's counters; for tests.
     """
@@ -78,7 +82,7 @@ def find_counters(rapl: Path = RAPL) -> tuple[Counter, ...]:
 
 def _processors(rapl: Path) -> list[Counter]:
     # The packages, `intel-rapl:0`, hold the domains below them, `intel-rapl:0:0`; a `psys` beside
-    # them counts the whole platform. AMD's stand under the same names.
+    # them counts the whole platform, and `intel-rapl-mmio:0` the same package once more.
     found = []
     for folder in sorted(rapl.glob("*-rapl:*")):
         if folder.name.count(":") != 1:

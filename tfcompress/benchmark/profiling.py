@@ -44,7 +44,7 @@ class ProfileConfig:
         `"builtin"`, whose rows are the file's operators.
       threads: processor threads, 1 to 256.
       batch: images in one call, 1 to 65,536.
-      warmup_runs: calls before the measured ones, the cold first call included; at least 1.
+      warmup_runs: calls before the measured ones, besides the cold first call; at least 1.
       runs: recorded calls, and as many plain ones.
       timeout_seconds: a process that takes longer is killed.
 
