@@ -1,12 +1,12 @@
 """Times models side by side, each in processes of its own, and says what the times are worth.
 
     python -m experiments.benchmark --artifact=a.tflite,b.tflite --threads=1,2 --batch=1,32
-    python -m experiments.benchmark --artifact=a.tflite --runtime="litert_cpu,litert_gpu(precision=float32)"
+    python -m experiments.benchmark --artifact=a.tflite --runtime="litert_cpu,litert_gpu"
     python -m experiments.benchmark --render=FOLDER
 
 The first takes turns over all files and settings, prints tables and, with `--output_dir`, writes
-`benchmark.json`, `samples.json` with every raw sample, `benchmark.csv`, `benchmark.md` and a figure.
-`litert_cpu` and `litert_gpu` need numpy, ai-edge-litert and this package's files alone; where
+`benchmark.json`, `samples.json` with every raw sample, `benchmark.csv`, `benchmark.md` and a
+figure. `litert_cpu` and `litert_gpu` need numpy, ai-edge-litert and this package's files alone; where
 matplotlib is not installed there is no figure, and `--render` draws it elsewhere.
 """
 

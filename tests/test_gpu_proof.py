@@ -1,9 +1,7 @@
-import numpy as np
 import pytest
 
 from tfcompress import gpu_proof
 from tfcompress.gpu_proof import UNNAMED, ProofError
-from tfcompress.litert import TensorDetails
 
 SOFTWARE = (
     "INFO: [environment.cc:36] Creating LiteRT environment with options\n"
@@ -137,41 +135,3 @@ def test_quote_keeps_the_last_lines_only():
     said = "\n".join(f"line {number}" for number in range(20))
     assert gpu_proof.quote(said).splitlines()[1:] == [f"  line {n}" for n in range(12, 20)]
     assert gpu_proof.quote("INFO: x_registry.cc\n") == "LiteRT gave no reason."
-
-
-FLOAT = TensorDetails((1, 4), np.dtype(np.float32))
-
-
-def float_row(*values):
-    return np.array([values], np.float32)
-
-
-def test_difference_by_hand():
-    # Off by 0.2 everywhere; the expected values 1, 3, 1, 3 have a standard deviation of 1.
-    ours, theirs = float_row(1.2, 3.2, 1.2, 3.2), float_row(1, 3, 1, 3)
-    assert gpu_proof.difference([ours], [theirs], [FLOAT]) == pytest.approx(0.2, rel=1e-6)
-    assert gpu_proof.difference([theirs], [theirs], [FLOAT]) == 0
-
-
-def test_difference_of_few_values_is_relative_to_their_size():
-    found = gpu_proof.difference([float_row(2.2)], [float_row(2)], [FLOAT])
-    assert found == pytest.approx(0.1, rel=1e-6)
-
-
-def test_difference_of_quantized_outputs_is_that_of_their_values():
-    details = TensorDetails((1, 4), np.dtype(np.int8), 0.5, 2)
-    # Stored 4, 0, 4, 0 stand for 1, -1, 1, -1; one step of 0.5 in each.
-    theirs = np.array([[4, 0, 4, 0]], np.int8)
-    assert gpu_proof.difference([theirs + np.int8(1)], [theirs], [details]) == pytest.approx(0.5)
-
-
-def test_difference_of_several_outputs_is_the_worst():
-    one, other = float_row(1, 3, 1, 3), float_row(1.5, 3.5, 1.5, 3.5)
-    found = gpu_proof.difference([one, other], [one, one], [FLOAT, FLOAT])
-    assert found == pytest.approx(0.5)
-
-
-def test_value_that_is_not_finite_on_one_side_only_is_infinitely_far():
-    bad, good = float_row(np.nan, 3, 1, 3), float_row(1, 3, 1, 3)
-    assert gpu_proof.difference([bad], [good], [FLOAT]) == np.inf
-    assert gpu_proof.difference([bad], [bad], [FLOAT]) == 0

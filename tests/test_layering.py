@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 TIERS = {
     "foundation": (
         "artifact",
+        "benchmark_record",
         "byte_counts",
         "compact",
         "durable",
@@ -41,6 +42,7 @@ TIERS = {
         "minimal_steps",
         "native_output",
         "operator_profile",
+        "output_difference",
         "predictions",
         "preprocessing",
         "progress",
@@ -96,10 +98,13 @@ TIERS = {
 OPEN_TIERS = ("foundation", "workflow")
 # Beside the tiers: rendered from results, on a machine with no TensorFlow.
 REPORT_SEES = (
+    "benchmark_record",
     "durable",
     "judging",
+    "latency",
     "layer_coverage",
     "layer_sensitivity",
+    "operator_profile",
     "predictions",
     "results",
     "robustness",

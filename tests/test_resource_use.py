@@ -95,3 +95,23 @@ def test_no_counter_is_no_figure(tmp_path):
     (tmp_path / "intel-rapl:0").mkdir()
     assert resource_use._processors(tmp_path) == []
     assert "energy_joules" not in Meter(counters=()).stop()
+
+
+def test_memory_is_told_by_kind(tmp_path):
+    (tmp_path / "status").write_text("VmRSS:\t  900 kB\nRssAnon:\t   300 kB\nRssFile: 600 kB\n")
+    (tmp_path / "smaps").write_text(
+        "7f00-7f10 r--p 00000000 fe:00 12 /models/a b.tflite\nSize: 64 kB\nRss: 40 kB\nPss: 9 kB\n"
+        "7f10-7f20 r--p 00000000 fe:00 13 /models/a b.tflite2\nRss: 7 kB\n"
+        "7f20-7f30 rw-p 00000000 00:00 0 \nRss: 11 kB\n"
+        "7f30-7f40 r--p 00010000 fe:00 12 /models/a b.tflite\nRss: 4 kB\n"
+    )
+    assert resource_use.anonymous_bytes(tmp_path) == 300 * 1024
+    assert resource_use.mapped_bytes("/models/a b.tflite", tmp_path) == 44 * 1024
+
+
+def test_a_system_that_does_not_tell_gives_no_figure(tmp_path):
+    with pytest.raises(OSError, match="known on Linux only"):
+        resource_use.anonymous_bytes(tmp_path)
+    (tmp_path / "status").write_text("VmRSS: 900 kB\n")
+    with pytest.raises(OSError, match="has no RssAnon"):
+        resource_use.anonymous_bytes(tmp_path)

@@ -60,26 +60,34 @@ class OutputDifference:
       runtime: the other, with its options if any.
       greatest: absolute difference, in real units.
       steps: the same in quantization steps of the output; None for a float output.
-      same: whether it is no more than the arithmetic explains; see `benchmark.parity`.
+      fraction: of the outputs' spread; see `output_difference.fraction`.
     """
 
     runtime: str
     greatest: float
     steps: float | None
-    same: bool
+    fraction: float
 
 
 @dataclass(frozen=True)
 class ModelMemory:
-    """What a model adds to a process that has the runtime, in bytes.
+    """What a model adds to a process that has the runtime, in bytes; see `benchmark.trial`.
 
     Attributes:
-      anonymous: resident memory that no file stands behind, after loading and the first call.
-      mapped: of the model file, resident.
+      load: growth of anonymous memory by loading.
+      first_call: its growth by the first call: the call's inputs excluded, its outputs, as they are
+        handed out, included.
+      mapped: of the model file, resident; 0 for a runtime that reads it into memory of its own.
     """
 
-    anonymous: int
+    load: int
+    first_call: int
     mapped: int
+
+    @property
+    def anonymous(self) -> int:
+        """Growth of anonymous memory in all."""
+        return self.load + self.first_call
 
 
 @dataclass(frozen=True)

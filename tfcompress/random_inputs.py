@@ -15,6 +15,9 @@ import numpy as np
 def random_values(dtype: np.dtype, shape: Sequence[int]) -> np.ndarray:
     """An array of a type and shape.
 
+    Raises:
+      ValueError: a type that holds no numbers.
+
     Example:
       >>> random_values(np.dtype(np.int64), [2]).tolist()
       [0, 0]
@@ -28,4 +31,8 @@ def random_values(dtype: np.dtype, shape: Sequence[int]) -> np.ndarray:
             limits.min, limits.max, tuple(shape), dtype, endpoint=True
         )
         return values
+    if dtype.kind == "b":
+        return generator.random(tuple(shape)) < 0.5
+    if dtype.kind not in "iu":
+        raise ValueError(f"Of {dtype} no numbers can be drawn. Pass inputs of your own.")
     return np.zeros(tuple(shape), dtype)

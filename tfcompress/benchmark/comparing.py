@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from tfcompress import (
     durable,
@@ -38,7 +38,6 @@ from tfcompress.benchmark.trial import Trial, try_in_process
 from tfcompress.benchmark_record import (
     Benchmark,
     FileFacts,
-    ModelMemory,
     OutputDifference,
     Profiled,
     RooflineShare,
@@ -286,19 +285,20 @@ def _facts(name: str, path: str) -> FileFacts:
     # What its bytes do not tell stays open; whether it runs is known from the trial.
     with suppress(ValueError):
         if path.endswith(_TFLITE):
-            facts = dataclasses.replace(facts, **_counted(data, path))
+            return _counted(facts, data)
     return facts
 
 
-def _counted(data: bytes, path: str) -> dict[str, int | None]:
-    cost = file_cost.count(data, source=path)
-    plan = memory_plan.plan(data, source=path)
-    return {
-        "macs": None if cost.uncounted else round(cost.macs / cost.batch),
-        "parameters": cost.parameters,
-        "activation_bytes": plan.lower_bound_bytes,
-        "arena_bytes": plan.arena_bytes,
-    }
+def _counted(facts: FileFacts, data: bytes) -> FileFacts:
+    cost = file_cost.count(data, source=facts.path)
+    plan = memory_plan.plan(data, source=facts.path)
+    return dataclasses.replace(
+        facts,
+        macs=None if cost.uncounted else round(cost.macs / cost.batch),
+        parameters=cost.parameters,
+        activation_bytes=plan.lower_bound_bytes,
+        arena_bytes=plan.arena_bytes,
+    )
 
 
 @dataclass(frozen=True)
@@ -324,7 +324,6 @@ class _Rows:
         samples = self.samples[each]
         first = dataclasses.replace(each, runtime=self.config.runtimes[0])
         baseline = dataclasses.replace(each, file=next(iter(self.paths)))
-        memory = trial.memory
         row = dataclasses.replace(
             row,
             latency=latency.summarize(samples),
@@ -332,7 +331,7 @@ class _Rows:
             runtime_ratio=self._ratio(each, first),
             outputs=self._difference(each, first),
             placement=dataclasses.asdict(trial.placement),
-            memory=memory and ModelMemory(memory.anonymous_bytes, memory.mapped_bytes),
+            memory=trial.memory,
             peak_memory_bytes=samples.peak_memory_bytes,
         )
         return dataclasses.replace(row, roofline=self._share(row))
@@ -346,8 +345,9 @@ class _Rows:
         ours, theirs = self.trials[one], self.trials.get(other)
         if one == other or not isinstance(ours, Trial) or not isinstance(theirs, Trial):
             return None
-        return output_difference.compare(
-            ours.outputs, theirs.outputs, ours.details, theirs.details, runtime=other.runtime
+        arrays = ours.outputs, theirs.outputs, theirs.details
+        return OutputDifference(
+            other.runtime, *output_difference.greatest(*arrays), output_difference.fraction(*arrays)
         )
 
     def _share(self, row: Row) -> RooflineShare | None:

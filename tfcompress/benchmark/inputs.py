@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tfcompress.litert import TensorDetails
+from tfcompress.random_inputs import random_values
 
 
 def make_inputs(details: Sequence[TensorDetails], path: str | None) -> list[np.ndarray]:
@@ -20,7 +21,7 @@ def make_inputs(details: Sequence[TensorDetails], path: str | None) -> list[np.n
     Args:
       details: shape (batch first) and dtype of each input of the model.
       path: a `.npy` file for a model with one input; None for random numbers, the same ones each
-        time: floats in [0, 1), all values of an integer type.
+        time, see `random_inputs`.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -28,26 +29,12 @@ def make_inputs(details: Sequence[TensorDetails], path: str | None) -> list[np.n
         images than the batch, or with NaN or infinity; a type that no numbers are drawn of.
     """
     if path is None:
-        return [_random(each) for each in details]
+        return [random_values(each.dtype, each.shape) for each in details]
     if len(details) != 1:
         raise ValueError(
             f"{path} holds the images of one input. The model has {len(details)}; leave inputs out."
         )
     return [_from_file(Path(path), details[0])]
-
-
-def _random(details: TensorDetails) -> np.ndarray:
-    generator = np.random.default_rng(0)
-    if details.dtype.kind == "f":
-        return generator.random(details.shape, np.float32).astype(details.dtype)
-    if details.dtype.kind == "b":
-        return generator.random(details.shape) < 0.5
-    if details.dtype.kind not in "iu":
-        raise ValueError(
-            f"The model takes {details.dtype}, of which no numbers can be drawn. Pass inputs."
-        )
-    limits = np.iinfo(details.dtype)
-    return generator.integers(limits.min, limits.max, details.shape, details.dtype, endpoint=True)
 
 
 def _from_file(path: Path, details: TensorDetails) -> np.ndarray:

@@ -1,9 +1,18 @@
-"""The first process of each case: opens the model, calls it once, keeps what it gives.
+"""The first process of each case: opens the model, calls it once, keeps what it gives and takes.
 
     found = try_in_process("a.tflite", runtime="litert_cpu", threads=1, batch=1)
 
 Says before any measurement whether a file runs on a runtime as asked, what that takes of the
 memory, and what the outputs are, so that times of other outputs can be told. Takes no times.
+
+Linux keeps the resident memory of a process by kind. *Anonymous* memory is the process's own:
+activations, packed copies of the weights, the engine's records. *Mapped* memory is that of the
+model file, of which LiteRT reads the weights in place; the system shares it between processes and
+drops it when memory is short. Both are taken before the model is loaded, after, and after the
+first call, in a fresh process that has imported the engine: Python and the engine's library are
+not counted. Freed memory that the process keeps and uses again makes the growth a little too
+small; memory that a call takes and gives back before it ends is not seen (the peak is, see
+`resource_use`), nor what a driver holds on a GPU.
 """
 
 from __future__ import annotations
@@ -11,18 +20,19 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfcompress import runtimes
+from tfcompress import litert, resource_use, runtimes
 from tfcompress.benchmark.inputs import make_inputs
-from tfcompress.benchmark.memory import MemoryGrowth, growing
 from tfcompress.benchmark.process import run_in_process, serve
+from tfcompress.benchmark_record import ModelMemory
 from tfcompress.litert import TensorDetails
+from tfcompress.runtimes import Placement
 
 _MODULE = "tfcompress.benchmark.trial"
 
@@ -38,18 +48,18 @@ class Trial:
       memory: what the model and the call took; None where the system does not tell.
     """
 
-    placement: runtimes.Placement
+    placement: Placement
     outputs: tuple[np.ndarray, ...]
     details: tuple[TensorDetails, ...]
-    memory: MemoryGrowth | None
+    memory: ModelMemory | None
 
 
 def try_in_process(
     path: str | os.PathLike[str],
     *,
-    runtime: str,
-    threads: int,
-    batch: int,
+    runtime: str = "litert_cpu",
+    threads: int = 1,
+    batch: int = 1,
     inputs: str | None = None,
     timeout_seconds: float = 300.0,
 ) -> Trial:
@@ -64,24 +74,22 @@ def try_in_process(
       timeout_seconds: a process that takes longer is killed.
 
     Raises:
-      MeasurementError: the model does not run so, or the process took too long.
+      MeasurementError: the runtime is not available, the model does not run so, or the process
+        took too long.
     """
+    asked = {"path": os.fspath(path), "runtime": runtime, "threads": threads, "batch": batch}
     with tempfile.TemporaryDirectory() as folder:
         outputs = Path(folder) / "outputs.npz"
-        request = {"path": os.fspath(path), "runtime": runtime, "threads": threads, "batch": batch}
-        request |= {"inputs": inputs, "outputs": os.fspath(outputs)}
+        request = asked | {"inputs": inputs, "outputs": os.fspath(outputs)}
         reply = run_in_process(request, timeout_seconds, module=_MODULE)
         with np.load(outputs) as found:
             arrays = tuple(found[f"arr_{number}"] for number in range(len(found.files)))
-    scales = [
-        TensorDetails(a.shape, a.dtype, *q) for a, q in zip(arrays, reply["scales"], strict=True)
-    ]
-    memory = reply["memory"]
+    pairs = zip(arrays, reply["scales"], strict=True)
     return Trial(
-        placement=runtimes.Placement(**reply["placement"]),
+        placement=Placement(**reply["placement"]),
         outputs=arrays,
-        details=tuple(scales),
-        memory=None if memory is None else MemoryGrowth(**memory),
+        details=tuple(TensorDetails(array.shape, array.dtype, *scale) for array, scale in pairs),
+        memory=None if reply["memory"] is None else ModelMemory(**reply["memory"]),
     )
 
 
@@ -89,25 +97,54 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """Tries a model in this process, which has loaded none before.
 
     Args:
-      request: `path`, `runtime`, `threads`, `batch`, `inputs`, and `outputs`, where to write them.
+      request: what `try_in_process` was given, and `outputs`, the file to write these to.
+
+    Returns:
+      the `placement`, `scales` (scale and zero point of each output) and `memory` of a `Trial`.
     """
     engine = runtimes.choose(request["runtime"])
     reason = engine.unavailable()
     if reason is not None:
         raise ValueError(f"The runtime {request['runtime']} is not available. {reason}")
     engine.prepare(request["path"])
-    with growing(request["path"]) as growth:
-        session = engine.open(request["path"], threads=request["threads"], batch=request["batch"])
-        growth.loaded()
-        inputs = make_inputs(session.inputs, request["inputs"])
-        growth.ready()
-        outputs = session.run(inputs)
+    before = _anonymous()
+    session = engine.open(request["path"], threads=request["threads"], batch=request["batch"])
+    loaded = _anonymous()
+    inputs = make_inputs(session.inputs, request["inputs"])
+    ready = _anonymous()
+    outputs = session.run(inputs)
+    grown = before, loaded, ready, _anonymous()
+    memory = _memory(request["path"], grown)
     np.savez(request["outputs"], *outputs)
     return {
         "placement": dataclasses.asdict(session.placement),
-        "scales": [(details.scale, details.zero_point) for details in session.outputs],
-        "memory": growth.found,
+        "scales": _scales(request["path"], request["batch"], outputs),
+        "memory": None if memory is None else dataclasses.asdict(memory),
     }
+
+
+def _anonymous() -> int | None:
+    return resource_use.or_none(resource_use.anonymous_bytes)
+
+
+def _memory(path: str, grown: Sequence[int | None]) -> ModelMemory | None:
+    known = [size for size in grown if size is not None]
+    if len(known) < len(grown):
+        return None
+    before, loaded, ready, called = known
+    return ModelMemory(
+        load=loaded - before,
+        first_call=called - ready,
+        mapped=resource_use.mapped_bytes(path),
+    )
+
+
+def _scales(path: str, batch: int, outputs: Sequence[np.ndarray]) -> list[tuple[float | None, int]]:
+    """What the file says of its outputs, whichever engine gave them."""
+    if not path.endswith(".tflite"):
+        return [(None, 0) for _ in outputs]
+    session = litert.GraphSession(path, batch=batch, kernels="builtin")
+    return [(details.scale, details.zero_point) for details in session.outputs]
 
 
 if __name__ == "__main__":

@@ -21,12 +21,14 @@ from tfcompress.results import Latency
 
 NOISY = "too noisy"
 REFUSED = "not measured"
+# Of the spread of the outputs: beyond what half precision or rounded activations explain.
+DIFFERENT = 0.1
 _EMPTY = Cell(text.MISSING)
 _MEBIBYTE = 2**20
 
 
 def tables(found: Benchmark) -> list[Table]:
-    """All tables of a benchmark: the files, and for each batch the latencies and what goes with them.
+    """All tables of a benchmark: the files, and for each batch the latencies and what they take.
 
     Columns without any figure are left out.
     """
@@ -126,7 +128,7 @@ def _beyond(found: Benchmark, rows: Sequence[Row], batch: int) -> Table:
         if row.refused is None
     )
     note = (
-        "Import and load are those of the first round, the first call of the model comes after them. "
+        "Import and load are those of the first round; the first call comes after them. "
         "A model in memory counts what loading and the first call add, and its mapped file."
     )
     return Table(f"Beyond latency, batch {batch}", columns, cells, note)
@@ -194,7 +196,8 @@ def _difference(row: Row) -> Cell:
         if outputs.steps is None
         else text.plural(round(outputs.steps), "step")
     )
-    return Cell(shown, "" if outputs.same else "not the same outputs")
+    far = outputs.fraction > DIFFERENT
+    return Cell(shown, f"{text.percent(outputs.fraction, 0)}% of their spread" if far else "")
 
 
 def _starts(latency: Latency | None) -> tuple[Cell, ...]:
@@ -251,7 +254,7 @@ def number(milliseconds: float | None) -> str:
 
 
 def csv_text(found: Benchmark) -> str:
-    """All rows as CSV: nothing rounded, absent is empty; a latency that says nothing has its mark."""
+    """All rows as CSV: nothing rounded, absent is empty, `latency.steady` says what is noise."""
     facts = {each.name: each for each in found.files}
     lines = [_flat(row, facts[row.file]) for row in found.rows]
     heads = list(dict.fromkeys(head for line in lines for head in line))

@@ -20,8 +20,17 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress import flatbuffer, gpu_proof, litert, native_output, registry, vulkan
+from tfcompress import (
+    flatbuffer,
+    gpu_proof,
+    litert,
+    native_output,
+    output_difference,
+    registry,
+    vulkan,
+)
 from tfcompress.gpu_proof import Adapter, ProofError
+from tfcompress.random_inputs import random_values
 from tfcompress.runtimes import Placement
 
 SUFFIXES = (".tflite",)
@@ -153,7 +162,7 @@ class GpuSession:
 
         It runs the file once on both; ask after the measurement, not before. The keys of `details`:
         `backend`, `architecture`, `vendor`, `adapter_type`, `precision`, `difference` (see
-        `gpu_proof.difference`) and `tolerance`, both as text.
+        `output_difference.fraction`) and `tolerance`, both as text.
 
         Raises:
           ProofError: other outputs, so that nothing may be said of their time.
@@ -208,9 +217,8 @@ class GpuSession:
     def _difference(self) -> float:
         batch = self.inputs[0].shape[0] if self.inputs[0].shape else 1
         processor = litert.GraphSession(self._path, threads=self._threads, batch=batch)
-        generator = np.random.default_rng(0)
-        inputs = [_random(one, generator) for one in self.inputs]
-        return gpu_proof.difference(self.run(inputs), processor.run(inputs), self.outputs)
+        inputs = [random_values(one.dtype, one.shape) for one in self.inputs]
+        return output_difference.fraction(self.run(inputs), processor.run(inputs), self.outputs)
 
 
 def unavailable(options: Options) -> str | None:
@@ -374,14 +382,3 @@ def _orders(path: Path, model: Any) -> tuple[list[int], list[int]]:
 def _input_shapes(model: Any) -> list[list[int]]:
     key = next(iter(model.get_signature_list()))
     return [one["shape"] for one in model.get_input_tensor_details(key).values()]
-
-
-def _random(details: litert.TensorDetails, generator: np.random.Generator) -> np.ndarray:
-    if details.dtype.kind == "f":
-        return generator.random(details.shape, np.float32).astype(details.dtype)
-    if details.dtype.kind == "b":
-        return generator.random(details.shape) < 0.5
-    limits = np.iinfo(details.dtype)
-    # An index into a table must lie in it, and int8 has its range used.
-    low, high = (limits.min, limits.max) if details.dtype.itemsize == 1 else (0, 1)
-    return generator.integers(low, high, details.shape, details.dtype, endpoint=True)
