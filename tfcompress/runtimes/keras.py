@@ -228,7 +228,10 @@ def open(
             with _on(options.device):
                 model = keras.models.load_model(path, compile=False)
         except (OSError, ValueError, TypeError) as error:
-            raise ValueError(f"{path} cannot be loaded as a Keras model: {error}") from error
+            raise ValueError(
+                f"{path} cannot be loaded as a model of Keras 2: {error}. One of Keras 3 is "
+                "brought there by tfcompress.load_model(path).save(other_path)."
+            ) from error
     else:
         _set_threads(threads)
         model = path
