@@ -2,7 +2,8 @@
 
     python -m tfcompress.runtimes._to_onnx model.tflite model.onnx
 
-Knows tf2onnx, which imports TensorFlow. The ONNX runtime runs it in another process than its own,
+Knows tf2onnx, which imports TensorFlow, and Keras 2; a file of Keras 3 is brought there by
+`tfcompress.load_model`. The ONNX runtime runs it in another process than its own,
 so that TensorFlow's memory and threads are not in what is measured.
 """
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,17 +101,10 @@ class KerasSession:
             raise RuntimeError(
                 f"The outputs were asked for on the {device}. TensorFlow put them on {found}."
             )
-        graph = self._function.get_concrete_function().graph
-        computing = [
-            (node.op, node.device)
-            for node in graph.as_graph_def().node
-            if node.op not in _FOLLOWING
-        ]
-        weights = [("VARIABLE", variable.device) for variable in graph.variables]
         return Placement(
             device,
             device_name=_gpu_name() if device == "gpu" else None,
-            left_over=elsewhere([*computing, *weights], device),
+            left_over=elsewhere(self._function.get_concrete_function().graph, device),
             details={"mode": self._options.mode, "outputs_on": ", ".join(found)},
         )
 
@@ -133,17 +126,18 @@ class KerasSession:
             ) from error
 
 
-def elsewhere(places: Iterable[tuple[str, str]], device: str) -> tuple[str, ...]:
-    """Names of the operators that are not set on a device, one entry each.
+def elsewhere(graph: Any, device: str) -> tuple[str, ...]:
+    """Names of the operators of a traced function that are not set on a device, one entry each.
+
+    A variable that lies elsewhere is a `VARIABLE`.
 
     Args:
-      places: name of each operator, and the device that it is set on, empty for none.
+      graph: of the function.
       device: `"cpu"` or `"gpu"`.
-
-    Example:
-      >>> elsewhere([("Conv2D", "/device:GPU:0"), ("Where", "/device:CPU:0")], "gpu")
-      ('Where',)
     """
+    nodes = [node for node in graph.as_graph_def().node if node.op not in _FOLLOWING]
+    places = [(node.op, node.device) for node in nodes]
+    places += [("VARIABLE", variable.device) for variable in graph.variables]
     wanted = f"device:{device}:0"
     return tuple(name for name, place in places if not place.lower().endswith(wanted))
 
@@ -190,7 +184,7 @@ def unavailable(options: Options) -> str | None:
     if missing:
         return f"Not installed: {', '.join(missing)}."
     if options.device == "gpu" and not tf.config.list_physical_devices("GPU"):
-        if not tf.test.is_built_with_gpu_support():
+        if not tf.sysconfig.get_build_info().get("is_cuda_build"):
             return "This TensorFlow is built for the processor only: no GPU support is in it."
         return (
             "TensorFlow sees no GPU. It needs an NVIDIA GPU with its driver, and CUDA's libraries: "
@@ -234,7 +228,10 @@ def open(
             with _on(options.device):
                 model = keras.models.load_model(path, compile=False)
         except (OSError, ValueError, TypeError) as error:
-            raise ValueError(f"{path} cannot be loaded as a Keras model: {error}") from error
+            raise ValueError(
+                f"{path} cannot be loaded as a model of Keras 2: {error}. One of Keras 3 is "
+                "brought there by tfcompress.load_model(path).save(other_path)."
+            ) from error
     else:
         _set_threads(threads)
         model = path
