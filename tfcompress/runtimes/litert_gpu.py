@@ -324,8 +324,8 @@ def _from_file(
                 cpu_options=litert_api.CpuOptions(num_threads=processor_threads or 1),
                 gpu_options=litert_api.GpuOptions(
                     enforce_f32=options.precision == "float32",
-                    # It waits in the run itself. Without it the wait is in reading the outputs,
-                    # as long, but LiteRT gives it up where shaders are compiled for long.
+                    # The run itself waits too, not only the reading of the outputs after it. The
+                    # two together take as long either way.
                     benchmark_mode=True,
                 ),
             ),
