@@ -50,7 +50,7 @@ _NOISE = (
 _LINES_QUOTED = 8
 
 # Of `output_difference.fraction`, by arithmetic and whether the file is quantized. Seen on networks
-# with random weights:
+# with untrained heads:
 # float32 4e-6; quantized 0.014 to 0.028, since the CPU rounds activations where the GPU does not;
 # float16 0.02, quantized 0.055. Graphs that were built wrong: 0.07 and 0.11.
 TOLERANCES = {

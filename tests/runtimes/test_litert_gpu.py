@@ -212,6 +212,17 @@ def test_operators_that_the_gpu_lacks_are_reported(ask, tmp_path_factory):
     assert len(left) < total
 
 
+def test_file_of_which_nothing_runs_on_the_gpu_is_refused(ask, tmp_path_factory):
+    def call(x):
+        from tfcompress._keras import tf
+
+        return tf.cast(tf.argmax(x, 1), tf.float32)
+
+    path = convert(call, (1, 6, 4), folder=tmp_path_factory.mktemp("none"), name="none")
+    reply = ask(PARTIAL, path, [np.ones((1, 6, 4), np.float32)])
+    assert "has no operator that would run on the GPU: ARG_MAX, CAST" in reply["error"]
+
+
 def test_graph_that_the_gpu_builds_wrong_is_refused(ask, quadrants, tmp_path_factory):
     from tfcompress._keras import keras
     from tfcompress.export import convert as export
@@ -333,4 +344,5 @@ def test_graph_of_changing_sizes_is_refused_with_litert_s_reason(ask, tmp_path_f
     path = convert(call, (3, 4), folder=tmp_path_factory.mktemp("sizes"), name="sizes")
     reply = ask(PARTIAL, path, [np.random.default_rng(4).random((3, 4), np.float32)])
     assert reply["kind"] == "ValueError"
-    assert "cannot be compiled for the GPU" in reply["error"] or "batch" in reply["error"]
+    assert "cannot be compiled for the GPU" in reply["error"]
+    assert "a graph that has dynamic-sized tensors" in reply["error"]

@@ -20,15 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress import (
-    flatbuffer,
-    gpu_proof,
-    litert,
-    native_output,
-    output_difference,
-    registry,
-    vulkan,
-)
+from tfcompress import gpu_proof, litert, native_output, output_difference, registry, vulkan
 from tfcompress.gpu_proof import Adapter, ProofError
 from tfcompress.random_inputs import random_values
 from tfcompress.runtimes import Placement
@@ -127,6 +119,7 @@ class GpuSession:
                 f"LiteRT took operators of {path} back from the GPU for batch "
                 f"{self.inputs[0].shape[0]}. {gpu_proof.quote(said[-1])}"
             )
+        self._expected = [(one.shape, one.dtype) for one in self.inputs]
         self._reads = [(math.prod(one.shape), one.dtype, one.shape) for one in self.outputs]
 
     def run(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -139,7 +132,7 @@ class GpuSession:
             array of as many bytes.
           ProofError: the GPU failed.
         """
-        litert.check_inputs(inputs, self.inputs)
+        self._check(inputs)
         if self._has_run:
             return self._run(inputs)
         said: list[str] = []
@@ -205,6 +198,15 @@ class GpuSession:
         self._out = [outs[self._order_outputs.index(place)] for place in range(len(outs))]
         self._signature = ins, outs
 
+    def _check(self, inputs: Sequence[np.ndarray]) -> None:
+        # This call is timed: `check_inputs`, which takes longer, writes the message.
+        try:
+            fits = [(array.shape, array.dtype) for array in inputs] == self._expected
+        except AttributeError:
+            fits = False
+        if not fits:
+            litert.check_inputs(inputs, self.inputs)
+
     def _run(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         for buffer, array in zip(self._in, inputs, strict=True):
             buffer.write(array)
@@ -230,6 +232,10 @@ def unavailable(options: Options) -> str | None:
     found = importlib.util.find_spec("ai_edge_litert")
     if found is None:
         return "The package ai-edge-litert is not installed: pip install ai-edge-litert."
+    if importlib.util.find_spec("ml_dtypes") is None:
+        return (
+            "The package ml_dtypes, which LiteRT's buffers need, is not installed: pip install it."
+        )
     folders = found.submodule_search_locations or []
     if not any((Path(folder) / _ACCELERATOR).is_file() for folder in folders):
         return (
@@ -318,8 +324,8 @@ def _from_file(
                 cpu_options=litert_api.CpuOptions(num_threads=processor_threads or 1),
                 gpu_options=litert_api.GpuOptions(
                     enforce_f32=options.precision == "float32",
-                    # It waits in the run itself. Without it the wait is in reading the outputs,
-                    # as long, but LiteRT gives it up where shaders are compiled for long.
+                    # The run itself waits too, not only the reading of the outputs after it. The
+                    # two together take as long either way.
                     benchmark_mode=True,
                 ),
             ),
@@ -332,7 +338,13 @@ def _left_over(path: Path, error: RuntimeError, said: str, options: Options) -> 
         raise ValueError(
             f"{path} cannot be compiled for the GPU: {error}. {gpu_proof.quote(said)}"
         ) from error
-    left = gpu_proof.left_over(said, _operators(path))
+    operators = _operators(path)
+    left = gpu_proof.left_over(said, operators)
+    if len(left) >= len(operators):
+        raise ValueError(
+            f"{path} has no operator that would run on the GPU: {', '.join(left)}. Run it on "
+            f"litert_cpu. {gpu_proof.quote(said)}"
+        ) from error
     if not options.partial:
         names = ", ".join(left) or "LiteRT does not say which"
         raise ValueError(
@@ -348,15 +360,24 @@ def _left_over(path: Path, error: RuntimeError, said: str, options: Options) -> 
     return left
 
 
+def _parsed(path: Path) -> Any:
+    # Here, not above: it imports ai_edge_litert, and `unavailable` says where that is absent.
+    from tfcompress import flatbuffer
+
+    return flatbuffer.parse(path.read_bytes(), source=str(path))
+
+
 def _operators(path: Path) -> list[str]:
-    model = flatbuffer.parse(path.read_bytes(), source=str(path))
+    from tfcompress import flatbuffer
+
+    model = _parsed(path)
     return [name for name, _ in flatbuffer.named_operators(model, model.subgraphs[0])]
 
 
 def _is_quantized(path: Path) -> bool:
     """Whether a tensor of the file stands for other values than it stores."""
-    model = flatbuffer.parse(path.read_bytes(), source=str(path))
-    quantizations = [tensor.quantization for graph in model.subgraphs for tensor in graph.tensors]
+    graphs = _parsed(path).subgraphs
+    quantizations = [tensor.quantization for graph in graphs for tensor in graph.tensors]
     return any(
         one is not None and one.scale is not None and len(one.scale) > 0 for one in quantizations
     )
@@ -369,7 +390,7 @@ def _orders(path: Path, model: Any) -> tuple[list[int], list[int]]:
     outputs = [one["index"] for one in model.get_output_tensor_details(key).values()]
     if len(inputs) == 1 and len(outputs) == 1:
         return [0], [0]
-    graph = flatbuffer.parse(path.read_bytes(), source=str(path)).subgraphs[0]
+    graph = _parsed(path).subgraphs[0]
     of_file = list(map(int, graph.inputs)), list(map(int, graph.outputs))
     if sorted(inputs) != sorted(of_file[0]) or sorted(outputs) != sorted(of_file[1]):
         raise ValueError(
