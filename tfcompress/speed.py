@@ -88,8 +88,8 @@ def table_lines(curves: Sequence[SpeedCurve]) -> list[str]:
 
 
 def _with_range(latency: Latency) -> str:
-    """The median, and the lowest and highest of the rounds' own."""
+    """The median, the lowest and highest of the rounds' own, and whether they say anything."""
     shown = f"{latency.p50:.3f}"
-    if len(latency.round_p50) < 2:
-        return shown
-    return f"{shown} ({min(latency.round_p50):.3f} to {max(latency.round_p50):.3f})"
+    if len(latency.round_p50) > 1:
+        shown += f" ({min(latency.round_p50):.3f} to {max(latency.round_p50):.3f})"
+    return f"{shown}, too noisy" if latency.steady is False else shown

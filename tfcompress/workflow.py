@@ -395,7 +395,8 @@ class _Run:
         self, row: ArtifactResult, samples: benchmark.LatencySamples
     ) -> ArtifactResult:
         latency = benchmark.summarize(samples)
-        self._reporter.note(f"{row.name}: {latency.p50:.3f} ms")
+        noise = f", too noisy: {latency.reason}" if latency.steady is False else ""
+        self._reporter.note(f"{row.name}: {latency.p50:.3f} ms{noise}")
         return dataclasses.replace(
             row, latency_ms=(latency,), peak_memory_bytes=samples.peak_memory_bytes
         )

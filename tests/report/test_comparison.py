@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from tfcompress.report import comparison, verdict
+from tfcompress.report import comparison, definitions, file_tables, verdict
 from tfcompress.results import ArtifactResult, Interval, Latency, MinimalStep
 
 
@@ -152,6 +152,23 @@ def test_only_equal_settings_are_compared(example):
     assert comparison.common_setting(made) == comparison.Setting("litert_cpu", 1, 1)
     assert comparison.speedup(chosen, made) is None
     assert "faster" not in verdict.reach(made).remarks[0]
+
+
+def test_nothing_is_said_of_a_latency_that_is_too_noisy(example):
+    before = comparison.latency_in(
+        next(a for a in example.artifacts if a.name == "prune+qat-int8"),
+        comparison.Setting("litert_cpu", 1, 1),
+    )
+    noisy = (dataclasses.replace(before, steady=False, reason="the rounds disagree"),)
+    made = _edit(example, "prune+qat-int8", latency_ms=noisy)
+    answer = verdict.reach(made)
+    assert comparison.speedup(answer.chosen, made) is None
+    assert "faster" not in answer.remarks[0]
+    assert not any("faster" in card.label for card in answer.cards)
+    cells = {row[0].value: row for row in file_tables.files(made).rows}["prune+qat-int8"]
+    assert cells[-1].detail == "too noisy"
+    said = next(text for term, text in definitions.definitions(made) if term == "Latency")
+    assert said.endswith("the samples are kept: prune+qat-int8: the rounds disagree.")
 
 
 @pytest.mark.parametrize(

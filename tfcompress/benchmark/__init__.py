@@ -9,7 +9,7 @@ did meanwhile. Does not know how a figure is shown.
 """
 
 from tfcompress.benchmark.config import LatencyConfig
-from tfcompress.benchmark.measuring import Case, measure_cases, measure_latency
+from tfcompress.benchmark.measuring import Case, measure_cases, measure_latency, turn_order
 from tfcompress.benchmark.process import MeasurementError, run_in_process, serve
 from tfcompress.benchmark.timing import time_calls, warm_up
 from tfcompress.latency import LatencySamples, Ratio, ratio, summarize
@@ -27,5 +27,6 @@ __all__ = [
     "serve",
     "summarize",
     "time_calls",
+    "turn_order",
     "warm_up",
 ]

@@ -54,8 +54,15 @@ def latency_in(entry: ArtifactResult, setting: Setting | None) -> Latency | None
 def speedup(entry: ArtifactResult, results: Results) -> float | None:
     """Median latency of the reference file over that of `entry`, in the common setting."""
     setting, base = common_setting(results), reference(results)
-    mine, theirs = latency_in(entry, setting), base and latency_in(base, setting)
-    return ratio(theirs.p50, mine.p50) if mine and theirs else None
+    theirs = None if base is None else latency_in(base, setting)
+    return times_faster(latency_in(entry, setting), theirs)
+
+
+def times_faster(mine: Latency | None, theirs: Latency | None) -> float | None:
+    """Their median over mine; None where one is not there or too noisy to be compared."""
+    if mine is None or theirs is None or False in (mine.steady, theirs.steady):
+        return None
+    return ratio(theirs.p50, mine.p50)
 
 
 def _setting(latency: Latency) -> Setting:

@@ -134,10 +134,13 @@ def _latencies(run: Run) -> list[dict[str, Any]]:
             "batch": each.batch,
             "p50_ms": each.p50,
             "p90_ms": each.p90,
+            "p99_ms": each.p99,
             "first_call_ms": each.first_call,
             "load_ms": each.load,
             "samples": each.samples,
             "rounds_p50_ms": " ".join(map(str, each.round_p50)),
+            "steady": each.steady,
+            "reason": each.reason,
         }
         for entry in (run.results.baseline, *run.results.artifacts)
         for each in entry.latency_ms

@@ -7,7 +7,7 @@ markup.
 from __future__ import annotations
 
 from tfcompress.report import comparison, text
-from tfcompress.results import Results
+from tfcompress.results import Latency, Results
 
 
 def definitions(results: Results) -> tuple[tuple[str, str], ...]:
@@ -219,11 +219,12 @@ def _parity(results: Results) -> str:
 
 def _latency(results: Results) -> str:
     setting = comparison.common_setting(results)
-    timed = [
-        latency
+    found = {
+        entry.name: latency
         for entry in results.artifacts
         if (latency := comparison.latency_in(entry, setting)) is not None
-    ]
+    }
+    timed = list(found.values())
     if setting is None or not timed:
         return "Not measured in this run."
     samples = min(each.samples for each in timed)
@@ -232,5 +233,12 @@ def _latency(results: Results) -> str:
     return (
         f"Time of one call with {setting}, on the processor named under Environment: median (p50) "
         f"and 90th percentile (p90) of at least {samples:,} calls{spread}, files taken in turn. "
-        "The first, cold call is kept apart."
+        f"The first, cold call is kept apart.{_too_noisy(found)}"
     )
+
+
+def _too_noisy(found: dict[str, Latency]) -> str:
+    reasons = [f"{name}: {each.reason}" for name, each in found.items() if each.steady is False]
+    if not reasons:
+        return ""
+    return f" Too noisy to be compared, though the samples are kept: {'. '.join(reasons)}."

@@ -13,7 +13,7 @@ from tfcompress.report.comparison import Setting
 from tfcompress.report.judgement import Judgement
 from tfcompress.report.run import Run
 from tfcompress.report.tables import Cell, Column, Table
-from tfcompress.results import ArtifactResult, Parity, Results
+from tfcompress.results import ArtifactResult, Latency, Parity, Results
 from tfcompress.statistics import Decision
 
 
@@ -61,10 +61,7 @@ def _file_row(
         with_interval(main.show(figure.value), main.show_interval, figure.interval),
         _difference(entry, main),
         Cell(text.MISSING) if judged is None else answer(judged, judged.p_value),
-        Cell(
-            text.MISSING if latency is None else text.milliseconds(latency.p50),
-            "" if base is None or latency is None else _faster(entry, results),
-        ),
+        _median(entry, latency, results),
     )
 
 
@@ -79,6 +76,16 @@ def answer(said: Decision, p_value: float | None) -> Cell:
     """What may be said of a difference, with the corrected p beside it."""
     shown = f"{said.suspected}?" if said.suspected else said.answer
     return Cell(shown, "" if p_value is None else f"p {text.p_value(p_value)}")
+
+
+def _median(entry: ArtifactResult, latency: Latency | None, results: Results) -> Cell:
+    if latency is None:
+        return Cell(text.MISSING)
+    return Cell(text.milliseconds(latency.p50), _noise(latency) or _faster(entry, results))
+
+
+def _noise(latency: Latency) -> str:
+    return "too noisy" if latency.steady is False else ""
 
 
 def _faster(entry: ArtifactResult, results: Results) -> str:
@@ -216,7 +223,8 @@ def _latency(entry: ArtifactResult, setting: Setting | None) -> Cell:
     latency = comparison.latency_in(entry, setting)
     if latency is None:
         return Cell(text.MISSING)
-    return Cell(f"{text.milliseconds(latency.p50)} / {text.milliseconds(latency.p90)}")
+    shown = f"{text.milliseconds(latency.p50)} / {text.milliseconds(latency.p90)}"
+    return Cell(shown, _noise(latency))
 
 
 def _integer_operators(entry: ArtifactResult) -> Cell:
@@ -233,7 +241,7 @@ def latencies(results: Results) -> Table | None:
             Cell(each.runtime),
             Cell(str(each.threads)),
             Cell(str(each.batch)),
-            Cell(text.milliseconds(each.p50)),
+            Cell(text.milliseconds(each.p50), _noise(each)),
             Cell(text.milliseconds(each.p90)),
             Cell(_range(each.round_p50)),
             Cell(text.milliseconds(each.first_call)),

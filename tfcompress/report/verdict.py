@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 from tfcompress import statistics
 from tfcompress.report import judgement, metric, text
-from tfcompress.report.comparison import common_setting, latency_in, ratio, reference, speedup
+from tfcompress.report.comparison import (
+    common_setting,
+    latency_in,
+    ratio,
+    reference,
+    speedup,
+    times_faster,
+)
 from tfcompress.results import ArtifactResult, Results
 from tfcompress.statistics import Decision
 
@@ -211,7 +218,7 @@ def _beside_plain(chosen: ArtifactResult, results: Results) -> tuple[str, ...]:
     parts = (
         (ratio(plain.gzip_size_bytes, chosen.gzip_size_bytes), "smaller", "larger", " gzipped"),
         (ratio(plain.size_bytes, chosen.size_bytes), "smaller", "larger", " as stored"),
-        (ratio(theirs.p50, mine.p50) if mine and theirs else None, "faster", "slower", ""),
+        (times_faster(mine, theirs), "faster", "slower", ""),
     )
     said = [_times(value, up, down) + how for value, up, down, how in parts if value]
     return (f"Beside {plain.name}, with no recipe, it is {', '.join(said)}.",) if said else ()
@@ -245,7 +252,7 @@ def _cards(entry: ArtifactResult, results: Results) -> tuple[Card, ...]:
             _ratio_card(base.size_bytes, entry.size_bytes, text.kib, "KiB", "stored"),
         ]
     mine, theirs = latency_in(entry, setting), base and latency_in(base, setting)
-    if mine and theirs:
+    if mine and theirs and times_faster(mine, theirs) is not None:
         cards.append(_ratio_card(theirs.p50, mine.p50, text.milliseconds, "ms", "median"))
     main, figure = metric.of(results), metric.figure(entry)
     if figure.difference is not None:
