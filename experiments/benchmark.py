@@ -6,8 +6,8 @@
 
 The first takes turns over all files and settings, prints tables and, with `--output_dir`, writes
 `benchmark.json`, `samples.json` with every raw sample, `benchmark.csv`, `benchmark.md` and a
-figure. `litert_cpu` and `litert_gpu` need numpy, ai-edge-litert and this package's files alone; where
-matplotlib is not installed there is no figure, and `--render` draws it elsewhere.
+figure. `litert_cpu` and `litert_gpu` need numpy, ai-edge-litert and this package's files alone;
+where matplotlib is not installed there is no figure, and `--render` draws it elsewhere.
 """
 
 from __future__ import annotations

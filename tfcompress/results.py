@@ -402,7 +402,10 @@ def from_record(kind: Any, value: Any) -> Any:
         return None if value is None else from_record(inner, value)
     _require_kind(kind, value)
     if origin is tuple:
-        return tuple(from_record(arguments[0], item) for item in value)
+        kinds = arguments[:1] * len(value) if arguments[1:] == (Ellipsis,) else arguments
+        if len(kinds) != len(value):
+            raise TypeError(f"{len(value)} values where {len(kinds)} are expected")
+        return tuple(from_record(each, item) for each, item in zip(kinds, value, strict=True))
     if origin is dict:
         return {name: from_record(arguments[1], item) for name, item in value.items()}
     if dataclasses.is_dataclass(kind):

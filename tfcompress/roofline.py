@@ -57,7 +57,7 @@ class Peaks:
     threads: int
     device: str
     device_name: str | None
-    macs_per_second: Mapping[str, float]
+    macs_per_second: dict[str, float]
     bytes_per_second: tuple[tuple[int, float], ...]
 
     def __post_init__(self) -> None:

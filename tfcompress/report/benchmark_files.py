@@ -15,7 +15,7 @@ from typing import TypeAlias
 from tfcompress import benchmark_record, durable, operator_profile
 from tfcompress.benchmark_record import Benchmark
 from tfcompress.latency import LatencySamples
-from tfcompress.report import benchmark_tables, table_text
+from tfcompress.report import benchmark_tables, table_text, text
 
 SAMPLES = "samples.json"
 CSV = "benchmark.csv"
@@ -33,7 +33,9 @@ def show(found: Benchmark, print_line: Print) -> None:
             print_line(line)
         if table.note:
             print_line(f"\n{table.note}")
-    for line in (*_profiles(found), *_notes(found)):
+        for number, reason in enumerate(table.reasons, start=1):
+            print_line(f"note {number}: {reason}")
+    for line in (*_profiles(found, slowest=0), *_notes(found)):
         print_line(line)
 
 
@@ -86,9 +88,8 @@ def _markdown(found: Benchmark, *, drawn: bool) -> Iterator[str]:
         yield from (f"![Latency of each file and setting]({FIGURE})", "")
     for table in benchmark_tables.tables(found):
         yield from (f"## {table.title}", "", *table_text.markdown_lines(table), "")
-        if table.note:
-            yield from (table_text.escape(table.note), "")
-    yield from _profiles(found)
+        yield from table_text.note_lines(table)
+    yield from _profiles(found, slowest=10)
     yield from _notes(found)
 
 
@@ -108,13 +109,14 @@ def machine(found: Benchmark) -> str:
     return ", ".join(part for part in parts if part) + "."
 
 
-def _profiles(found: Benchmark) -> Iterator[str]:
+def _profiles(found: Benchmark, *, slowest: int) -> Iterator[str]:
     for each in found.profiles:
-        yield f"\n## {each.file}: where the time goes\n"
+        setting = f"{text.plural(each.threads, 'thread')}, batch {each.batch}"
+        yield f"\n## Where the time of {each.file} goes, {setting}\n"
         if each.profile is None:
             yield f"Not known: {each.reason}"
         else:
-            yield operator_profile.render(each.profile)
+            yield operator_profile.render(each.profile, slowest=slowest)
 
 
 def _notes(found: Benchmark) -> Iterator[str]:

@@ -65,7 +65,7 @@ def _files(files: Sequence[FileFacts]) -> Table:
 
 
 def _latencies(found: Benchmark, rows: Sequence[Row], batch: int) -> Table:
-    first = found.rows[0].runtime
+    baseline, first = found.files[0].name, found.rows[0].runtime
     columns = (
         Column("file", numeric=False),
         Column("runtime", numeric=False),
@@ -75,8 +75,8 @@ def _latencies(found: Benchmark, rows: Sequence[Row], batch: int) -> Table:
         Column("p99", "ms"),
         Column("rounds differ by", "%"),
         Column("images", "a second"),
-        Column("of the baseline's"),
-        Column(f"of {first}'s"),
+        Column(f"times {baseline}"),
+        Column(f"times {first}"),
         Column("outputs differ by"),
     )
     notes = Notes()
@@ -85,18 +85,18 @@ def _latencies(found: Benchmark, rows: Sequence[Row], batch: int) -> Table:
             *_name(row),
             Cell(str(row.threads)),
             *_percentiles(row, notes),
-            _ratio(row, row.ratio, found.files[0].name == row.file, notes),
-            _ratio(row, row.runtime_ratio, first == row.runtime, notes),
+            _ratio(row.ratio, notes),
+            _ratio(row.runtime_ratio, notes),
             _difference(row),
         )
         for row in rows
     )
     title = f"Latency, batch {batch}"
     explained = (
-        "Medians over all calls, each in turns with the others; in brackets the 95% interval over "
-        "the rounds. "
+        "All measured in turns, in processes of their own. In brackets the interval over the "
+        "rounds; a ratio is the median over the rounds of the time taken, in times of the other's."
     )
-    return Table(title, columns, cells, explained + notes.text())
+    return Table(title, columns, cells, explained, reasons=notes.reasons)
 
 
 def _beyond(found: Benchmark, rows: Sequence[Row], batch: int) -> Table:
@@ -148,9 +148,10 @@ class Notes:
             self._reasons.append(reason)
         return f"note {self._reasons.index(reason) + 1}"
 
-    def text(self) -> str:
-        """All of them."""
-        return " ".join(f"({n}) {reason}." for n, reason in enumerate(self._reasons, start=1))
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """All of them, in the order of their numbers."""
+        return tuple(self._reasons)
 
 
 def _name(row: Row) -> tuple[Cell, Cell]:
@@ -175,11 +176,9 @@ def _percentiles(row: Row, notes: Notes) -> tuple[Cell, ...]:
     )
 
 
-def _ratio(row: Row, ratio: Ratio | None, itself: bool, notes: Notes) -> Cell:
-    if row.latency is None or (ratio is None and not itself):
+def _ratio(ratio: Ratio | None, notes: Notes) -> Cell:
+    if ratio is None:
         return _EMPTY
-    if itself or ratio is None:
-        return Cell("1")
     if ratio.steady is False:
         return Cell(NOISY, notes.mark(ratio.reason))
     interval = ratio.interval

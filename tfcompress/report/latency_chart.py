@@ -20,14 +20,14 @@ from tfcompress.report.benchmark_tables import NOISY, REFUSED
 from tfcompress.report.drawing import COLORS
 
 WIDTH = 760
-LINE = 26
+# Of one mark, and what a file has above and below its own.
+MARK = 15
+GAP = 10
 PANEL_HEAD = 26
 PANEL_FOOT = 44
 MOST_NAME = 230
 _COLORS = ("blue", "vermilion", "green", "purple", "amber", "ink")
 _MARKS = ("o", "D", "s", "^", "v", "P")
-# Two marks on one line stand this far apart, in lines.
-_STEP = 0.16
 
 
 def svg(found: Benchmark) -> str:
@@ -59,7 +59,8 @@ def draw(found: Benchmark) -> Figure:
     panels = [(b, tuple(rows)) for b, rows in itertools.groupby(found.rows, lambda r: r.batch)]
     lines = [list(dict.fromkeys(row.file for row in rows)) for _, rows in panels]
     legend = _legend_height(series)
-    height = legend + sum(PANEL_HEAD + PANEL_FOOT + LINE * len(names) for names in lines)
+    line = GAP + MARK * len(series)
+    height = legend + sum(PANEL_HEAD + PANEL_FOOT + line * len(names) for names in lines)
     figure = drawing.new_figure(WIDTH, height)
     _draw_legend(figure, series)
     top = float(legend)
@@ -70,14 +71,14 @@ def draw(found: Benchmark) -> Figure:
             left=MOST_NAME + 12,
             top=top + PANEL_HEAD,
             width=WIDTH - MOST_NAME - 30,
-            height=LINE * len(names),
+            height=line * len(names),
         )
         _draw_panel(axes, rows, names=names, series=series, limits=_limits(rows))
         for number, name in enumerate(names):
-            y = top + PANEL_HEAD + LINE * (number + 0.5) + 4
+            y = top + PANEL_HEAD + line * (number + 0.5) + 4
             shown = drawing.shorten(name, MOST_NAME, drawing.SMALL)
             drawing.write(figure, shown, x=MOST_NAME, y=y, size=drawing.SMALL, align="right")
-        top += PANEL_HEAD + PANEL_FOOT + LINE * len(names)
+        top += PANEL_HEAD + PANEL_FOOT + line * len(names)
     return figure
 
 
@@ -118,12 +119,13 @@ def _draw_panel(
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.grid(axis="x", color=COLORS["grid"], lw=0.8)
     axes.set_xlabel("ms a call", fontsize=drawing.SMALL, color=COLORS["muted"], labelpad=2)
+    step = MARK / (GAP + MARK * len(series))
     for row in rows:
         place = series.index(_series(row)) - (len(series) - 1) / 2
-        _draw_row(axes, row, y=names.index(row.file) + _STEP * place, series=series)
+        _draw_row(axes, row, y=names.index(row.file) + step * place, series=series, step=step)
 
 
-def _draw_row(axes: Axes, row: Row, *, y: float, series: Sequence[str]) -> None:
+def _draw_row(axes: Axes, row: Row, *, y: float, series: Sequence[str], step: float) -> None:
     color, mark = _style(series, _series(row))
     latency = row.latency
     if latency is None or latency.steady is False:
@@ -142,7 +144,7 @@ def _draw_row(axes: Axes, row: Row, *, y: float, series: Sequence[str]) -> None:
     axes.plot([latency.p50, latency.p90], [y, y], color=color, lw=1.2)
     if latency.interval is not None:
         ends = [latency.interval.low, latency.interval.high]
-        axes.vlines(ends, y - 0.14, y + 0.14, color=color, lw=1.2)
+        axes.vlines(ends, y - step / 4, y + step / 4, color=color, lw=1.2)
     axes.plot([latency.p50], [y], color=color, marker=mark, markersize=5.5, lw=0)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from tfcompress.report.contents import Contents
 from tfcompress.report.figures import Drawn
-from tfcompress.report.table_text import escape, markdown_lines
+from tfcompress.report.table_text import escape, markdown_lines, note_lines
 from tfcompress.report.tables import Table
 
 
@@ -54,5 +54,4 @@ def _figures(names: Iterable[str], figures: Mapping[str, Drawn]) -> Iterator[str
 
 def _table(table: Table, *, level: int) -> Iterator[str]:
     yield from (f"{'#' * level} {escape(table.title)}", "", *markdown_lines(table), "")
-    if table.note:
-        yield from (escape(table.note), "")
+    yield from note_lines(table)

@@ -48,6 +48,13 @@ def markdown_lines(table: Table) -> list[str]:
     return lines
 
 
+def note_lines(table: Table) -> list[str]:
+    """What stands below a table in Markdown, each part followed by an empty line."""
+    lines = [escape(table.note), ""] if table.note else []
+    reasons = [f"{number}. {escape(text)}" for number, text in enumerate(table.reasons, start=1)]
+    return [*lines, *reasons, ""] if reasons else lines
+
+
 def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 

@@ -40,6 +40,7 @@ class Table:
       columns: one for each cell of a row.
       rows: cells in column order.
       note: a sentence below the table.
+      reasons: below it, numbered from 1; cells name them as `note 1`.
       marked: index of the row to point out; None for none.
     """
 
@@ -48,6 +49,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
     marked: int | None = None
+    reasons: tuple[str, ...] = ()
 
 
 def settings(record: Mapping[str, Any], *, title: str) -> Table | None:
