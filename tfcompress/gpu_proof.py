@@ -62,8 +62,8 @@ TOLERANCES = {
     ("float16", False): 0.05,
     ("float16", True): 0.1,
 }
-# Below this, outputs are taken for zero. What half precision loses above it (from 6e-5 down) is lost
-# in truth.
+# Below this, outputs are taken for zero. What half precision loses above it (from 6e-5 down) is
+# lost in truth.
 _FLOOR = 1e-9
 # The offset that all outputs share says little of the network; with fewer outputs it is all there
 # is.
