@@ -25,6 +25,12 @@ def test_difference_of_few_values_is_relative_to_their_size():
     assert found == pytest.approx(0.1, rel=1e-6)
 
 
+def test_outputs_that_got_lost_for_their_size_are_no_agreement():
+    lost, theirs = float_row(0, 0, 0, 0), float_row(1e-7, -1e-7, 1e-7, -1e-7)
+    assert output_difference.fraction([lost], [theirs], [FLOAT]) == pytest.approx(1)
+    assert output_difference.fraction([lost], [lost], [FLOAT]) == 0
+
+
 def test_difference_of_quantized_outputs_is_that_of_their_values():
     details = TensorDetails((1, 4), np.dtype(np.int8), 0.5, 2)
     # Stored 4, 0, 4, 0 stand for 1, -1, 1, -1; one step of 0.5 in each.
