@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
-from tfcompress import latency
+from tfcompress import latency, results
 from tfcompress.latency import LatencySamples, ratio, summarize
 from tfcompress.machine_state import MachineState, Stretch
 
@@ -49,6 +50,15 @@ def test_summary_by_hand():
     assert found.finite_outputs is False
     # Five samples have no 99th percentile.
     assert found.p99 is None
+
+
+def test_a_summary_is_read_as_it_was_written():
+    found = summarize(samples(2.0, 2.1, joules_per_call=({"package-0": 0.5}, None)))
+    record = json.loads(json.dumps(dataclasses.asdict(found)))
+    assert results.from_record(results.Latency, record) == found
+    # As earlier versions wrote it.
+    old = {"p50": 1.0, "p90": 2.0, "runtime": "keras", "threads": 1, "batch": 1, "samples": 9}
+    assert results.from_record(results.Latency, old).steady is None
 
 
 def test_percentiles_of_many_samples():
