@@ -13,11 +13,11 @@ import json, sys
 from tfcompress import memory_plan, operator_profile, roofline
 from tfcompress.benchmark import peaks, profiling, trial
 path = sys.argv[1]
-asked = {"path": path, "threads": 1, "batch": 1}
+asked = {"path": path, "threads": 1, "batch": 1, "inputs": None}
 if profiling.unavailable() is None:
     record = profiling.answer(asked | {"kernels": "xnnpack", "warmup_runs": 1, "runs": 2})
     operator_profile.render(operator_profile.from_dict(record))
-trial.answer(asked | {"runtime": "litert_cpu"})
+trial.answer(asked | {"runtime": "litert_cpu", "outputs": path + ".npz"})
 ceilings = roofline.peaks_from_dict(peaks.answer(asked | {"runtime": "litert_cpu"}))
 data = open(path, "rb").read()
 roofline.attained(data, source=path, peaks=ceilings, latency_ms=1000.0)
