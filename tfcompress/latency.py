@@ -207,10 +207,8 @@ def faults(samples: LatencySamples, *, tolerance: float = TOLERANCE) -> tuple[st
     drifts = [_drift(part) for part in samples.rounds_ns]
     drifting = [drift for drift in drifts if abs(drift) > tolerance]
     if _many(len(drifting), count):
-        median = float(np.median(drifting))
-        found.append(
-            f"within {len(drifting)} of {count} rounds the second half took {median:+.0%} time"
-        )
+        median = float(np.median(np.abs(drifting)))
+        found.append(f"the halves of {len(drifting)} of {count} rounds differ by {median:.0%}")
     for reasons in zip(
         *(_disturbed(each, samples.threads) for each in samples.machine), strict=True
     ):
