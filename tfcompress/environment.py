@@ -21,10 +21,12 @@ PACKAGES = (
     "jinja2",
     "matplotlib",
     "numpy",
+    "onnxruntime",
     "scipy",
     "tensorflow",
     "tensorflow-datasets",
     "tensorflow-model-optimization",
+    "tf2onnx",
     "tf_keras",
 )
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")

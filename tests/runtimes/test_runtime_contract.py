@@ -58,6 +58,7 @@ OPTIONS = (
     "keras(mode=xla)",
     "keras(device=gpu)",
     "onnx(provider=cuda)",
+    "litert_gpu(software=true, precision=float32)",
 )
 
 

@@ -322,6 +322,8 @@ class _Rows:
         if isinstance(trial, str):
             return dataclasses.replace(row, refused=trial)
         samples = self.samples[each]
+        if samples.finite_outputs is False:
+            self.notes.append(f"{each.name}: outputs that are NaN or infinite, of finite inputs.")
         first = dataclasses.replace(each, runtime=self.config.runtimes[0])
         baseline = dataclasses.replace(each, file=next(iter(self.paths)))
         row = dataclasses.replace(
