@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -246,6 +247,28 @@ def test_hanging_process_is_killed_and_reported_with_what_it_did(files):
         MeasurementError, match=r"did not end within 4 s and was killed while measuring"
     ):
         run_in_process(request, 4, module="tfcompress.benchmark.answering")
+
+
+def test_a_case_that_fails_has_no_further_turns_and_the_others_go_on(files):
+    asked = []
+
+    def runner(request, _):
+        name = Path(request["path"]).stem
+        asked.append(name)
+        if name == "small" and len(asked) > 2:
+            raise MeasurementError("it died")
+        return reply([7])
+
+    cases = {name: Case(path, LatencyConfig(rounds=3)) for name, path in files.items()}
+    failures = {}
+    found = measure_cases(cases, runner=runner, failures=failures)
+    assert list(found) == ["base"]
+    assert found["base"].rounds_ns == ((7,), (7,), (7,))
+    assert asked == ["base", "small", "small", "base", "base"]
+    assert list(failures) == ["small"]
+    assert failures["small"].endswith("failed: it died")
+    with pytest.raises(MeasurementError, match=r"'small'.*it died"):
+        measure_cases(cases, runner=runner)
 
 
 def test_failing_process_is_reported_with_model_and_reason(tmp_path):

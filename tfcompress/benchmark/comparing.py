@@ -159,9 +159,12 @@ def run(config: BenchmarkConfig, *, say: Say | None = None) -> Found:
     trials = _try_all(config, paths, settings, say)
     running = [each for each in settings if isinstance(trials[each], Trial)]
     if not running:
-        reasons = "\n".join(f"  {each.name}: {trials[each]}" for each in settings)
-        raise MeasurementError(f"Nothing could be measured:\n{reasons}")
-    samples = _measure(config, paths, running, say)
+        raise _nothing(settings, trials)
+    failures: dict[str, str] = {}
+    samples = _measure(config, paths, running, failures, say)
+    trials |= {each: failures[each.name] for each in running if each.name in failures}
+    if not samples:
+        raise _nothing(settings, trials)
     notes: list[str] = []
     peaks = _peaks(config, running, notes, say) if config.roofline else ()
     rows = _Rows(config, paths, settings, trials, samples, peaks, notes).all()
@@ -190,6 +193,13 @@ def short_names(files: Sequence[str]) -> list[str]:
         if len(set(short)) == len(short):
             return short
     return list(files)
+
+
+def _nothing(
+    settings: Sequence[_Setting], trials: Mapping[_Setting, Trial | str]
+) -> MeasurementError:
+    reasons = "\n".join(f"  {each.name}: {trials[each]}" for each in settings)
+    return MeasurementError(f"Nothing could be measured:\n{reasons}")
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -228,16 +238,22 @@ def _try_all(
 
 
 def _measure(
-    config: BenchmarkConfig, paths: Mapping[str, str], running: Sequence[_Setting], say: Say
+    config: BenchmarkConfig,
+    paths: Mapping[str, str],
+    running: Sequence[_Setting],
+    failures: dict[str, str],
+    say: Say,
 ) -> dict[_Setting, LatencySamples]:
     cases = {
         each.name: Case(paths[each.file], config.latency(each.runtime, each.threads, each.batch))
         for each in running
     }
     found = measure_cases(
-        cases, progress=lambda done, total, name: say(f"in turns: {name}", done, total)
+        cases,
+        progress=lambda done, total, name: say(f"in turns: {name}", done, total),
+        failures=failures,
     )
-    return {each: found[each.name] for each in running}
+    return {each: found[each.name] for each in running if each.name in found}
 
 
 def _peaks(

@@ -9,7 +9,8 @@ import dataclasses
 import functools
 import os
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -80,6 +81,7 @@ def measure_cases(
     *,
     progress: Progress | None = None,
     runner: Runner | None = None,
+    failures: dict[str, str] | None = None,
 ) -> dict[str, LatencySamples]:
     """Measures models and settings side by side, so that any two of them can be compared.
 
@@ -90,9 +92,11 @@ def measure_cases(
       cases: by name; all with the same count of rounds.
       progress: called after each process.
       runner: runs one request in a process of its own; for tests.
+      failures: receives why a case failed, by its name; such a case has no further turns and the
+        others go on. None to end with the first failure.
 
     Returns:
-      the samples of each case, in the order given.
+      the samples of each case that did not fail, in the order given.
 
     Raises:
       FileNotFoundError: a file is not there.
@@ -101,17 +105,46 @@ def measure_cases(
     """
     rounds = _check_cases(cases)
     runner = runner or functools.partial(run_in_process, module=_ANSWERING)
+    failed: dict[str, MeasurementError] = {}
     turns: list[_Turn] = []
-    for number in range(rounds):
-        for place, name in enumerate(turn_order(tuple(cases), number)):
-            turns.append(_Turn(name, place, _asked(name, cases[name], runner)))
-            if progress is not None:
-                progress(len(turns), rounds * len(cases), name)
+    for done in range(rounds * len(cases)):
+        number, place = divmod(done, len(cases))
+        name = turn_order(tuple(cases), number)[place]
+        if name not in failed:
+            with _kept(name, failed):
+                turns.append(_Turn(name, place, _asked(name, cases[name], runner)))
+        if failed and failures is None:
+            raise failed[name]
+        if progress is not None:
+            progress(done + 1, rounds * len(cases), name)
+    found = _all_samples(cases, turns, failed)
+    if failed and failures is None:
+        raise next(iter(failed.values()))
+    if failures is not None:
+        failures.update({name: str(error) for name, error in failed.items()})
+    return found
+
+
+@contextmanager
+def _kept(name: str, failed: dict[str, MeasurementError]) -> Iterator[None]:
+    """Keeps the error of one case, so that it does not end those of the others."""
+    try:
+        yield
+    except MeasurementError as error:
+        failed[name] = error
+
+
+def _all_samples(
+    cases: Mapping[str, Case], turns: Sequence[_Turn], failed: dict[str, MeasurementError]
+) -> dict[str, LatencySamples]:
     session = uuid.uuid4().hex
-    return {
-        name: _samples(name, case.config, [turn for turn in turns if turn.name == name], session)
-        for name, case in cases.items()
-    }
+    found = {}
+    for name, case in cases.items():
+        if name not in failed:
+            own = [turn for turn in turns if turn.name == name]
+            with _kept(name, failed):
+                found[name] = _samples(name, case.config, own, session)
+    return found
 
 
 def turn_order(names: Sequence[str], number: int) -> tuple[str, ...]:
