@@ -79,7 +79,7 @@ ROWS = (
         1,
         1,
         latency=latency(0.1, steady=False, reason="the rounds disagree"),
-        ratio=ratio(0.5, steady=False, reason="candidate: the rounds disagree"),
+        ratio=ratio(0.5, steady=False, reason="the ratios of the rounds disagree; candidate: x"),
         placement=CPU,
     ),
     Row("b.tflite", "litert_gpu(software=true)", 1, 1, refused="CONCATENATION is left over"),
@@ -145,7 +145,7 @@ def test_noise_is_named_and_never_a_number():
     assert noisy["p50"] == ("too noisy", "note 1")
     assert noisy["times a.tflite"] == ("too noisy", "note 2")
     assert {noisy[head][0] for head in ("p90", "p99", "images")} == {text.MISSING}
-    assert table.reasons[:2] == ("the rounds disagree", "candidate: the rounds disagree")
+    assert table.reasons[:2] == ("the rounds disagree", "the ratios of the rounds disagree")
     assert not any("0.1" in value for value, _ in noisy.values())
 
 

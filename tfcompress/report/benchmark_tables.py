@@ -180,7 +180,9 @@ def _ratio(ratio: Ratio | None, notes: Notes) -> Cell:
     if ratio is None:
         return _EMPTY
     if ratio.steady is False:
-        return Cell(NOISY, notes.mark(ratio.reason))
+        # What else is wrong stands at the latencies of the two.
+        own = (part for part in (ratio.reason or "").split("; ") if part.startswith("the ratios"))
+        return Cell(NOISY, notes.mark(next(own, None)))
     interval = ratio.interval
     ends = "" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
     return Cell(f"{ratio.value:.3f}", ends)
