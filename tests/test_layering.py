@@ -60,6 +60,7 @@ TIERS = {
         "callbacks",
         "checkpoint",
         "data",
+        "encoders",
         "export",
         "objectives",
         "placement",
