@@ -12,11 +12,12 @@ A published encoder is a module that holds what `Published` lists; a new one is 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from tfcompress import durable, registry
 from tfcompress.encoders import _published, _tensor_files
 from tfcompress.encoders._architecture import MASK as MASK
+from tfcompress.encoders._architecture import MASKED_SCORE as MASKED_SCORE
 from tfcompress.encoders._architecture import TOKEN_IDS as TOKEN_IDS
 from tfcompress.encoders._architecture import TOKEN_TYPES as TOKEN_TYPES
 from tfcompress.encoders._architecture import attention_names as attention_names
@@ -95,7 +96,12 @@ def load(source: str | Path) -> Pretrained:
 
 
 def build_pretrained(
-    pretrained: Pretrained, *, length: int, token_types: bool = False, pooler: bool = False
+    pretrained: Pretrained,
+    *,
+    length: int,
+    token_types: bool = False,
+    pooler: bool = False,
+    masked_score: float = MASKED_SCORE,
 ) -> Model:
     """Builds an encoder with published weights.
 
@@ -104,12 +110,19 @@ def build_pretrained(
       length: as of `build_encoder`.
       token_types: as of `build_encoder`.
       pooler: as of `build_encoder`.
+      masked_score: as of `build_encoder`.
 
     Raises:
-      ValueError: a length for which the table of positions has no rows.
+      ValueError: as of `build_encoder`.
       WeightsError: a pooler is asked for whose weights were not published.
     """
-    model = build_encoder(pretrained.config, length=length, token_types=token_types, pooler=pooler)
+    model = build_encoder(
+        pretrained.config,
+        length=length,
+        token_types=token_types,
+        pooler=pooler,
+        masked_score=masked_score,
+    )
     _published.assign(model, pretrained)
     return model
 
@@ -123,11 +136,21 @@ def _load_folder(folder: Path) -> Pretrained:
 
 def _described(folder: Path) -> EncoderConfig:
     if (folder / _DESCRIPTION).is_file():
-        return EncoderConfig.from_huggingface(durable.read_json(folder / _DESCRIPTION))
+        return EncoderConfig.from_huggingface(_settings(folder / _DESCRIPTION))
     if (folder / _GOOGLES_DESCRIPTION).is_file():
-        described = durable.read_json(folder / _GOOGLES_DESCRIPTION)
-        return EncoderConfig.from_huggingface({**described, "model_type": "bert"})
+        settings = {**_settings(folder / _GOOGLES_DESCRIPTION), "model_type": "bert"}
+        return EncoderConfig.from_huggingface(settings)
     raise WeightsError(
         f"{folder} holds no description of an encoder. Expected: {_DESCRIPTION} or "
         f"{_GOOGLES_DESCRIPTION}."
     )
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    settings = durable.read_json(path)
+    if not isinstance(settings, dict):
+        raise WeightsError(
+            f"{path} must hold the settings of an encoder, a JSON object. "
+            f"Received: {type(settings).__name__}."
+        )
+    return settings

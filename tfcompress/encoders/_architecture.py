@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 TOKEN_IDS, MASK, TOKEN_TYPES = "token_ids", "mask", "token_types"
 """The names of the inputs, int32 [batch, length]."""
 
-# What is added to the score of a masked token, as in Google's BERT: e**-10000 is 0 in float32, and
-# the number itself is one of float16's, too.
-_MASKED = -10_000.0
+MASKED_SCORE = -10_000.0
+"""Added to the score of a token that is not attended to, as in Google's BERT.
+
+Its exponential is 0 in float32, and the number itself is one of float16's, too.
+"""
 _DEVIATION = 0.02
 
 
@@ -73,7 +75,12 @@ def with_outputs(model: Model, names: Sequence[str]) -> Model:
 
 
 def build_encoder(
-    config: EncoderConfig, *, length: int, token_types: bool = False, pooler: bool = False
+    config: EncoderConfig,
+    *,
+    length: int,
+    token_types: bool = False,
+    pooler: bool = False,
+    masked_score: float = MASKED_SCORE,
 ) -> Model:
     """Builds an encoder with random weights.
 
@@ -86,6 +93,10 @@ def build_encoder(
         every position, so the model has no such table, and loading adds the row to the table of
         positions.
       pooler: end in BERT's pooler, a Dense layer with tanh on the first token, [batch, width].
+      masked_score: what is added to the scores of padding, below 0. Integers of 8 bits have 255
+        steps for it and the true scores together, and with -10,000 none is left for these. -64
+        leaves them steps of a quarter, and changes no output in float32 as long as the scores of a
+        query lie within some 40 of each other.
 
     Returns:
       A model from `token_ids` and `mask` (1 for tokens that are attended to, 0 for padding), int32
@@ -93,8 +104,11 @@ def build_encoder(
       [batch, length, width], or what the pooler makes of them.
 
     Raises:
-      ValueError: a length for which the table of positions has no rows.
+      ValueError: a length for which the table of positions has no rows, or a `masked_score` of 0
+        or above.
     """
+    if not masked_score < 0:
+        raise ValueError(f"masked_score must be below 0. Received: {masked_score}.")
     if not 1 <= length <= config.longest:
         raise ValueError(
             f"length must be from 1 to {config.longest} tokens for this encoder, whose table has "
@@ -103,7 +117,7 @@ def build_encoder(
     names = (TOKEN_IDS, MASK, TOKEN_TYPES) if token_types else (TOKEN_IDS, MASK)
     inputs = [keras.Input([length], dtype="int32", name=name) for name in names]
     hidden = _embeddings(config, inputs[0], inputs[2] if token_types else None)
-    bias = _mask_bias(inputs[1], length)
+    bias = _mask_bias(inputs[1], length, masked_score)
     for layer in range(config.layers):
         hidden = _attention(config, hidden, bias, name=f"layer_{layer}/attention")
         hidden = _feed_forward(config, hidden, name=f"layer_{layer}/feed_forward")
@@ -130,10 +144,10 @@ def _embeddings(
     return _dropped(config.dropout, outputs, name="embeddings/dropout")
 
 
-def _mask_bias(mask: KerasTensor, length: int) -> KerasTensor:
-    """0 for what is attended to, `_MASKED` for padding: [batch, 1, 1, length]."""
+def _mask_bias(mask: KerasTensor, length: int, masked: float) -> KerasTensor:
+    """0 for what is attended to, `masked` for padding: [batch, 1, 1, length]."""
     wide = keras.layers.Reshape([1, 1, length], name="mask/wide")(mask)
-    return keras.layers.Rescaling(-_MASKED, _MASKED, name="mask/bias")(wide)
+    return keras.layers.Rescaling(-masked, masked, name="mask/bias")(wide)
 
 
 def _attention(

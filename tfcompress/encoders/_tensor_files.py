@@ -61,11 +61,14 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    # TensorFlow makes the type known to numpy; else what can be read would depend on whether it is
+    # loaded.
+    np.dtype(tf.bfloat16.as_numpy_dtype)
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
-    # How safetensors answers to a type such as bfloat16.
+    # How safetensors answers to a type such as float8.
     except (AttributeError, KeyError, TypeError) as error:
         raise WeightsError(
             f"{path} holds numbers of a type that numpy lacks ({error}). Save it as float32."
