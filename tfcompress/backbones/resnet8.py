@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfcompress import packaged_files
 from tfcompress._keras import keras
 from tfcompress.backbones import _weights
 from tfcompress.preprocessing import Preprocessing
@@ -86,7 +87,7 @@ def build_features(config: BackboneConfig, image_shape: tuple[int, int, int]) ->
     outputs = keras.layers.GlobalAveragePooling2D(name="pool")(outputs)
     model = keras.Model(inputs, outputs, name="resnet8")
     if config.resolved_weights == "cifar10":
-        _weights.require_sha256(SHIPPED, SHIPPED_SHA256, what="the shipped ResNet-8 weights")
+        packaged_files.require_sha256(SHIPPED, SHIPPED_SHA256, what="the shipped ResNet-8 weights")
         _weights.load_into(model, SHIPPED)
     elif config.resolved_weights != "none":
         _weights.load_into(model, config.resolved_weights)

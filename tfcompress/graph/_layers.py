@@ -343,3 +343,29 @@ class StopGradient(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """Passes the values on."""
         return tf.stop_gradient(inputs)
+
+
+@_registered
+class PositionIds(keras.layers.Layer):
+    """Numbers the tokens of a sequence, int32 like the tokens: rows of a table of positions.
+
+    Args:
+      padding_id: None numbers every token, 0, 1, 2 and so on. A number is the token that fills a
+        sequence up: it gets this number itself, wherever it stands, and the other tokens the
+        numbers after it, `padding_id + 1` and so on, as RoBERTa has it.
+    """
+
+    def __init__(self, padding_id: int | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.padding_id = padding_id
+
+    def call(self, inputs: Any) -> Any:
+        """Numbers int32 [batch, length]."""
+        if self.padding_id is None:
+            return tf.range(tf.shape(inputs)[1], dtype=inputs.dtype) + tf.zeros_like(inputs)
+        present = tf.cast(tf.not_equal(inputs, self.padding_id), inputs.dtype)
+        return tf.cumsum(present, axis=1) * present + self.padding_id
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` takes."""
+        return {**super().get_config(), "padding_id": self.padding_id}

