@@ -12,13 +12,16 @@ where matplotlib is not installed there is no figure, and `--render` draws it el
 
 from __future__ import annotations
 
+import shutil
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import flag_table
 from experiments.flag_table import Flag
 
+_LOG_SECONDS = 60.0
 FLAGS = (
     Flag("artifact", "list", None, "Model files; the first is the baseline of the ratios."),
     Flag(
@@ -50,6 +53,8 @@ def main(values: Mapping[str, Any]) -> None:
     if values["render"]:
         benchmark_files.render(benchmark_record.load(values["render"]), values["render"], print)
         return
+    if values["output_dir"]:
+        benchmark_files.require_folder(values["output_dir"])
     found = measure(values)
     benchmark_files.show(found.benchmark, print)
     if values["output_dir"]:
@@ -68,9 +73,11 @@ def measure(values: Mapping[str, Any]) -> Any:
         **{name: values[name] for name in ("rounds", "min_runs", "min_seconds", "inputs")},
         **{name: values[name] for name in ("timeout_seconds", "roofline", "profile")},
     )
-    found = comparing.run(config, say=_say)
-    _say("", 0, 0)
-    return found
+    progress = _Progress()
+    try:
+        return comparing.run(config, say=progress)
+    finally:
+        progress.clear()
 
 
 def _words(flag: str, values: Mapping[str, Any]) -> tuple[str, ...]:
@@ -90,11 +97,29 @@ def _counts(flag: str, values: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _say(what: str, done: int, total: int) -> None:
-    """One line that changes, in a terminal; a log file would be full of them."""
-    if sys.stderr.isatty():
-        said = f"{done}/{total}  {what}"[:100] if what else ""
-        print(f"\r\x1b[2K{said}", end="", file=sys.stderr, flush=True)
+class _Progress:
+    """One line that changes, in a terminal; in a log file one a minute, with the time left."""
+
+    def __init__(self) -> None:
+        self._shown = self._started = time.monotonic()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done <= 1:
+            self._started = now
+        left = (now - self._started) / max(done - 1, 1) * (total - done)
+        said = f"{done}/{total}  {what}" + (f"  {left:.0f} s left" if 1 < done < total else "")
+        if sys.stderr.isatty():
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r\x1b[2K{said[:width]}", end="", file=sys.stderr, flush=True)
+        elif now - self._shown >= _LOG_SECONDS:
+            self._shown = now
+            print(said, file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Ends the line that changes."""
+        if sys.stderr.isatty():
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,7 @@ in turns. Does not know how anything was measured or how it is shown. No TensorF
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,15 +56,33 @@ class OutputDifference:
 
     Attributes:
       runtime: the other, with its options if any.
-      greatest: absolute difference, in real units.
+      greatest: absolute difference, in real units; None where one of them gives NaN or infinity
+        and the other does not, or nothing finite is left to compare.
       steps: the same in quantization steps of the output; None for a float output.
-      fraction: of the outputs' spread; see `output_difference.fraction`.
+      fraction: of the outputs' spread; see `output_difference.fraction`; None as `greatest` is.
     """
 
     runtime: str
-    greatest: float
+    greatest: float | None
     steps: float | None
-    fraction: float
+    fraction: float | None
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """What the first process of a case took before any other had run it, in milliseconds.
+
+    Later ones may find the file in memory and a GPU's compiled shaders in its driver's cache.
+
+    Attributes:
+      prepare: importing the runtime, and converting the file where it does.
+      load: reading the file and preparing the model.
+      first_call: with the outputs in host memory.
+    """
+
+    prepare: float
+    load: float
+    first_call: float
 
 
 @dataclass(frozen=True)
@@ -117,9 +133,11 @@ class Row:
       refused: why there is no figure at all; None where it was measured.
       latency: in milliseconds; its `steady` says whether it means anything.
       ratio: to the baseline file on the same runtime at the same setting.
+      ratio_to: what else `ratio` is of, where the runtime does not take the baseline file.
       runtime_ratio: to the same file on the first runtime, with the same threads and batch.
       outputs: compared with the same file's on the first runtime.
       placement: the fields of `tfcompress.runtimes.Placement`.
+      cold: the start of the first process.
       memory: what the model takes.
       peak_memory_bytes: greatest resident size of a measuring process, library included.
       roofline: None where the ceilings were not measured, or do not tell.
@@ -132,9 +150,11 @@ class Row:
     refused: str | None = None
     latency: Latency | None = None
     ratio: Ratio | None = None
+    ratio_to: str = ""
     runtime_ratio: Ratio | None = None
     outputs: OutputDifference | None = None
     placement: dict[str, Any] | None = None
+    cold: ColdStart | None = None
     memory: ModelMemory | None = None
     peak_memory_bytes: int | None = None
     roofline: RooflineShare | None = None
@@ -145,6 +165,7 @@ class Profiled:
     """Where the time of a file goes; `profile` is None where it cannot be told, for `reason`."""
 
     file: str
+    runtime: str
     threads: int
     batch: int
     profile: OperatorProfile | None
@@ -186,16 +207,31 @@ def load(folder: str | os.PathLike[str]) -> Benchmark:
     """Reads what `write` wrote.
 
     Raises:
-      ValueError: there is no such file in the folder, or it is of another version.
+      ValueError: there is no such file in the folder, or it is damaged or of another version.
     """
     path = Path(folder) / FILE_NAME
     if not path.is_file():
         raise ValueError(f"No {FILE_NAME} in {os.fspath(folder)}. Pass a folder of a benchmark.")
-    record: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if record.get("schema_version") != SCHEMA_VERSION:
+    record = durable.read_json(path)
+    version = record.get("schema_version") if isinstance(record, dict) else None
+    if version != SCHEMA_VERSION:
         raise ValueError(
-            f"{path} has schema_version {record.get('schema_version')!r}. "
+            f"{path} has schema_version {version!r}. "
             f"Expected {SCHEMA_VERSION}: measure again with this version."
         )
-    found: Benchmark = from_record(Benchmark, record)
+    try:
+        found: Benchmark = from_record(Benchmark, record)
+        _require_whole(found)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no whole record of a benchmark: {error}.") from error
     return found
+
+
+def _require_whole(found: Benchmark) -> None:
+    names = {each.name for each in found.files}
+    strange = [row.file for row in found.rows if row.file not in names]
+    if not found.rows or strange:
+        raise ValueError(f"rows of {', '.join(strange) or 'no file'}, files {', '.join(names)}")
+    for row in found.rows:
+        if row.latency is not None and not row.latency.p50 > 0:
+            raise ValueError(f"a latency of {row.latency.p50} ms")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ from tfcompress import (
     latency,
     memory_plan,
     output_difference,
+    registry,
     roofline,
     runtimes,
 )
@@ -95,6 +97,11 @@ class BenchmarkConfig:
                     f"BenchmarkConfig.{name} takes one or more values, each once. "
                     f"Received: {', '.join(map(str, values)) or 'none'}."
                 )
+        targets = [os.path.realpath(path) for path in self.artifacts]
+        if len(set(targets)) < len(targets):
+            raise ValueError(
+                f"BenchmarkConfig.artifacts takes each file once. Received: {list(self.artifacts)}."
+            )
         for setting in itertools.product(self.runtimes, self.threads, self.batches):
             self.latency(*setting)
         known = tuple(end for name in self.runtimes for end in runtimes.choose(name).suffixes)
@@ -102,10 +109,14 @@ class BenchmarkConfig:
             if not path.endswith(known):
                 raise ValueError(
                     f"No runtime asked for ({', '.join(self.runtimes)}) takes {path}. They take "
-                    f"files that end in {' or '.join(dict.fromkeys(known))}."
+                    f"files that end in {' or '.join(dict.fromkeys(known))}. {_takers(path)}"
                 )
             if not os.path.isfile(path):
                 raise FileNotFoundError(f"No model file at {path}.")
+            if not path.isprintable():
+                raise ValueError(
+                    f"A file name must be of printable characters. Received: {path!r}. Rename it."
+                )
 
     def latency(self, runtime: str, threads: int, batch: int) -> LatencyConfig:
         """How one setting is measured."""
@@ -155,26 +166,31 @@ def run(config: BenchmarkConfig, *, say: Say | None = None) -> Found:
     """
     say = say or _silent
     paths = dict(zip(short_names(config.artifacts), config.artifacts, strict=True))
+    files = tuple(_facts(name, path) for name, path in paths.items())
     settings = _settings(config, paths)
     trials = _try_all(config, paths, settings, say)
-    running = [each for each in settings if isinstance(trials[each], Trial)]
+    running = {each: trial for each, trial in trials.items() if isinstance(trial, Trial)}
     if not running:
         raise _nothing(settings, trials)
     failures: dict[str, str] = {}
-    samples = _measure(config, paths, running, failures, say)
+    samples = _measure(config, paths, list(running), failures, say)
     trials |= {each: failures[each.name] for each in running if each.name in failures}
     if not samples:
         raise _nothing(settings, trials)
-    notes: list[str] = []
-    peaks = _peaks(config, running, notes, say) if config.roofline else ()
+    notes = _left_out(config, paths)
+    peaks = _peaks(config, paths, running, notes, say) if config.roofline else ()
     rows = _Rows(config, paths, settings, trials, samples, peaks, notes).all()
+    profiles = _profiles(config, paths, notes, say) if config.profile else ()
+    for each in files:
+        if durable.sha256_of_file(each.path) != each.sha256:
+            notes.append(f"{each.path} was changed while it was measured: its rows mean nothing.")
     benchmark = Benchmark(
         settings=dataclasses.asdict(config),
         environment=environment.collect(),
-        files=tuple(_facts(name, path) for name, path in paths.items()),
+        files=files,
         rows=rows,
         peaks=peaks,
-        profiles=_profiles(config, paths, say) if config.profile else (),
+        profiles=profiles,
         notes=tuple(dict.fromkeys(notes)),
     )
     return Found(benchmark, tuple(samples[each] for each in settings if each in samples))
@@ -202,6 +218,13 @@ def _nothing(
     return MeasurementError(f"Nothing could be measured:\n{reasons}")
 
 
+def _takers(path: str) -> str:
+    """Which runtimes take a file, as a hint."""
+    names = registry.names("runtimes")
+    taking = [name for name in names if path.endswith(runtimes.choose(name).suffixes)]
+    return f"It is taken by: {', '.join(taking)}." if taking else ""
+
+
 def _silent(what: str, done: int, total: int) -> None:
     """Says nothing."""
 
@@ -213,6 +236,16 @@ def _settings(config: BenchmarkConfig, paths: Mapping[str, str]) -> list[_Settin
         _Setting(file, runtime, threads, batch)
         for batch, file, runtime, threads in every
         if paths[file].endswith(suffixes[runtime])
+    ]
+
+
+def _left_out(config: BenchmarkConfig, paths: Mapping[str, str]) -> list[str]:
+    return [
+        f"No row of {file} on {name}, which takes files that end in {' or '.join(ends)}."
+        for name in config.runtimes
+        for ends in [runtimes.choose(name).suffixes]
+        for file, path in paths.items()
+        if not path.endswith(ends)
     ]
 
 
@@ -257,9 +290,19 @@ def _measure(
 
 
 def _peaks(
-    config: BenchmarkConfig, running: Sequence[_Setting], notes: list[str], say: Say
+    config: BenchmarkConfig,
+    paths: Mapping[str, str],
+    trials: Mapping[_Setting, Trial],
+    notes: list[str],
+    say: Say,
 ) -> tuple[Peaks, ...]:
-    asked = list(dict.fromkeys((each.runtime, each.threads) for each in running))
+    asked = [
+        (each.runtime, each.threads)
+        for each, trial in trials.items()
+        # The processor plays the GPU: the ceilings would mean as little as the times.
+        if not trial.placement.software and paths[each.file].endswith(_TFLITE)
+    ]
+    asked = list(dict.fromkeys(asked))
     found = []
     for done, (runtime, threads) in enumerate(asked, start=1):
         try:
@@ -272,19 +315,29 @@ def _peaks(
     return tuple(found)
 
 
-def _profiles(config: BenchmarkConfig, paths: Mapping[str, str], say: Say) -> tuple[Profiled, ...]:
+def _profiles(
+    config: BenchmarkConfig, paths: Mapping[str, str], notes: list[str], say: Say
+) -> tuple[Profiled, ...]:
+    engines = {name: runtimes.choose(name) for name in config.runtimes}
     files = [file for file, path in paths.items() if path.endswith(_TFLITE)]
-    asked = list(itertools.product(config.batches, files, config.threads))
+    known = [name for name, engine in engines.items() if hasattr(engine.options, "kernels")]
+    for name in engines:
+        if name not in known:
+            notes.append(f"No profile on {name}: LiteRT's profiler knows the processor alone.")
+    asked = list(itertools.product(config.batches, files, known, config.threads))
     found = []
-    for done, (batch, file, threads) in enumerate(asked, start=1):
-        settings = ProfileConfig(
-            threads=threads, batch=batch, timeout_seconds=config.timeout_seconds
-        )
+    for done, (batch, file, name, threads) in enumerate(asked, start=1):
         try:
+            settings = ProfileConfig(
+                kernels=engines[name].options.kernels,
+                threads=threads,
+                batch=batch,
+                timeout_seconds=config.timeout_seconds,
+            )
             profile = profile_in_process(paths[file], settings)
-            found.append(Profiled(file, threads, batch, profile))
+            found.append(Profiled(file, name, threads, batch, profile))
         except (ValueError, MeasurementError) as error:
-            found.append(Profiled(file, threads, batch, None, str(error)))
+            found.append(Profiled(file, name, threads, batch, None, str(error)))
         say(f"where the time of {file} goes", done, len(asked))
     return tuple(found)
 
@@ -307,7 +360,7 @@ def _facts(name: str, path: str) -> FileFacts:
 
 def _counted(facts: FileFacts, data: bytes) -> FileFacts:
     cost = file_cost.count(data, source=facts.path)
-    plan = memory_plan.plan(data, source=facts.path)
+    plan = memory_plan.plan(data, source=facts.path, batch=1)
     return dataclasses.replace(
         facts,
         macs=None if cost.uncounted else round(cost.macs / cost.batch),
@@ -342,17 +395,26 @@ class _Rows:
             self.notes.append(f"{each.name}: outputs that are NaN or infinite, of finite inputs.")
         first = dataclasses.replace(each, runtime=self.config.runtimes[0])
         baseline = dataclasses.replace(each, file=next(iter(self.paths)))
+        # Where its runtime does not take the baseline file, the first one's figure serves.
+        other = baseline if baseline in self.trials else self._first(each)
         row = dataclasses.replace(
             row,
             latency=latency.summarize(samples),
-            ratio=self._ratio(each, baseline),
+            ratio=self._ratio(each, other),
+            ratio_to="" if other == baseline else f"{other.file} on {other.runtime}",
             runtime_ratio=self._ratio(each, first),
             outputs=self._difference(each, first),
             placement=dataclasses.asdict(trial.placement),
+            cold=trial.cold,
             memory=trial.memory,
             peak_memory_bytes=samples.peak_memory_bytes,
         )
         return dataclasses.replace(row, roofline=self._share(row))
+
+    def _first(self, each: _Setting) -> _Setting:
+        """The first case with the same threads and batch."""
+        alike = ((one.threads, one.batch) == (each.threads, each.batch) for one in self.settings)
+        return next(itertools.compress(self.settings, alike))
 
     def _ratio(self, one: _Setting, other: _Setting) -> latency.Ratio | None:
         if one == other or other not in self.samples:
@@ -364,9 +426,11 @@ class _Rows:
         if one == other or not isinstance(ours, Trial) or not isinstance(theirs, Trial):
             return None
         arrays = ours.outputs, theirs.outputs, theirs.details
-        return OutputDifference(
-            other.runtime, *output_difference.greatest(*arrays), output_difference.fraction(*arrays)
-        )
+        greatest, steps = output_difference.greatest(*arrays)
+        fraction = output_difference.fraction(*arrays)
+        if not (math.isfinite(greatest) and math.isfinite(fraction)):
+            return OutputDifference(other.runtime, None, None, None)
+        return OutputDifference(other.runtime, greatest, steps, fraction)
 
     def _share(self, row: Row) -> RooflineShare | None:
         peaks = [p for p in self.peaks if (p.runtime, p.threads) == (row.runtime, row.threads)]

@@ -71,6 +71,11 @@ def measure_latency(
       ValueError: no model, or a file that the runtime does not take.
       MeasurementError: the runtime is not available, or a process failed or took too long.
     """
+    if not isinstance(models, Mapping):
+        raise ValueError(
+            "measure_latency takes a name for each file, such as {'small': 'a.tflite'}. "
+            f"Received: {type(models).__name__}."
+        )
     config = config or LatencyConfig()
     cases = {name: Case(path, config) for name, path in models.items()}
     return measure_cases(cases, progress=progress, runner=runner)

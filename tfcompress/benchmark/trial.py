@@ -3,7 +3,8 @@
     found = try_in_process("a.tflite", runtime="litert_cpu", threads=1, batch=1)
 
 Says before any measurement whether a file runs on a runtime as asked, what that takes of the
-memory, and what the outputs are, so that times of other outputs can be told. Takes no times.
+memory, what a cold start takes, and what the outputs are, so that times of other outputs can be
+told.
 
 Linux keeps the resident memory of a process by kind. *Anonymous* memory is the process's own:
 activations, packed copies of the weights, the engine's records. *Mapped* memory is that of the
@@ -20,20 +21,22 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tfcompress import litert, resource_use, runtimes
 from tfcompress.benchmark.inputs import make_inputs
-from tfcompress.benchmark.process import run_in_process, serve
-from tfcompress.benchmark_record import ModelMemory
+from tfcompress.benchmark.process import doing, run_in_process, serve
+from tfcompress.benchmark_record import ColdStart, ModelMemory
 from tfcompress.litert import TensorDetails
 from tfcompress.runtimes import Placement
 
+T = TypeVar("T")
 _MODULE = "tfcompress.benchmark.trial"
 
 
@@ -46,12 +49,14 @@ class Trial:
       outputs: as the engine gave them.
       details: shape, dtype, scale and zero point of each.
       memory: what the model and the call took; None where the system does not tell.
+      cold: what they took of the time.
     """
 
     placement: Placement
     outputs: tuple[np.ndarray, ...]
     details: tuple[TensorDetails, ...]
     memory: ModelMemory | None
+    cold: ColdStart
 
 
 def try_in_process(
@@ -90,6 +95,7 @@ def try_in_process(
         outputs=arrays,
         details=tuple(TensorDetails(array.shape, array.dtype, *scale) for array, scale in pairs),
         memory=None if reply["memory"] is None else ModelMemory(**reply["memory"]),
+        cold=ColdStart(**reply["cold"]),
     )
 
 
@@ -100,27 +106,39 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
       request: what `try_in_process` was given, and `outputs`, the file to write these to.
 
     Returns:
-      the `placement`, `scales` (scale and zero point of each output) and `memory` of a `Trial`.
+      the `placement`, `scales` (scale and zero point of each output), `memory` and `cold` of a
+      `Trial`.
     """
     engine = runtimes.choose(request["runtime"])
     reason = engine.unavailable()
     if reason is not None:
         raise ValueError(f"The runtime {request['runtime']} is not available. {reason}")
-    engine.prepare(request["path"])
+    path, threads, batch = (request[name] for name in ("path", "threads", "batch"))
+    doing("importing the runtime")
+    _, prepare = _timed(lambda: engine.prepare(path))
+    doing("loading the model")
     before = _anonymous()
-    session = engine.open(request["path"], threads=request["threads"], batch=request["batch"])
+    session, load = _timed(lambda: engine.open(path, threads=threads, batch=batch))
     loaded = _anonymous()
     inputs = make_inputs(session.inputs, request["inputs"])
+    doing("making the first call")
     ready = _anonymous()
-    outputs = session.run(inputs)
-    grown = before, loaded, ready, _anonymous()
-    memory = _memory(request["path"], grown)
+    outputs, first_call = _timed(lambda: session.run(inputs))
+    memory = _memory(path, (before, loaded, ready, _anonymous()))
     np.savez(request["outputs"], *outputs)
     return {
         "placement": dataclasses.asdict(session.placement),
-        "scales": _scales(request["path"], request["batch"], outputs),
+        "scales": _scales(path, batch, outputs),
         "memory": None if memory is None else dataclasses.asdict(memory),
+        "cold": dataclasses.asdict(ColdStart(prepare, load, first_call)),
     }
+
+
+def _timed(work: Callable[[], T]) -> tuple[T, float]:
+    """What work gives, and the milliseconds that it took."""
+    start = time.perf_counter_ns()
+    found = work()
+    return found, (time.perf_counter_ns() - start) / 1e6
 
 
 def _anonymous() -> int | None:

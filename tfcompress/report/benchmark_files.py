@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -27,16 +29,30 @@ Print: TypeAlias = Callable[[str], None]
 
 def show(found: Benchmark, print_line: Print) -> None:
     """Prints all tables as plain text."""
+    width = shutil.get_terminal_size((100, 24)).columns
+    print_line(machine(found))
     for table in benchmark_tables.tables(found):
-        print_line(f"\n{table.title}\n")
-        for line in table_text.plain_lines(table):
+        print_line("")
+        for line in table_text.plain_lines(table, width=width):
             print_line(line)
-        if table.note:
-            print_line(f"\n{table.note}")
-        for number, reason in enumerate(table.reasons, start=1):
-            print_line(f"note {number}: {reason}")
     for line in (*_profiles(found, slowest=0), *_notes(found)):
         print_line(line)
+
+
+def require_folder(folder: str | os.PathLike[str]) -> None:
+    """Makes the folder and tries it, so that nothing is measured that cannot be kept.
+
+    Raises:
+      ValueError: it cannot be made or written to.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"Nothing can be written into {os.fspath(folder)} ({error}). Pass another folder."
+        ) from error
 
 
 def write(
@@ -112,7 +128,7 @@ def machine(found: Benchmark) -> str:
 def _profiles(found: Benchmark, *, slowest: int) -> Iterator[str]:
     for each in found.profiles:
         setting = f"{text.plural(each.threads, 'thread')}, batch {each.batch}"
-        yield f"\n## Where the time of {each.file} goes, {setting}\n"
+        yield f"\n## Where the time of {each.file} on {each.runtime} goes, {setting}\n"
         if each.profile is None:
             yield f"Not known: {each.reason}"
         else:

@@ -18,13 +18,26 @@ from tfcompress.latency import Ratio
 from tfcompress.report import text
 from tfcompress.report.tables import Cell, Column, Table, without_empty
 from tfcompress.results import Latency
+from tfcompress.roofline import Peaks
 
 NOISY = "too noisy"
 REFUSED = "not measured"
-# Of the spread of the outputs: beyond what half precision or rounded activations explain.
-DIFFERENT = 0.1
 _EMPTY = Cell(text.MISSING)
 _MEBIBYTE = 2**20
+_BUSY = "other processes kept"
+_BUSY_MEANS = "other processes had cores that the threads could have used: measure when it is idle"
+# Absent, they have no columns of their own in the CSV; present, one for each of their fields.
+_GROUPS = (
+    "cold",
+    "interval",
+    "latency",
+    "memory",
+    "outputs",
+    "placement",
+    "ratio",
+    "roofline",
+    "runtime_ratio",
+)
 
 
 def tables(found: Benchmark) -> list[Table]:
@@ -36,7 +49,34 @@ def tables(found: Benchmark) -> list[Table]:
     for batch, rows in groupby(found.rows, key=lambda row: row.batch):
         group = tuple(rows)
         shown += [_latencies(found, group, batch), _beyond(found, group, batch)]
+    if found.peaks:
+        shown.append(_ceilings(found.peaks))
     return [without_empty(table) for table in shown]
+
+
+def _ceilings(peaks: Sequence[Peaks]) -> Table:
+    columns = (
+        Column("runtime", numeric=False),
+        Column("threads"),
+        Column("float32", "billion MACs/s"),
+        Column("int8", "billion MACs/s"),
+        Column("copy in cache", "GB/s"),
+        Column("copy in memory", "GB/s"),
+    )
+    rows = tuple(
+        (
+            Cell(each.runtime),
+            Cell(str(each.threads)),
+            *(_billions(each.macs_per_second.get(kind)) for kind in ("float32", "int8")),
+            *(_billions(each.bytes_per_second[place][1]) for place in (0, -1)),
+        )
+        for each in peaks
+    )
+    return Table("What the device can do", columns, rows, "The ceilings of the roofline.")
+
+
+def _billions(value: float | None) -> Cell:
+    return _EMPTY if value is None else Cell(f"{value / 1e9:.1f}")
 
 
 def _files(files: Sequence[FileFacts]) -> Table:
@@ -44,7 +84,7 @@ def _files(files: Sequence[FileFacts]) -> Table:
         Column("file", numeric=False),
         Column("stored", "KiB"),
         Column("gzipped", "KiB"),
-        Column("multiply-accumulates", "millions an image"),
+        Column("MACs an image", "millions"),
         Column("parameters"),
         Column("activations at once", "KiB"),
         Column("arena", "KiB"),
@@ -65,7 +105,7 @@ def _files(files: Sequence[FileFacts]) -> Table:
 
 
 def _latencies(found: Benchmark, rows: Sequence[Row], batch: int) -> Table:
-    baseline, first = found.files[0].name, found.rows[0].runtime
+    baseline, first = found.files[0].name, found.settings["runtimes"][0]
     columns = (
         Column("file", numeric=False),
         Column("runtime", numeric=False),
@@ -77,7 +117,7 @@ def _latencies(found: Benchmark, rows: Sequence[Row], batch: int) -> Table:
         Column("images", "a second"),
         Column(f"times {baseline}"),
         Column(f"times {first}"),
-        Column("outputs differ by"),
+        Column(f"outputs differ from {first}'s by"),
     )
     notes = Notes()
     cells = tuple(
@@ -85,18 +125,24 @@ def _latencies(found: Benchmark, rows: Sequence[Row], batch: int) -> Table:
             *_name(row),
             Cell(str(row.threads)),
             *_percentiles(row, notes),
-            _ratio(row.ratio, notes),
-            _ratio(row.runtime_ratio, notes),
+            _ratio(row.ratio, row.ratio_to),
+            _ratio(row.runtime_ratio),
             _difference(row),
         )
         for row in rows
     )
     title = f"Latency, batch {batch}"
     explained = (
-        "All measured in turns, in processes of their own. In brackets the interval over the "
-        "rounds; a ratio is the median over the rounds of the time taken, in times of the other's."
+        f"All measured in turns, in processes of their own. Below a figure its {_confidence(rows)} "
+        "over the rounds; below what is too noisy the range of the rounds. A ratio is the time "
+        "taken in times of the other's, with the same threads and batch, round by round."
     )
     return Table(title, columns, cells, explained, reasons=notes.reasons)
+
+
+def _confidence(rows: Sequence[Row]) -> str:
+    known = [row.latency.interval for row in rows if row.latency and row.latency.interval]
+    return f"{100 * known[0].confidence:.0f}% interval" if known else "interval"
 
 
 def _beyond(found: Benchmark, rows: Sequence[Row], batch: int) -> Table:
@@ -117,7 +163,7 @@ def _beyond(found: Benchmark, rows: Sequence[Row], batch: int) -> Table:
         (
             *_name(row),
             Cell(str(row.threads)),
-            *_starts(row.latency),
+            *_starts(row),
             _memory(row),
             Cell(text.mib(row.peak_memory_bytes)),
             _energy(row.latency),
@@ -128,30 +174,35 @@ def _beyond(found: Benchmark, rows: Sequence[Row], batch: int) -> Table:
         if row.refused is None
     )
     note = (
-        "Import and load are those of the first round; the first call comes after them. "
+        "Import (without numpy), load and first call are those of the very first process; below, "
+        "what later ones took, with the file in memory and a GPU's shaders in its driver's cache. "
         "A model in memory counts what loading and the first call add, and its mapped file."
     )
     return Table(f"Beyond latency, batch {batch}", columns, cells, note)
 
 
 class Notes:
-    """Reasons under a table, each once and numbered."""
+    """Reasons under a table, each once and numbered; the same one of many rows with its range."""
 
     def __init__(self) -> None:
         self._reasons: list[str] = []
 
-    def mark(self, reason: str | None) -> str:
-        """The number that stands for a reason; nothing where there is none."""
-        if not reason:
-            return ""
-        if reason not in self._reasons:
-            self._reasons.append(reason)
-        return f"note {self._reasons.index(reason) + 1}"
+    def mark(self, reasons: str | None) -> str:
+        """The numbers that stand for reasons, which semicolons part; nothing for none."""
+        numbers = sorted({self._number(one) for one in (reasons or "").split("; ") if one})
+        return f"note {' '.join(map(str, numbers))}" if numbers else ""
+
+    def _number(self, reason: str) -> int:
+        # What the machine did to many rows is one thing, though the figures differ a little.
+        kind = _BUSY if _BUSY in reason else reason
+        if kind not in self._reasons:
+            self._reasons.append(kind)
+        return self._reasons.index(kind) + 1
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """All of them, in the order of their numbers."""
-        return tuple(self._reasons)
+        return tuple(_BUSY_MEANS if reason == _BUSY else reason for reason in self._reasons)
 
 
 def _name(row: Row) -> tuple[Cell, Cell]:
@@ -163,8 +214,10 @@ def _percentiles(row: Row, notes: Notes) -> tuple[Cell, ...]:
     if latency is None:
         return (Cell(REFUSED, notes.mark(row.refused)), *[_EMPTY] * 4)
     if latency.steady is False:
+        rounds = f"{number(min(latency.round_p50))} to {number(max(latency.round_p50))}"
         spread = Cell(text.percent(latency.spread, 1))
-        return (Cell(NOISY, notes.mark(latency.reason)), _EMPTY, _EMPTY, spread, _EMPTY)
+        noisy = Cell(NOISY, ", ".join(filter(None, (rounds, notes.mark(latency.reason)))))
+        return (noisy, _EMPTY, _EMPTY, spread, _EMPTY)
     interval = latency.interval
     ends = "" if interval is None else f"{number(interval.low)} to {number(interval.high)}"
     return (
@@ -176,37 +229,41 @@ def _percentiles(row: Row, notes: Notes) -> tuple[Cell, ...]:
     )
 
 
-def _ratio(ratio: Ratio | None, notes: Notes) -> Cell:
+def _ratio(ratio: Ratio | None, to: str = "") -> Cell:
     if ratio is None:
         return _EMPTY
-    if ratio.steady is False:
-        # What else is wrong stands at the latencies of the two.
-        own = (part for part in (ratio.reason or "").split("; ") if part.startswith("the ratios"))
-        return Cell(NOISY, notes.mark(next(own, None)))
-    interval = ratio.interval
-    ends = "" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
-    return Cell(f"{ratio.value:.3f}", ends)
+    # What is wrong stands at the latencies of the two.
+    ends = (min(ratio.rounds), max(ratio.rounds)) if ratio.steady is False else None
+    if ratio.interval is not None and ends is None:
+        ends = (ratio.interval.low, ratio.interval.high)
+    shown = "" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
+    value = NOISY if ratio.steady is False else f"{ratio.value:.3f}"
+    return Cell(value, ", ".join(filter(None, (shown, to and f"of {to}"))))
 
 
 def _difference(row: Row) -> Cell:
     outputs = row.outputs
     if outputs is None:
         return _EMPTY
-    shown = (
-        f"{outputs.greatest:.2g}"
-        if outputs.steps is None
-        else text.plural(round(outputs.steps), "step")
-    )
-    far = outputs.fraction > DIFFERENT
-    return Cell(shown, f"{text.percent(outputs.fraction, 0)}% of their spread" if far else "")
+    if outputs.greatest is None or outputs.fraction is None:
+        return Cell("NaN or infinity")
+    shown = f"{outputs.greatest:.2g}"
+    if outputs.steps is not None:
+        shown = text.plural(round(outputs.steps), "step")
+    return Cell(shown, f"{100 * outputs.fraction:.2g}% of spread")
 
 
-def _starts(latency: Latency | None) -> tuple[Cell, ...]:
-    if latency is None:
+def _starts(row: Row) -> tuple[Cell, ...]:
+    cold, warm = row.cold, row.latency
+    if cold is None or warm is None:
         return (_EMPTY,) * 3
-    return tuple(
-        Cell(text.milliseconds(value))
-        for value in (latency.prepare, latency.load, latency.first_call)
+    pairs = ((cold.load, warm.load), (cold.first_call, warm.first_call))
+    return (
+        Cell(text.milliseconds(cold.prepare)),
+        *(
+            Cell(text.milliseconds(first), "" if later is None else text.milliseconds(later))
+            for first, later in pairs
+        ),
     )
 
 
@@ -282,6 +339,8 @@ def _leaves(record: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any
     for key, value in record.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{key}.")
+        elif key in _GROUPS and value is None:
+            continue
         elif isinstance(value, list | tuple):
             yield f"{prefix}{key}", " ".join(map(str, value))
         else:

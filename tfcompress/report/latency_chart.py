@@ -18,6 +18,7 @@ from tfcompress.benchmark_record import Benchmark, Row
 from tfcompress.report import drawing, text
 from tfcompress.report.benchmark_tables import NOISY, REFUSED
 from tfcompress.report.drawing import COLORS
+from tfcompress.results import Latency
 
 WIDTH = 760
 # Of one mark, and what a file has above and below its own.
@@ -43,8 +44,8 @@ def svg(found: Benchmark) -> str:
             title="Latency",
             description=(
                 "For each batch and file the median time of a call in milliseconds, on a "
-                "logarithmic scale, with a line from the median to the 90th percentile and an "
-                "upright stroke at each end of the median's interval over the rounds."
+                "logarithmic scale, with a thin line to the 90th percentile and a thick one over "
+                "the median's interval. Grey dots are the rounds of what is too noisy."
             ),
         )
 
@@ -73,7 +74,7 @@ def draw(found: Benchmark) -> Figure:
             width=WIDTH - MOST_NAME - 30,
             height=line * len(names),
         )
-        _draw_panel(axes, rows, names=names, series=series, limits=_limits(rows))
+        _draw_panel(axes, rows, names=names, series=series, limits=_limits(found.rows))
         for number, name in enumerate(names):
             y = top + PANEL_HEAD + line * (number + 0.5) + 4
             shown = drawing.shorten(name, MOST_NAME, drawing.SMALL)
@@ -92,13 +93,20 @@ def _style(series: Sequence[str], name: str) -> tuple[str, str]:
 
 
 def _limits(rows: Sequence[Row]) -> tuple[float, float]:
-    shown = [row.latency for row in rows if row.latency and row.latency.steady is not False]
-    ends = [end for one in shown for end in (one.p50, one.p90)]
+    ends = [end for row in rows if row.latency for end in _ends(row.latency)]
     if not ends:
         return 0.1, 1.0
     low, high = min(ends), max(ends)
     room = max(1.15, (high / low) ** 0.06)
     return low / room, high * room
+
+
+def _ends(latency: Latency) -> tuple[float, ...]:
+    """What of a latency is drawn."""
+    if latency.steady is False:
+        return latency.round_p50
+    ends = latency.interval
+    return (latency.p50, latency.p90, *((ends.low, ends.high) if ends else ()))
 
 
 def _draw_panel(
@@ -118,22 +126,26 @@ def _draw_panel(
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.grid(axis="x", color=COLORS["grid"], lw=0.8)
-    axes.set_xlabel("ms a call", fontsize=drawing.SMALL, color=COLORS["muted"], labelpad=2)
+    axes.set_xlabel(
+        "ms a call, logarithmic", fontsize=drawing.SMALL, color=COLORS["muted"], labelpad=2
+    )
     step = MARK / (GAP + MARK * len(series))
     for row in rows:
         place = series.index(_series(row)) - (len(series) - 1) / 2
-        _draw_row(axes, row, y=names.index(row.file) + step * place, series=series, step=step)
+        _draw_row(axes, row, y=names.index(row.file) + step * place, series=series)
 
 
-def _draw_row(axes: Axes, row: Row, *, y: float, series: Sequence[str], step: float) -> None:
+def _draw_row(axes: Axes, row: Row, *, y: float, series: Sequence[str]) -> None:
     color, mark = _style(series, _series(row))
     latency = row.latency
     if latency is None or latency.steady is False:
-        said = REFUSED if latency is None else NOISY
+        rounds = latency.round_p50 if latency else ()
+        grey = COLORS["muted"]
+        axes.plot(rounds, [y] * len(rounds), color=grey, marker=".", markersize=4, lw=0, alpha=0.6)
         axes.text(
             0.995,
             y,
-            said,
+            REFUSED if latency is None else NOISY,
             transform=axes.get_yaxis_transform(),
             ha="right",
             va="center_baseline",
@@ -141,10 +153,10 @@ def _draw_row(axes: Axes, row: Row, *, y: float, series: Sequence[str], step: fl
             color=color,
         )
         return
-    axes.plot([latency.p50, latency.p90], [y, y], color=color, lw=1.2)
+    axes.plot([latency.p50, latency.p90], [y, y], color=color, lw=1)
     if latency.interval is not None:
         ends = [latency.interval.low, latency.interval.high]
-        axes.vlines(ends, y - step / 4, y + step / 4, color=color, lw=1.2)
+        axes.plot(ends, [y, y], color=color, lw=4, alpha=0.5, solid_capstyle="butt")
     axes.plot([latency.p50], [y], color=color, marker=mark, markersize=5.5, lw=0)
 
 
