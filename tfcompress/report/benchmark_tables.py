@@ -24,8 +24,15 @@ NOISY = "too noisy"
 REFUSED = "not measured"
 _EMPTY = Cell(text.MISSING)
 _MEBIBYTE = 2**20
-_BUSY = "other processes kept"
-_BUSY_MEANS = "other processes had cores that the threads could have used: measure when it is idle"
+# Of the spread of the outputs, in percent; less is the order in which engines add.
+_TELLING = 0.1
+# What many rows have alike, though the figures in it differ a little, and how it reads once.
+_ALIKE = {
+    "other processes kept": (
+        "other processes had cores that the threads could have used: measure on an idle machine"
+    ),
+    " rounds disagree": "the rounds disagree, over the range that stands below",
+}
 # Absent, they have no columns of their own in the CSV; present, one for each of their fields.
 _GROUPS = (
     "cold",
@@ -48,10 +55,11 @@ def tables(found: Benchmark) -> list[Table]:
     shown = [_files(found.files)]
     for batch, rows in groupby(found.rows, key=lambda row: row.batch):
         group = tuple(rows)
-        shown += [_latencies(found, group, batch), _beyond(found, group, batch)]
+        shown += [_latencies(group, batch), _compared(found, group, batch), _beyond(group, batch)]
     if found.peaks:
         shown.append(_ceilings(found.peaks))
-    return [without_empty(table) for table in shown]
+    kept = [without_empty(table) for table in shown]
+    return [table for table in kept if any(column.numeric for column in table.columns)]
 
 
 def _ceilings(peaks: Sequence[Peaks]) -> Table:
@@ -104,8 +112,7 @@ def _files(files: Sequence[FileFacts]) -> Table:
     return Table("Files", columns, rows, "The first is the baseline of the ratios.")
 
 
-def _latencies(found: Benchmark, rows: Sequence[Row], batch: int) -> Table:
-    baseline, first = found.files[0].name, found.settings["runtimes"][0]
+def _latencies(rows: Sequence[Row], batch: int) -> Table:
     columns = (
         Column("file", numeric=False),
         Column("runtime", numeric=False),
@@ -115,9 +122,6 @@ def _latencies(found: Benchmark, rows: Sequence[Row], batch: int) -> Table:
         Column("p99", "ms"),
         Column("rounds differ by", "%"),
         Column("images", "a second"),
-        Column(f"times {baseline}"),
-        Column(f"times {first}"),
-        Column(f"outputs differ from {first}'s by"),
     )
     notes = Notes()
     cells = tuple(
@@ -125,19 +129,44 @@ def _latencies(found: Benchmark, rows: Sequence[Row], batch: int) -> Table:
             *_name(row),
             Cell(str(row.threads)),
             *_percentiles(row, notes),
-            _ratio(row.ratio, row.ratio_to),
-            _ratio(row.runtime_ratio),
-            _difference(row),
         )
         for row in rows
     )
     title = f"Latency, batch {batch}"
     explained = (
         f"All measured in turns, in processes of their own. Below a figure its {_confidence(rows)} "
-        "over the rounds; below what is too noisy the range of the rounds. A ratio is the time "
-        "taken in times of the other's, with the same threads and batch, round by round."
+        "over the rounds; below what is too noisy the range of the rounds."
     )
     return Table(title, columns, cells, explained, reasons=notes.reasons)
+
+
+def _compared(found: Benchmark, rows: Sequence[Row], batch: int) -> Table:
+    first = found.settings["runtimes"][0]
+    columns = (
+        Column("file", numeric=False),
+        Column("runtime", numeric=False),
+        Column("threads"),
+        Column("times the baseline's"),
+        Column(f"times {first}'s"),
+        Column(f"outputs differ from {first}'s by"),
+    )
+    cells = tuple(
+        (
+            *_name(row),
+            Cell(str(row.threads)),
+            _ratio(row.ratio, row.ratio_to),
+            _ratio(row.runtime_ratio),
+            _difference(row),
+        )
+        for row in rows
+        if row.ratio or row.runtime_ratio or row.outputs
+    )
+    note = (
+        f"The time taken, in times of that of {found.files[0].name} and of the same file on "
+        f"{first}, with the same threads and batch, round by round; below, its interval or, of "
+        "what is too noisy, the range of the rounds."
+    )
+    return Table(f"Compared, batch {batch}", columns, cells, note)
 
 
 def _confidence(rows: Sequence[Row]) -> str:
@@ -145,7 +174,7 @@ def _confidence(rows: Sequence[Row]) -> str:
     return f"{100 * known[0].confidence:.0f}% interval" if known else "interval"
 
 
-def _beyond(found: Benchmark, rows: Sequence[Row], batch: int) -> Table:
+def _beyond(rows: Sequence[Row], batch: int) -> Table:
     columns = (
         Column("file", numeric=False),
         Column("runtime", numeric=False),
@@ -193,16 +222,15 @@ class Notes:
         return f"note {' '.join(map(str, numbers))}" if numbers else ""
 
     def _number(self, reason: str) -> int:
-        # What the machine did to many rows is one thing, though the figures differ a little.
-        kind = _BUSY if _BUSY in reason else reason
-        if kind not in self._reasons:
-            self._reasons.append(kind)
-        return self._reasons.index(kind) + 1
+        said = next((said for part, said in _ALIKE.items() if part in reason), reason)
+        if said not in self._reasons:
+            self._reasons.append(said)
+        return self._reasons.index(said) + 1
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """All of them, in the order of their numbers."""
-        return tuple(_BUSY_MEANS if reason == _BUSY else reason for reason in self._reasons)
+        return tuple(self._reasons)
 
 
 def _name(row: Row) -> tuple[Cell, Cell]:
@@ -250,7 +278,8 @@ def _difference(row: Row) -> Cell:
     shown = f"{outputs.greatest:.2g}"
     if outputs.steps is not None:
         shown = text.plural(round(outputs.steps), "step")
-    return Cell(shown, f"{100 * outputs.fraction:.2g}% of spread")
+    fraction = 100 * outputs.fraction
+    return Cell(shown, f"{fraction:.2g}% of spread" if fraction >= _TELLING else "")
 
 
 def _starts(row: Row) -> tuple[Cell, ...]:
