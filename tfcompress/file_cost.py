@@ -207,8 +207,9 @@ def _macs(
         elements = sum(math.prod(shape(index)) for index in matrices)
         return math.prod(shape(inputs[0])[:-1]) * elements, next(iter(matrices), None)
     if name == "BATCH_MATMUL":
-        options = operator.builtinOptions
-        length = shape(inputs[0])[-2 if options is not None and options.adjX else -1]
+        # A file may hold options of another operator's; LiteRT then takes the defaults.
+        transposed = getattr(operator.builtinOptions, "adjX", False)
+        length = shape(inputs[0])[-2 if transposed else -1]
         return math.prod(output) * length, inputs[1]
     if name not in flatbuffer.KERNELS:
         return 0, None
