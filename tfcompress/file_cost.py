@@ -133,11 +133,11 @@ def count(data: bytes, *, source: str) -> FileCost:
       source: what to call the file in a message.
 
     Raises:
-      ValueError: `data` is no TFLite file or a damaged one, or the size of an input, apart from
-        the batch, is open.
+      ValueError: `data` is no TFLite file or a damaged one, its signatures run several graphs, or
+        the size of an input, apart from the batch, is open.
     """
     model = flatbuffer.parse(data, source=source)
-    graph = model.subgraphs[0]
+    graph = file_graph.main_graph(model, source=source)
     file_graph.require_sizes(graph, source=source)
     constants = file_graph.constant_tensors(model, graph)
     seen: set[int] = set()
