@@ -18,7 +18,7 @@ if profiling.unavailable() is None:
     record = profiling.answer(asked | {"kernels": "xnnpack", "warmup_runs": 1, "runs": 2})
     operator_profile.render(operator_profile.from_dict(record))
 trial.answer(asked | {"runtime": "litert_cpu", "outputs": path + ".npz"})
-ceilings = roofline.peaks_from_dict(peaks.answer(asked | {"runtime": "litert_cpu"}))
+ceilings = roofline.peaks_from_dict(peaks.answer(asked | {"runtime": "litert_cpu"})["peaks"])
 data = open(path, "rb").read()
 roofline.attained(data, source=path, peaks=ceilings, latency_ms=1000.0)
 memory_plan.plan(data, source=path)
