@@ -36,6 +36,8 @@ def test_builtin_kernels_are_the_operators_of_the_file(path):
     assert {one.engine for one in profile.operators} == {"builtin"}
     assert [len(one.samples_us) for one in profile.operators] == [30] * len(profile.operators)
     assert len(profile.plain_us) == len(profile.recorded_us) == 30
+    assert profile.machine.end.wall_seconds > profile.machine.begin.wall_seconds
+    assert profile.stable is not None
 
 
 @needs_profiler
