@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
-from tfcompress import file_cost
+from tfcompress import file_cost, flatbuffer, memory_plan
 from tfcompress.file_building import FileBuilder
 
 
@@ -66,6 +69,34 @@ def test_a_product_of_two_activations_is_told_apart(transposed):
     builder.operator("BATCH_MATMUL", [left, right], [made], adjX=transposed)
     found = file_cost.count(builder.build([left, right], [made]), source="it")
     assert (found.macs, found.kernel_macs, found.parameters) == (2 * 3 * 5 * 4, 0, 0)
+
+
+def test_a_product_with_the_options_of_another_operator_has_the_defaults():
+    builder = FileBuilder()
+    left, right, made = (builder.tensor(shape) for shape in ([2, 3, 4], [2, 4, 5], [2, 3, 5]))
+    builder.operator("BATCH_MATMUL", [left, right], [made])
+    model = flatbuffer.parse(builder.build([left, right], [made]), source="it")
+    (operator,) = model.subgraphs[0].operators
+    operator.builtinOptionsType = schema.BuiltinOptions.AddOptions
+    operator.builtinOptions = schema.AddOptionsT()
+    assert file_cost.count(flatbuffer.pack(model), source="it").macs == 2 * 3 * 5 * 4
+
+
+@pytest.mark.parametrize("reading", [file_cost.count, memory_plan.plan, flatbuffer.parse])
+def test_a_damaged_file_is_read_or_refused(reading):
+    builder = FileBuilder()
+    given, made = builder.tensor([1, 4]), builder.tensor([1, 5])
+    builder.operator("FULLY_CONNECTED", [given, builder.constant(kernel(5, 4)), -1], [made])
+    whole = builder.build([given], [made])
+    generator = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(whole[: generator.integers(8, len(whole))])
+        if generator.random() < 0.9:
+            damaged = bytearray(whole)
+            for place in generator.integers(8, len(whole), generator.integers(1, 4)):
+                damaged[place] ^= 1 << int(generator.integers(8))
+        with contextlib.suppress(ValueError):
+            reading(bytes(damaged), source="it")
 
 
 def test_bytes_are_counted_where_they_move():

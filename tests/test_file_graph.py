@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
-from tfcompress import file_graph, flatbuffer
+from tfcompress import file_cost, file_graph, flatbuffer, memory_plan
 from tfcompress.file_building import FileBuilder
 
 
@@ -53,3 +54,35 @@ def test_open_sizes_other_than_the_batch_are_refused():
     graph.tensors[0].shapeSignature = [-1, -1, 3]
     with pytest.raises(ValueError, match=r"What mine takes depends .* open: \[-1, -1, 3\]"):
         file_graph.require_sizes(graph, source="mine")
+
+
+def with_signatures(*graphs):
+    """A model of two graphs, and an entry into each of these."""
+    builder = FileBuilder()
+    given, made = builder.tensor([1, 4]), builder.tensor([1, 4])
+    builder.operator("ABS", [given], [made])
+    model = flatbuffer.parse(builder.build([given], [made]), source="it")
+    model.subgraphs = [model.subgraphs[0], model.subgraphs[0]]
+    model.signatureDefs = []
+    for graph in graphs:
+        entry = schema.SignatureDefT()
+        entry.signatureKey, entry.subgraphIndex = f"s{len(model.signatureDefs)}", graph
+        model.signatureDefs.append(entry)
+    return model
+
+
+@pytest.mark.parametrize("graphs", [(), (0,), (0, 0)])
+def test_the_first_graph_is_the_file_s(graphs):
+    model = with_signatures(*graphs)
+    assert file_graph.main_graph(model, source="it") is model.subgraphs[0]
+
+
+@pytest.mark.parametrize("graphs", [(1, 0), (0, 1), (1,)])
+def test_a_file_with_entries_into_other_graphs_has_no_one_graph(graphs):
+    model = with_signatures(*graphs)
+    with pytest.raises(ValueError, match=rf"mine runs cannot be told .*'s0' \(graph {graphs[0]}\)"):
+        file_graph.main_graph(model, source="mine")
+    data = flatbuffer.pack(model)
+    for reading in (file_cost.count, memory_plan.plan):
+        with pytest.raises(ValueError, match="Which graph a call of mine runs"):
+            reading(data, source="mine")

@@ -2,8 +2,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress import flatbuffer
+from tfcompress.file_building import FileBuilder
 from tfcompress.flatbuffer import WeightTensor, _unpack_sparse
 
 DENSE, COMPRESSED = 0, 1
@@ -15,6 +17,31 @@ def test_reference_to_a_tensor_that_is_not_there_is_refused(exported):
     operator.inputs = [99, *operator.inputs[1:]]
     with pytest.raises(ValueError, match="a is a damaged TFLite file"):
         flatbuffer.parse(flatbuffer.write_metadata(model, "b", b"{}"), source="a")
+
+
+@pytest.mark.parametrize("borders", ["inputs", "outputs"])
+def test_border_of_a_graph_that_is_no_tensor_is_refused(borders):
+    builder = FileBuilder()
+    given, made = builder.tensor([1, 4]), builder.tensor([1, 4])
+    builder.operator("ABS", [given], [made])
+    model = flatbuffer.parse(builder.build([given], [made]), source="a")
+    setattr(model.subgraphs[0], borders, [99])
+    with pytest.raises(ValueError, match="a is a damaged TFLite file"):
+        flatbuffer.parse(flatbuffer.pack(model), source="a")
+
+
+@pytest.mark.parametrize(("graph", "tensor"), [(1, 0), (0, 99)])
+def test_signature_of_what_is_not_there_is_refused(graph, tensor):
+    builder = FileBuilder()
+    given, made = builder.tensor([1, 4]), builder.tensor([1, 4])
+    builder.operator("ABS", [given], [made])
+    model = flatbuffer.parse(builder.build([given], [made]), source="a")
+    entry, name = schema.SignatureDefT(), schema.TensorMapT()
+    name.name, name.tensorIndex = "in", tensor
+    entry.signatureKey, entry.subgraphIndex, entry.inputs = "s", graph, [name]
+    model.signatureDefs = [entry]
+    with pytest.raises(ValueError, match="a is a damaged TFLite file"):
+        flatbuffer.parse(flatbuffer.pack(model), source="a")
 
 
 def level(size=0, segments=None, indices=None):

@@ -41,6 +41,16 @@ def test_sizes_grow_with_the_batch():
     assert found.to_dict()["arena_bytes"] == 10 * 112 * 4
 
 
+def test_a_file_of_a_large_batch_is_planned_for_one_image():
+    builder = FileBuilder()
+    given, made = builder.tensor([8, 16]), builder.tensor([8, 32])
+    builder.operator("ABS", [given], [made])
+    data = builder.build([given], [made])
+    assert plan(data, source="it").lower_bound_bytes == 8 * 48 * 4
+    one = plan(data, source="it", batch=1)
+    assert (one.batch, one.lower_bound_bytes, one.arena_bytes) == (1, 48 * 4, 48 * 4)
+
+
 def test_a_branch_keeps_its_tensor_alive():
     builder = FileBuilder()
     given, left, right, both = (builder.tensor([1, 16]) for _ in range(4))

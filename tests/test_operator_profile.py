@@ -1,12 +1,14 @@
-"""Sums and tables of a profile, worked out by hand."""
+"""Sums of a profile, worked out by hand, and when they mean nothing."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
-from tfcompress.operator_profile import OperatorProfile, OperatorTime, from_dict, render
+from tfcompress.machine_state import MachineState, Stretch
+from tfcompress.operator_profile import OperatorProfile, OperatorTime, from_dict
 
 
 def made(**changes):
@@ -49,24 +51,55 @@ def test_the_record_holds_every_sample_and_comes_back():
     assert from_dict(record) == made()
 
 
-def test_the_table_accounts_for_the_whole_call():
-    lines = render(made(), slowest=1).splitlines()
-    assert lines[0].startswith("Where the time goes: builtin kernels, 1 thread, batch 2, mean of")
-    assert "| CONV_2D | builtin | 2 | 31.0 | 77.5% |" in lines
-    assert "| unaccounted |  |  | 8.5 | 21.2% |" in lines
-    assert "| the call |  |  | 40.0 | 100.0% |" in lines
-    assert lines[-1] == "| CONV_2D | 2 | third | 20.0 | 50.0% |"
-    shares = [float(line.split("|")[-2].strip(" %")) for line in lines if line.endswith("% |")][:3]
-    assert sum(shares) == pytest.approx(100, abs=0.2)
+MACHINE = MachineState(usable_cores=2, busy_seconds=0.0, own_seconds=0.0, wall_seconds=0.0)
 
 
-def test_a_name_cannot_break_the_table():
-    assert "| CONV_2D | 0 | first/one | 11.0 | 27.5% |" in render(made(), slowest=2)
+def steady(**changes):
+    """Sixty calls of which any two parts are alike."""
+    plain = tuple(100.0 + (call * 7 % 10) / 10 for call in range(60))
+    fields = {
+        "operators": (OperatorTime("CONV_2D", 0, "made", "builtin", (90,) * 60),),
+        "plain_us": plain,
+        "recorded_us": tuple(call + 5 for call in plain),
+    }
+    return made(**(fields | changes))
 
 
-def test_it_is_said_whose_operators_the_rows_are():
-    single = (OperatorTime("Add (ND)", 0, None, "xnnpack", (1, 1, 1)),)
-    text = render(made(kernels="xnnpack", operators=single), slowest=0)
-    assert "its rows are its own operators, not the file's" in text
-    assert "slowest" not in text
-    assert "not the file's" not in render(made())
+def during(busy):
+    end = dataclasses.replace(MACHINE, busy_seconds=busy, own_seconds=1.0, wall_seconds=1.0)
+    return Stretch(MACHINE, end)
+
+
+def test_times_that_come_out_again_mean_something():
+    assert steady().reason is None
+    assert steady(machine=during(1.0), stable=True).reason is None
+    # Two calls disagree with nothing.
+    assert steady(plain_us=(90.0, 120.0), recorded_us=(91.0, 120.0)).reason is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"plain_us": tuple(100.0 + call for call in range(60))},
+            "plain calls, ten a round: the medians of the 6 rounds disagree",
+        ),
+        (
+            {"recorded_us": tuple(100.0 + call for call in range(60))},
+            "recorded calls, ten a round: the medians of the 6 rounds disagree",
+        ),
+        ({"machine": during(2.9)}, "in 6 of 6 rounds other processes kept 1.9 of 2 cores busy"),
+        ({"stable": False}, "the warm-up did not settle in 6 of 6 rounds"),
+        (
+            {"operators": (OperatorTime("CONV_2D", 0, "made", "builtin", (120,) * 60),)},
+            "the operators of a recorded call took 120 us, a whole call without recording 100.2",
+        ),
+    ],
+    ids=["plain", "recorded", "busy", "warm-up", "sum"],
+)
+def test_times_that_mean_nothing_say_why(changes, said):
+    profile = steady(**changes)
+    assert said in profile.reason
+    record = json.loads(json.dumps(profile.to_dict()))
+    assert record["reason"] == profile.reason
+    assert from_dict(record) == profile

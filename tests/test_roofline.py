@@ -65,6 +65,20 @@ def test_the_bandwidth_is_that_of_a_copy_as_large():
     assert found.bandwidth(8 * KIBIBYTE + 1) == found.bandwidth(KIBIBYTE**2) == 1e9
 
 
+def test_a_slow_copy_of_less_memory_is_noise():
+    found = peaks(bytes_per_second=((8, 1e9), (16, 3e9), (32, 2e9)))
+    assert [found.bandwidth(size) for size in (1, 9, 17, 33)] == [3e9, 3e9, 2e9, 2e9]
+
+
+def test_a_share_is_at_most_one():
+    # 2.176 us at the ceiling: measured are 2.1.
+    found = attained(dense(32, 32), source="it", peaks=peaks(), latency_ms=0.0021)
+    assert (found.share, found.bound) == (1.0, "memory")
+    assert found.to_dict()["share"] == 1.0
+    with pytest.raises(ValueError, match=r"needs 0\.002176 ms by memory"):
+        attained(dense(32, 32), source="it", peaks=peaks(), latency_ms=0.0019)
+
+
 def test_a_latency_below_the_shortest_time_is_no_measurement():
     with pytest.raises(ValueError, match=r"mine took 0\.001 ms, but litert_cpu with 1 threads"):
         attained(dense(32, 32), source="mine", peaks=peaks(), latency_ms=0.001)

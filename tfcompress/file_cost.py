@@ -133,11 +133,11 @@ def count(data: bytes, *, source: str) -> FileCost:
       source: what to call the file in a message.
 
     Raises:
-      ValueError: `data` is no TFLite file or a damaged one, or the size of an input, apart from
-        the batch, is open.
+      ValueError: `data` is no TFLite file or a damaged one, its signatures run several graphs, or
+        the size of an input, apart from the batch, is open.
     """
     model = flatbuffer.parse(data, source=source)
-    graph = model.subgraphs[0]
+    graph = file_graph.main_graph(model, source=source)
     file_graph.require_sizes(graph, source=source)
     constants = file_graph.constant_tensors(model, graph)
     seen: set[int] = set()
@@ -207,8 +207,9 @@ def _macs(
         elements = sum(math.prod(shape(index)) for index in matrices)
         return math.prod(shape(inputs[0])[:-1]) * elements, next(iter(matrices), None)
     if name == "BATCH_MATMUL":
-        options = operator.builtinOptions
-        length = shape(inputs[0])[-2 if options is not None and options.adjX else -1]
+        # A file may hold options of another operator's; LiteRT then takes the defaults.
+        transposed = getattr(operator.builtinOptions, "adjX", False)
+        length = shape(inputs[0])[-2 if transposed else -1]
         return math.prod(output) * length, inputs[1]
     if name not in flatbuffer.KERNELS:
         return 0, None

@@ -78,6 +78,30 @@ def batch(graph: Any) -> int:
     return max(1, sizes[0]) if sizes else 1
 
 
+def main_graph(model: Any, *, source: str) -> Any:
+    """The graph that a call of the file runs: its first subgraph.
+
+    A file may have several entries, called signatures, each into a graph of its own. Engines differ
+    in which they run where none is named, so that nothing true of the file follows from one.
+
+    Args:
+      model: as `flatbuffer.parse` gives it.
+      source: what to call the file in the message.
+
+    Raises:
+      ValueError: a signature runs another graph than the first.
+    """
+    entries = model.signatureDefs or []
+    if any(entry.subgraphIndex != 0 for entry in entries):
+        named = [f"{flatbuffer.text(e.signatureKey)!r} (graph {e.subgraphIndex})" for e in entries]
+        raise ValueError(
+            f"Which graph a call of {source} runs cannot be told from its signatures: "
+            f"{', '.join(named)}. Expected signatures of graph 0 alone: export the one that is "
+            "meant to a file of its own."
+        )
+    return model.subgraphs[0]
+
+
 def require_sizes(graph: Any, *, source: str) -> None:
     """Raises ValueError where a size of an input, apart from the batch, is open.
 

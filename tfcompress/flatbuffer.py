@@ -151,9 +151,17 @@ def parse(data: bytes, *, source: str) -> Any:
 def _check_references(model: Any) -> None:
     for entry in model.metadata or []:
         _ = model.buffers[entry.buffer]
+    for entry in model.signatureDefs or []:
+        graph = model.subgraphs[entry.subgraphIndex]
+        for given in (*(entry.inputs or []), *(entry.outputs or [])):
+            _ = graph.tensors[given.tensorIndex]
     for graph in model.subgraphs or []:
+        for borders in (graph.inputs, graph.outputs):
+            _ = [graph.tensors[index] for index in ([] if borders is None else borders)]
         for tensor in graph.tensors:
             _ = model.buffers[tensor.buffer], _TYPE_NAMES[tensor.type]
+            if tensor.sparsity is not None:
+                _ = len(tensor.sparsity.dimMetadata), len(tensor.sparsity.traversalOrder)
         for operator in graph.operators or []:
             _ = model.operatorCodes[operator.opcodeIndex]
             _ = [graph.tensors[index] for index in _tensors_of(operator)]

@@ -164,7 +164,8 @@ class ProfiledModel:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: a count out of its range, an unknown name, or a file that LiteRT refuses.
+      ValueError: a count out of its range, an unknown name, a file whose signatures run several
+        graphs, or one that LiteRT refuses.
       RuntimeError: there is no profile on this machine; see `unavailable`.
     """
 
@@ -180,6 +181,8 @@ class ProfiledModel:
             raise FileNotFoundError(f"No TFLite file at {os.fspath(path)}.")
         # LiteRT's library ends the process over a truncated file.
         parsed = flatbuffer.parse(Path(path).read_bytes(), source=os.fspath(path))
+        # The calls below ask for the first signature; the operators' names are the first graph's.
+        graph = file_graph.main_graph(parsed, source=os.fspath(path))
         self._library = ctypes.CDLL(str(_library_path()))
         self._kept: list[Any] = []
         self._release: list[tuple[str, ctypes.c_void_p]] = []
@@ -194,7 +197,7 @@ class ProfiledModel:
         except _Refused as error:
             self.close()
             lines = [line for line in "".join(said).splitlines() if "ERROR" in line]
-            stated = file_graph.batch(parsed.subgraphs[0])
+            stated = file_graph.batch(graph)
             raise ValueError(
                 f"{os.fspath(path)} cannot be profiled with batch {batch} and {kernels} kernels: "
                 f"{error}. {'; '.join(lines).rstrip('.') or 'LiteRT gives no reason'}."

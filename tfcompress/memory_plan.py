@@ -89,11 +89,12 @@ def plan(data: bytes, *, source: str, batch: int | None = None) -> MemoryPlan:
         with it, as in any network that treats its images alike.
 
     Raises:
-      ValueError: no TFLite file or a damaged one, an open size other than the batch, a graph with
-        control flow, whose other graphs have arenas of their own, or a batch out of range.
+      ValueError: no TFLite file or a damaged one, signatures that run several graphs, an open size
+        other than the batch, a graph with control flow, whose other graphs have arenas of their
+        own, or a batch out of range.
     """
     model = flatbuffer.parse(data, source=source)
-    graph = model.subgraphs[0]
+    graph = file_graph.main_graph(model, source=source)
     file_graph.require_sizes(graph, source=source)
     names = [name for name, _ in flatbuffer.named_operators(model, graph)]
     calling = sorted({name for name in names if name in _CALLS})

@@ -1,17 +1,28 @@
-"""Where the time of a call goes: the times of its operators, and tables of them.
+"""Where the time of a call goes: the times of its operators, and whether they mean anything.
 
-    print(render(profile, slowest=10))
+    if profile.reason is None:
+        for name, engine, count, time_us in profile.by_name():
+            ...
 
-Knows samples and their sums. Does not know how they were taken (`benchmark.profiling`). No
-TensorFlow.
+Knows samples, their sums and their spread. Does not know how they were taken
+(`benchmark.profiling`) or how they are shown. No TensorFlow.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from tfcompress import latency
+from tfcompress.latency import LatencySamples
+from tfcompress.machine_state import Stretch
+from tfcompress.results import from_record
+
+_PART = 10
+"""Calls that are held against the next ones, to tell whether a profile would come out again."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,8 @@ class OperatorProfile:
         recording itself takes.
       plain_us: for each of as many calls in between, the time of a call without recording, copies
         of inputs and outputs excluded.
+      machine: before the warm-up and after the last of them; None where it was not recorded.
+      stable: whether the warm-up settled; None where there were too few calls to tell.
     """
 
     kernels: str
@@ -62,6 +75,50 @@ class OperatorProfile:
     operators: tuple[OperatorTime, ...]
     recorded_us: tuple[float, ...]
     plain_us: tuple[float, ...]
+    machine: Stretch | None = None
+    stable: bool | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why the times say nothing; None where nothing speaks against them.
+
+        Plain and recorded calls are judged as latencies are (`latency.summarize`), with each ten
+        calls, one after the other, for a round; fewer than twenty have nothing to disagree with.
+        Nor are there parts of a whole that is smaller than their sum: where operators took more
+        time in recorded calls than plain calls took in all, by more than `latency.TOLERANCE`, the
+        recording itself is what was timed.
+        """
+        found = []
+        plain = self._as_samples(self.plain_us)
+        count = len(plain.rounds_ns)
+        machine = () if self.machine is None else (self.machine,) * count
+        plain = dataclasses.replace(plain, machine=machine, stable=(self.stable,) * count)
+        recorded = self._as_samples(self.recorded_us)
+        for name, samples in (("plain", plain), ("recorded", recorded)):
+            said = latency.summarize(samples)
+            if said.steady is False:
+                found.append(f"{name} calls, ten a round: {said.reason}")
+        if -self.unaccounted_us > latency.TOLERANCE * self.call_us:
+            found.append(
+                f"the operators of a recorded call took {sum(self.operators_us):.4g} us, a whole "
+                f"call without recording {self.call_us:.4g}"
+            )
+        return "; ".join(found) or None
+
+    def _as_samples(self, calls_us: Sequence[float]) -> LatencySamples:
+        count = max(1, len(calls_us) // _PART)
+        ends = [len(calls_us) * part // count for part in range(count + 1)]
+        nanoseconds = [max(1, round(1000 * call)) for call in calls_us]
+        return LatencySamples(
+            runtime=self.kernels,
+            threads=self.threads,
+            batch=self.batch,
+            rounds_ns=tuple(
+                tuple(nanoseconds[begin:end]) for begin, end in itertools.pairwise(ends)
+            ),
+            first_call_ns=(0,),
+            load_ns=(0,),
+        )
 
     @property
     def call_us(self) -> float:
@@ -107,73 +164,16 @@ class OperatorProfile:
             "call_us": self.call_us,
             "operators_us": self.operators_us,
             "unaccounted_us": self.unaccounted_us,
+            "reason": self.reason,
         }
 
 
-def from_dict(record: dict[str, Any]) -> OperatorProfile:
-    """The inverse of `OperatorProfile.to_dict`."""
-    operators = tuple(
-        OperatorTime(**(one | {"samples_us": tuple(one["samples_us"])}))
-        for one in record["operators"]
-    )
-    return OperatorProfile(
-        kernels=record["kernels"],
-        threads=record["threads"],
-        batch=record["batch"],
-        operators=operators,
-        recorded_us=tuple(record["recorded_us"]),
-        plain_us=tuple(record["plain_us"]),
-    )
-
-
-def render(profile: OperatorProfile, *, slowest: int = 10) -> str:
-    """Where the time goes, as Markdown: by the operators' names, and the slowest ones.
-
-    Args:
-      profile: what is shown.
-      slowest: rows of the second table; 0 leaves it out.
-    """
-    rows = [
-        (name, engine, str(count), f"{time:.1f}", _percent(profile.share(time)))
-        for name, engine, count, time in profile.by_name()
-    ]
-    left = profile.unaccounted_us
-    rows.append(("unaccounted", "", "", f"{left:.1f}", _percent(profile.share(left))))
-    rows.append(("the call", "", "", f"{profile.call_us:.1f}", _percent(1.0)))
-    headings = ("operators", "engine", "count", "us a call", "share")
-    parts = [_summary(profile), _table(headings, rows)]
-    if slowest:
-        parts.append(f"The {min(slowest, len(profile.operators))} slowest operators:")
-        parts.append(_table(_SINGLE, [_single(profile, *row) for row in profile.slowest(slowest)]))
-    return "\n\n".join(parts) + "\n"
-
-
-_SINGLE = ("operator", "no.", "output", "us a call", "share")
-
-
-def _single(profile: OperatorProfile, one: OperatorTime, time: float) -> tuple[str, ...]:
-    share = _percent(profile.share(time))
-    return one.name, str(one.index), one.output or "", f"{time:.1f}", share
-
-
-def _summary(profile: OperatorProfile) -> str:
-    text = (
-        f"Where the time goes: {profile.kernels} kernels, {profile.threads} thread"
-        f"{'' if profile.threads == 1 else 's'}, batch {profile.batch}, mean of "
-        f"the quieter half of {len(profile.plain_us)} calls."
-    )
-    if any(operator.engine == "xnnpack" for operator in profile.operators):
-        text += (
-            " XNNPACK fuses operators and splits others: its rows are its own operators, not the "
-            "file's."
-        )
-    return text
-
-
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(headings)} |", f"|{'---|' * len(headings)}"]
-    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
-    return "\n".join(lines)
+def from_dict(record: Mapping[str, Any]) -> OperatorProfile:
+    """The inverse of `OperatorProfile.to_dict`, from JSON."""
+    fields = {field.name for field in dataclasses.fields(OperatorProfile)}
+    kept = {name: value for name, value in record.items() if name in fields}
+    found: OperatorProfile = from_record(OperatorProfile, kept)
+    return found
 
 
 def _quieter_half(calls_us: Sequence[float]) -> list[int]:
@@ -184,7 +184,3 @@ def _quieter_half(calls_us: Sequence[float]) -> list[int]:
 
 def _mean(samples_us: Sequence[float], calls: Sequence[int]) -> float:
     return sum(samples_us[call] for call in calls) / len(calls)
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f}%"

@@ -10,15 +10,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import json, sys
-from tfcompress import memory_plan, operator_profile, roofline
+from tfcompress import benchmark_record, memory_plan, operator_profile, roofline
 from tfcompress.benchmark import peaks, profiling, trial
+from tfcompress.report import profile_tables
 path = sys.argv[1]
 asked = {"path": path, "threads": 1, "batch": 1, "inputs": None}
 if profiling.unavailable() is None:
     record = profiling.answer(asked | {"kernels": "xnnpack", "warmup_runs": 1, "runs": 2})
-    operator_profile.render(operator_profile.from_dict(record))
+    profile = operator_profile.from_dict(record)
+    list(profile_tables.tables(benchmark_record.Profiled(path, 1, 1, profile), slowest=3))
 trial.answer(asked | {"runtime": "litert_cpu", "outputs": path + ".npz"})
-ceilings = roofline.peaks_from_dict(peaks.answer(asked | {"runtime": "litert_cpu"}))
+ceilings = roofline.peaks_from_dict(peaks.answer(asked | {"runtime": "litert_cpu"})["peaks"])
 data = open(path, "rb").read()
 roofline.attained(data, source=path, peaks=ceilings, latency_ms=1000.0)
 memory_plan.plan(data, source=path)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import time
 
 import numpy as np
 import pytest
 
-from tfcompress import file_cost, roofline, runtimes
+from tfcompress import file_cost, runtimes
 from tfcompress.benchmark import peaks
-from tfcompress.benchmark.peaks import Sizes, footprints, peaks_in_process, product_chain
+from tfcompress.benchmark.peaks import Sizes, peaks_in_process, product_chain
+from tfcompress.benchmark.process import MeasurementError
+from tfcompress.machine_state import MachineState, Stretch
+from tfcompress.results import from_record
+from tfcompress.roofline import Peaks, peaks_from_dict
 from tfcompress.runtimes import Placement
 
 
@@ -50,12 +56,15 @@ def test_a_copying_chain_changes_nothing():
         assert np.array_equal(session.run([inputs])[0], inputs)
 
 
-def test_the_ceilings_of_this_processor_hold_for_a_file(tmp_path):
-    found = peaks_in_process("litert_cpu", threads=1)
+def test_the_ceilings_of_this_processor_are_about_what_a_file_attains():
+    reply = json.loads(json.dumps(peaks.answer({"runtime": "litert_cpu", "threads": 1})))
+    found = peaks_from_dict(reply["peaks"])
     assert (found.device, found.threads, found.runtime) == ("cpu", 1, "litert_cpu")
     # From a slow single board to far beyond any core.
     assert all(1e8 < speed < 1e13 for speed in found.macs_per_second.values())
+    assert [size for size, _ in found.bytes_per_second] == list(peaks.FOOTPRINTS)
     assert all(1e8 < speed < 1e13 for _, speed in found.bytes_per_second)
+    assert from_record(Stretch, reply["machine"]).end.usable_cores >= 1
     data = product_chain("float32", side=32, channels=256, links=4)
     engine = runtimes.choose("litert_cpu")
     with peaks.opened(engine, 1, data) as session:
@@ -65,9 +74,63 @@ def test_the_ceilings_of_this_processor_hold_for_a_file(tmp_path):
             before = time.perf_counter()
             session.run(inputs)
             times.append(time.perf_counter() - before)
-    latency_ms = 1000 * float(np.median(times))
-    share = roofline.attained(data, source="it", peaks=found, latency_ms=latency_ms).share
-    assert 0 < share <= roofline.MOST
+    share = 4 * 32**2 * 256**2 / found.macs_per_second["float32"] / float(np.median(times))
+    # Others may be at work on the machine of a test, in one of the two measurements or in both.
+    assert 0.1 < share < 3
+
+
+def test_ceilings_are_agreed_on_or_refused():
+    try:
+        found = peaks_in_process("litert_cpu", threads=2)
+    except MeasurementError as error:
+        assert "ceilings found none" in str(error)  # noqa: PT017
+    else:
+        assert found.threads == 2
+
+
+QUIET = MachineState(usable_cores=4, busy_seconds=0.0, own_seconds=0.0, wall_seconds=0.0)
+
+
+def replying(*products, busy=1.0, copies=((1024, 4e9), (2048, 2e9)), names=None):
+    """A runner whose processes find these float32 products, in turn."""
+    names = iter(names or [None] * len(products))
+    found = iter(products)
+    end = dataclasses.replace(QUIET, busy_seconds=busy, own_seconds=1.0, wall_seconds=1.0)
+    machine = dataclasses.asdict(Stretch(QUIET, end))
+
+    def run(request, timeout_seconds):
+        assert request == {"runtime": "litert_cpu", "threads": 1}
+        speeds = {"float32": next(found), "int8": 9e9}
+        record = Peaks("litert_cpu", 1, "cpu", next(names), speeds, copies).to_dict()
+        return json.loads(json.dumps({"peaks": record, "machine": machine}))
+
+    return run
+
+
+def test_a_ceiling_is_the_best_that_was_seen():
+    found = peaks_in_process("litert_cpu", runner=replying(41e9, 43e9, 30e9))
+    assert found.macs_per_second == {"float32": 43e9, "int8": 9e9}
+    assert found.bytes_per_second == ((1024, 4e9), (2048, 2e9))
+
+
+@pytest.mark.parametrize(
+    ("runner", "said"),
+    [
+        (replying(23e9, 30e9, 43e9), "the float32 product came to 23, 30, 43 billion a second"),
+        # Another process kept 3.5 of the 4 cores busy throughout.
+        (replying(43e9, 43e9, 43e9, busy=4.5), "in 3 of 3 rounds other processes kept 3.5 of 4"),
+        (replying(43e9, 43e9, 43e9, names=["a", "b", "a"]), "they ran on cpu a and cpu b"),
+    ],
+    ids=["differ", "busy", "devices"],
+)
+def test_what_is_no_ceiling_is_refused(runner, said):
+    with pytest.raises(MeasurementError, match=f"found none: .*{said}"):
+        peaks_in_process("litert_cpu", runner=runner)
+
+
+def test_a_slow_copy_of_less_is_no_disagreement():
+    slow = replying(43e9, 43e9, 43e9, copies=((1024, 1e9), (2048, 2e9)))
+    assert peaks_in_process("litert_cpu", runner=slow).bandwidth(1024) == 2e9
 
 
 class Clock:
@@ -81,15 +144,32 @@ class Clock:
 
 
 def test_a_copy_counts_what_it_reads_and_what_it_writes():
-    # 64 MiB of source and target in each timed stretch, which the clock says takes a second.
-    assert peaks.copy_speed(1 << 20, 1, clock=Clock()) == 64 << 20
-    assert peaks.copy_speed(64 << 20, 2, clock=Clock()) == 64 << 20
+    # In each timed stretch, which the clock says takes a second, 128 MiB by each thread.
+    for footprint, threads in ((1 << 18, 1), (64 << 20, 2), (1 << 18, 3)):
+        copied = peaks.copy_speed(footprint, threads, clock=Clock()) / 2 / threads
+        assert copied == pytest.approx(128 << 20, rel=1e-4)
+    # A part of 2 MiB is copied more often, so that Python's lock is let go of.
+    assert peaks.copy_speed(4 << 20, 1, clock=Clock()) == 2 * 512 * (2 << 20)
 
 
-def test_small_copies_are_timed_with_one_thread_only():
-    assert footprints(1)[0] == 256 << 10
-    assert footprints(4)[0] == 16 << 20
-    assert footprints(200) == (256 << 20,)
+def test_a_small_copy_is_one_call_of_a_thread(monkeypatch):
+    calls = []
+    monkeypatch.setattr(np, "copyto", lambda target, source: calls.append((target, source)))
+    peaks.copy_speed(1 << 18, 2, clock=Clock())
+    assert len(calls) == 2 * 8
+    for target, source in calls:
+        # Again and again the same 64 KiB, which begin at a page.
+        assert target.itemsize == source.itemsize == 64 << 10
+        assert target.strides == source.strides == (0,)
+        assert target.size == source.size > 500
+        assert target.ctypes.data % 4096 == source.ctypes.data % 4096 == 0
+
+
+def test_a_repeated_copy_copies():
+    source, target = peaks._repeated(6, 512), peaks._repeated(6, 512)
+    source[0] = np.void(bytes(range(6)))
+    np.copyto(target, source)
+    assert target[0].tobytes() == bytes(range(6))
 
 
 class Chain:
@@ -128,3 +208,5 @@ def test_bad_settings_are_refused():
         peaks_in_process("keras")
     with pytest.raises(ValueError, match="threads must be an integer of at least 1"):
         peaks_in_process("litert_cpu", threads=0)
+    with pytest.raises(ValueError, match="processes must be an integer of at least 2"):
+        peaks_in_process("litert_cpu", processes=1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
-from tfcompress import litert_profiling
+from tfcompress import flatbuffer, litert_profiling
 from tfcompress.benchmark.process import MeasurementError
 from tfcompress.benchmark.profiling import (
     ProfileConfig,
@@ -35,6 +36,8 @@ def test_builtin_kernels_are_the_operators_of_the_file(path):
     assert {one.engine for one in profile.operators} == {"builtin"}
     assert [len(one.samples_us) for one in profile.operators] == [30] * len(profile.operators)
     assert len(profile.plain_us) == len(profile.recorded_us) == 30
+    assert profile.machine.end.wall_seconds > profile.machine.begin.wall_seconds
+    assert profile.stable is not None
 
 
 @needs_profiler
@@ -117,6 +120,26 @@ def test_a_file_of_one_batch_says_which(tmp_path):
     assert profile_in_process(path, ProfileConfig(kernels="builtin", batch=8)).batch == 8
     with pytest.raises(MeasurementError, match=r"The file states a batch of 8: pass that\."):
         profile_in_process(path, ProfileConfig(kernels="builtin", batch=1))
+
+
+@needs_profiler
+@pytest.mark.parametrize("graphs", [(1, 0), (0, 1)])
+def test_a_file_whose_signatures_run_several_graphs_is_refused(tmp_path, graphs):
+    builder = FileBuilder()
+    given, made = builder.tensor([1, 4]), builder.tensor([1, 4])
+    builder.operator("ABS", [given], [made])
+    model = flatbuffer.parse(builder.build([given], [made]), source="it")
+    model.subgraphs = [model.subgraphs[0], model.subgraphs[0]]
+    model.signatureDefs = [schema.SignatureDefT() for _ in graphs]
+    for number, (entry, graph) in enumerate(zip(model.signatureDefs, graphs, strict=True)):
+        entry.signatureKey, entry.subgraphIndex = f"s{number}", graph
+        (entry.inputs, entry.outputs) = ([schema.TensorMapT()], [schema.TensorMapT()])
+        for name, place in ((entry.inputs[0], given), (entry.outputs[0], made)):
+            name.name, name.tensorIndex = f"t{place}", place
+    path = tmp_path / "two.tflite"
+    path.write_bytes(flatbuffer.pack(model))
+    with pytest.raises(MeasurementError, match="cannot be told from its signatures: 's0'"):
+        profile_in_process(path)
 
 
 def test_a_hanging_process_is_ended_and_reported(path):

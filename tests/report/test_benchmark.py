@@ -257,7 +257,8 @@ def test_every_file_is_written_and_drawn_again(tmp_path):
     assert "Some CPU (2 cores)" in written
     assert "1. the rounds disagree, over the range" in written
     assert "Where the time of a.tflite on litert_cpu goes" in written
-    assert "LiteRT cannot profile it." in written
+    assert "| the call | not measured (note 1) |" in written
+    assert "1. LiteRT cannot profile it." in written
     assert "No roofline of keras." in written
     (tmp_path / "latency.svg").unlink()
     benchmark_files.render(benchmark_record.load(tmp_path), tmp_path, said.append)

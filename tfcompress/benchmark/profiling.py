@@ -4,7 +4,7 @@
     python -m tfcompress.benchmark.profiling < request.json
 
 Recorded calls and plain ones take turns, so that the sum of the operators can be held against the
-whole call. Imports no TensorFlow.
+whole call; the machine's state is kept with them. Imports no TensorFlow.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfcompress import flatbuffer, operator_profile, registry
+from tfcompress import file_graph, flatbuffer, machine_state, operator_profile, registry
+from tfcompress.benchmark.config import LatencyConfig
 from tfcompress.benchmark.process import MeasurementError, run_in_process, serve
+from tfcompress.benchmark.timing import warm_up
 from tfcompress.litert import check_counts
 from tfcompress.litert_profiling import (
     DELEGATE_OPERATOR,
@@ -29,6 +31,7 @@ from tfcompress.litert_profiling import (
     ProfiledModel,
     unavailable,
 )
+from tfcompress.machine_state import Stretch
 from tfcompress.operator_profile import OperatorProfile, OperatorTime
 
 _MODULE = "tfcompress.benchmark.profiling"
@@ -44,7 +47,8 @@ class ProfileConfig:
         `"builtin"`, whose rows are the file's operators.
       threads: processor threads, 1 to 256.
       batch: images in one call, 1 to 65,536.
-      warmup_runs: calls before the measured ones, besides the cold first call; at least 1.
+      warmup_runs: calls before the measured ones, besides the cold first call; at least 1. More
+        follow until their times settle, within the bounds of a `LatencyConfig`.
       runs: recorded calls, and as many plain ones.
       timeout_seconds: a process that takes longer is killed.
 
@@ -93,7 +97,7 @@ def profile_in_process(
         raise MeasurementError(reason)
     request = dataclasses.asdict(config) | {"path": os.fspath(path)}
     reply = run_in_process(request, config.timeout_seconds, module=_MODULE)
-    return operator_profile.from_dict(dict(reply))
+    return operator_profile.from_dict(reply)
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,13 +116,21 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         batch=request["batch"],
         kernels=request["kernels"],
     ) as model:
-        for _ in range(request["warmup_runs"]):
-            model.call()
+        bounds = LatencyConfig()
+        # Before the warm-up: over a shorter stretch it is rough what others took.
+        begin = machine_state.read()
+        warmed = warm_up(
+            model.call,
+            min_runs=request["warmup_runs"],
+            max_runs=max(request["warmup_runs"], bounds.max_warmup_runs),
+            max_seconds=bounds.max_warmup_seconds,
+        )
         for _ in range(request["runs"]):
             before = time.perf_counter_ns()
             model.call()
             plain.append((time.perf_counter_ns() - before) / 1000)
             recorded.append(model.record())
+        stretch = Stretch(begin, machine_state.read())
     operators = operator_times(recorded, file_outputs(request["path"]), kernels=request["kernels"])
     return OperatorProfile(
         kernels=request["kernels"],
@@ -127,13 +139,19 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         operators=operators,
         recorded_us=tuple(float(_whole(call)) for call in recorded),
         plain_us=tuple(plain),
+        machine=stretch,
+        stable=warmed.stable,
     ).to_dict()
 
 
 def file_outputs(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
-    """Name and first output of each operator of a file's main graph."""
+    """Name and first output of each operator of a file's main graph.
+
+    Raises:
+      ValueError: no TFLite file or a damaged one, or signatures that run several graphs.
+    """
     model = flatbuffer.parse(Path(path).read_bytes(), source=os.fspath(path))
-    graph = model.subgraphs[0]
+    graph = file_graph.main_graph(model, source=os.fspath(path))
     found = []
     for name, operator in flatbuffer.named_operators(model, graph):
         made = [int(index) for index in operator.outputs if index >= 0]

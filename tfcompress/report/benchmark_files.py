@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from tfcompress import benchmark_record, durable, operator_profile
+from tfcompress import benchmark_record, durable
 from tfcompress.benchmark_record import Benchmark
 from tfcompress.latency import LatencySamples
-from tfcompress.report import benchmark_tables, table_text, text
+from tfcompress.report import benchmark_tables, profile_tables, table_text
+from tfcompress.report.tables import Table
 
 SAMPLES = "samples.json"
 CSV = "benchmark.csv"
@@ -31,11 +32,11 @@ def show(found: Benchmark, print_line: Print) -> None:
     """Prints all tables as plain text."""
     width = shutil.get_terminal_size((100, 24)).columns
     print_line(machine(found))
-    for table in benchmark_tables.tables(found):
+    for table in _tables(found, slowest=0):
         print_line("")
         for line in table_text.plain_lines(table, width=width):
             print_line(line)
-    for line in (*_profiles(found, slowest=0), *_notes(found)):
+    for line in _notes(found):
         print_line(line)
 
 
@@ -102,10 +103,9 @@ def _markdown(found: Benchmark, *, drawn: bool) -> Iterator[str]:
     yield from ("# Benchmark", "", table_text.escape(machine(found)), "")
     if drawn:
         yield from (f"![Latency of each file and setting]({FIGURE})", "")
-    for table in benchmark_tables.tables(found):
+    for table in _tables(found, slowest=10):
         yield from (f"## {table.title}", "", *table_text.markdown_lines(table), "")
         yield from table_text.note_lines(table)
-    yield from _profiles(found, slowest=10)
     yield from _notes(found)
 
 
@@ -125,14 +125,10 @@ def machine(found: Benchmark) -> str:
     return ", ".join(part for part in parts if part) + "."
 
 
-def _profiles(found: Benchmark, *, slowest: int) -> Iterator[str]:
+def _tables(found: Benchmark, *, slowest: int) -> Iterator[Table]:
+    yield from benchmark_tables.tables(found)
     for each in found.profiles:
-        setting = f"{text.plural(each.threads, 'thread')}, batch {each.batch}"
-        yield f"\n## Where the time of {each.file} on {each.runtime} goes, {setting}\n"
-        if each.profile is None:
-            yield f"Not known: {each.reason}"
-        else:
-            yield operator_profile.render(each.profile, slowest=slowest)
+        yield from profile_tables.tables(each, slowest=slowest)
 
 
 def _notes(found: Benchmark) -> Iterator[str]:
