@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tfcompress import results, runtimes
+from tfcompress import machine_state, resource_use, results, runtimes
 from tfcompress.benchmark import (
     Case,
     LatencyConfig,
@@ -27,6 +27,8 @@ from tfcompress.benchmark import (
     warm_up,
 )
 from tfcompress.benchmark.measuring import turn_order
+from tfcompress.machine_state import GpuState
+from tfcompress.resource_use import Counter
 
 
 def reply(samples, peak=1000, **changes):
@@ -174,7 +176,7 @@ class SlowStart:
 
     def __init__(self):
         self.now, self.calls = 0, 0
-        self.engine = SimpleNamespace(prepare=self.prepare, open=self.open)
+        self.engine = SimpleNamespace(prepare=self.prepare, open=self.open, device="cpu")
 
     def __call__(self):
         return self.now
@@ -191,6 +193,49 @@ class SlowStart:
         warm = 20_000_000 + int(4e8 * 0.5**self.calls)
         self.now += 31_000_000_000 if self.calls == 1 else warm
         return ()
+
+
+def test_the_proof_of_a_device_comes_after_all_that_is_measured(monkeypatch):
+    """What it takes is in no time and not in the memory; its GPU is asked before any work on it."""
+    done = []
+
+    class Proved(SlowStart):
+        def open(self, path, **settings):
+            done.append("open")
+            return self
+
+        def run(self, inputs):
+            done.append("run")
+            return ()
+
+        @property
+        def placement(self):
+            done.append("proof")
+            return runtimes.Placement("gpu", device_name="Some GPU")
+
+    def read_gpus():
+        done.append("gpus")
+        return (GpuState("Some GPU", utilization=1.0 / len(done)),)
+
+    proved = Proved()
+    proved.engine.device = "gpu"
+    monkeypatch.setattr(runtimes, "choose", lambda text: proved.engine)
+    monkeypatch.setattr(machine_state, "read_gpus", read_gpus)
+    monkeypatch.setattr(resource_use, "peak_memory_bytes", lambda: done.append("peak") or 7)
+    counters = [Counter(f"gpu-{n}", lambda: 5.0, gpu=f"{name} GPU") for n, name in NAMES]
+    monkeypatch.setattr(resource_use, "find_counters", lambda: tuple(counters))
+    config = LatencyConfig(min_runs=1, min_seconds=0)
+    found = answering.answer(dataclasses.asdict(config) | {"path": "any"})
+    assert done[:3] == ["gpus", "open", "run"]
+    assert [what for what in done if what != "run"] == ["gpus", "open", "gpus", "peak", "proof"]
+    assert done[-1] == "proof"
+    assert found["machine"]["begin"]["gpus"][0]["utilization"] == 1.0
+    assert found["peak_memory_bytes"] == 7
+    # The other GPU's energy is none of ours.
+    assert found["joules_per_call"] == {"gpu-1": 0.0}
+
+
+NAMES = ((0, "Another"), (1, "Some"))
 
 
 @pytest.mark.parametrize(("value", "finite"), [(1.0, True), (np.nan, False), (np.inf, False)])

@@ -321,7 +321,7 @@ def _check_types(interpreter: Any, name: str) -> None:
 
 
 def _allocate(interpreter: Any, name: str, batch: int) -> None:
-    """Gives every input `batch` as its first axis, where that is the batch; allocates the memory."""
+    """Gives every input that has a batch this one as its first axis, and the graph its memory."""
     records = interpreter.get_input_details()
     own = _written([_details(record) for record in records])
     for record in records:

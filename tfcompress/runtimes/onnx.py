@@ -109,6 +109,11 @@ class OnnxSession:
             raise RuntimeError(f"ONNX Runtime cannot run the graph: {error}") from error
 
 
+def device(options: Options) -> str:
+    """That of the provider."""
+    return "cpu" if options.provider == "cpu" else "gpu"
+
+
 def unavailable(options: Options) -> str | None:
     """Why this runtime cannot work here; None where it can.
 
