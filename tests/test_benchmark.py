@@ -27,6 +27,7 @@ from tfcompress.benchmark import (
     warm_up,
 )
 from tfcompress.benchmark.measuring import turn_order
+from tfcompress.file_building import FileBuilder
 from tfcompress.machine_state import GpuState
 from tfcompress.resource_use import Counter
 
@@ -354,6 +355,17 @@ def test_files_are_checked_before_any_process(files, tmp_path):
         measure_latency({}, runner=runner)
 
 
+def test_a_round_takes_the_seconds_that_were_asked_for_however_fast_the_calls(tmp_path):
+    builder = FileBuilder()
+    given, result = builder.tensor([1, 4]), builder.tensor([1, 4])
+    builder.operator("LOGISTIC", [given], [result])
+    (tmp_path / "tiny.tflite").write_bytes(builder.build([given], [result]))
+    config = LatencyConfig(rounds=1, min_seconds=0.3, max_warmup_seconds=0.2)
+    (times,) = measure_latency({"a": tmp_path / "tiny.tflite"}, config)["a"].rounds_ns
+    assert len(times) > 10_000
+    assert 0.3e9 <= sum(times) < 0.4e9
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
@@ -363,7 +375,11 @@ def test_files_are_checked_before_any_process(files, tmp_path):
         ({"batch": 0}, "batch must be"),
         ({"batch": 10_000_000}, "batch must be .* at most 65,536. Received: 10000000"),
         ({"rounds": 0}, "rounds must be"),
-        ({"min_runs": 10, "max_runs": 9}, "max_runs >= min_runs"),
+        ({"min_runs": 2_000_000}, "min_runs must be at most 1,000,000, .* Received: 2000000"),
+        ({"timeout_seconds": np.inf}, "timeout_seconds must be a finite number .* Received: inf"),
+        ({"timeout_seconds": np.nan}, "timeout_seconds must be a finite number .* Received: nan"),
+        ({"min_seconds": np.nan}, "min_seconds must be a finite number"),
+        ({"max_warmup_seconds": np.inf}, "max_warmup_seconds must be a finite number"),
         ({"min_seconds": -1}, "min_seconds >= 0"),
         ({"min_seconds": 5, "timeout_seconds": 5}, "timeout_seconds must be greater"),
         ({"max_warmup_runs": 9}, "max_warmup_runs >= warmup_runs"),
