@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tfcompress import results, runtimes
+from tfcompress import machine_state, resource_use, results, runtimes
 from tfcompress.benchmark import (
     Case,
     LatencyConfig,
@@ -27,6 +27,9 @@ from tfcompress.benchmark import (
     warm_up,
 )
 from tfcompress.benchmark.measuring import turn_order
+from tfcompress.file_building import FileBuilder
+from tfcompress.machine_state import GpuState
+from tfcompress.resource_use import Counter
 
 
 def reply(samples, peak=1000, **changes):
@@ -174,7 +177,7 @@ class SlowStart:
 
     def __init__(self):
         self.now, self.calls = 0, 0
-        self.engine = SimpleNamespace(prepare=self.prepare, open=self.open)
+        self.engine = SimpleNamespace(prepare=self.prepare, open=self.open, device="cpu")
 
     def __call__(self):
         return self.now
@@ -191,6 +194,49 @@ class SlowStart:
         warm = 20_000_000 + int(4e8 * 0.5**self.calls)
         self.now += 31_000_000_000 if self.calls == 1 else warm
         return ()
+
+
+def test_the_proof_of_a_device_comes_after_all_that_is_measured(monkeypatch):
+    """What it takes is in no time and not in the memory; its GPU is asked before any work on it."""
+    done = []
+
+    class Proved(SlowStart):
+        def open(self, path, **settings):
+            done.append("open")
+            return self
+
+        def run(self, inputs):
+            done.append("run")
+            return ()
+
+        @property
+        def placement(self):
+            done.append("proof")
+            return runtimes.Placement("gpu", device_name="Some GPU")
+
+    def read_gpus():
+        done.append("gpus")
+        return (GpuState("Some GPU", utilization=1.0 / len(done)),)
+
+    proved = Proved()
+    proved.engine.device = "gpu"
+    monkeypatch.setattr(runtimes, "choose", lambda text: proved.engine)
+    monkeypatch.setattr(machine_state, "read_gpus", read_gpus)
+    monkeypatch.setattr(resource_use, "peak_memory_bytes", lambda: done.append("peak") or 7)
+    counters = [Counter(f"gpu-{n}", lambda: 5.0, gpu=f"{name} GPU") for n, name in NAMES]
+    monkeypatch.setattr(resource_use, "find_counters", lambda: tuple(counters))
+    config = LatencyConfig(min_runs=1, min_seconds=0)
+    found = answering.answer(dataclasses.asdict(config) | {"path": "any"})
+    assert done[:3] == ["gpus", "open", "run"]
+    assert [what for what in done if what != "run"] == ["gpus", "open", "gpus", "peak", "proof"]
+    assert done[-1] == "proof"
+    assert found["machine"]["begin"]["gpus"][0]["utilization"] == 1.0
+    assert found["peak_memory_bytes"] == 7
+    # The other GPU's energy is none of ours.
+    assert found["joules_per_call"] == {"gpu-1": 0.0}
+
+
+NAMES = ((0, "Another"), (1, "Some"))
 
 
 @pytest.mark.parametrize(("value", "finite"), [(1.0, True), (np.nan, False), (np.inf, False)])
@@ -309,6 +355,17 @@ def test_files_are_checked_before_any_process(files, tmp_path):
         measure_latency({}, runner=runner)
 
 
+def test_a_round_takes_the_seconds_that_were_asked_for_however_fast_the_calls(tmp_path):
+    builder = FileBuilder()
+    given, result = builder.tensor([1, 4]), builder.tensor([1, 4])
+    builder.operator("LOGISTIC", [given], [result])
+    (tmp_path / "tiny.tflite").write_bytes(builder.build([given], [result]))
+    config = LatencyConfig(rounds=1, min_seconds=0.3, max_warmup_seconds=0.2)
+    (times,) = measure_latency({"a": tmp_path / "tiny.tflite"}, config)["a"].rounds_ns
+    assert len(times) > 10_000
+    assert 0.3e9 <= sum(times) < 0.4e9
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
@@ -318,7 +375,11 @@ def test_files_are_checked_before_any_process(files, tmp_path):
         ({"batch": 0}, "batch must be"),
         ({"batch": 10_000_000}, "batch must be .* at most 65,536. Received: 10000000"),
         ({"rounds": 0}, "rounds must be"),
-        ({"min_runs": 10, "max_runs": 9}, "max_runs >= min_runs"),
+        ({"min_runs": 2_000_000}, "min_runs must be at most 1,000,000, .* Received: 2000000"),
+        ({"timeout_seconds": np.inf}, "timeout_seconds must be a finite number .* Received: inf"),
+        ({"timeout_seconds": np.nan}, "timeout_seconds must be a finite number .* Received: nan"),
+        ({"min_seconds": np.nan}, "min_seconds must be a finite number"),
+        ({"max_warmup_seconds": np.inf}, "max_warmup_seconds must be a finite number"),
         ({"min_seconds": -1}, "min_seconds >= 0"),
         ({"min_seconds": 5, "timeout_seconds": 5}, "timeout_seconds must be greater"),
         ({"max_warmup_runs": 9}, "max_warmup_runs >= warmup_runs"),

@@ -43,6 +43,7 @@ TIERS = {
         "native_output",
         "operator_profile",
         "output_difference",
+        "own_process",
         "packaged_files",
         "predictions",
         "preprocessing",

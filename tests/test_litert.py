@@ -6,6 +6,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress import flatbuffer, native_output
 from tfcompress._keras import tf
+from tfcompress.file_building import FileBuilder
 from tfcompress.litert import GraphSession, Session, Share, TensorDetails, check_inputs
 
 
@@ -116,8 +117,9 @@ def test_several_inputs_and_outputs_keep_their_order_and_types(two_ways):
         (lambda a, b: [a.astype(np.float64), b], r"float64 \[1, 3\], int32 \[1, 2, 2\]"),
         (lambda a, b: [a.reshape(3, 1), b], r"float32 \[3, 1\], int32 \[1, 2, 2\]"),
         (lambda a, b: [a, b.tolist()], r"float32 \[1, 3\], list"),
+        (lambda a, b: [a.astype(">f4"), b], r">f4 \[1, 3\], int32 \[1, 2, 2\]"),
     ],
-    ids=["swapped", "too few", "none", "same bytes", "wider", "turned", "no array"],
+    ids=["swapped", "too few", "none", "same bytes", "wider", "turned", "no array", "byte order"],
 )
 def test_inputs_of_another_kind_are_refused(two_ways, change, received):
     session = GraphSession(two_ways)
@@ -140,28 +142,85 @@ def test_batch_that_no_output_follows_is_refused():
     data = file_of(lambda x: tf.reduce_sum(x, 0, keepdims=True), ([None, 4], tf.float32))
     assert GraphSession(data).outputs[0].shape == (1, 4)
     with pytest.raises(
-        ValueError, match=r"takes batch 3 but gives no output .* float32 \[1, 4\]. Its own inputs"
+        ValueError, match=r"takes batch 3 but does not give every .* float32 \[1, 4\]. Its own"
     ):
         GraphSession(data, batch=3)
 
 
+def test_batch_that_one_output_does_not_follow_is_refused():
+    # The second output, which all the work goes to, is that of the first example alone.
+    builder = FileBuilder()
+    given, first, sliced, second = (builder.tensor([1, size]) for size in (64, 64, 64, 32))
+    begin, size = (builder.constant(np.array(x, np.int32)) for x in ([0, 0], [1, 64]))
+    builder.operator("LOGISTIC", [given], [first])
+    builder.operator("SLICE", [given, begin, size], [sliced])
+    kernel = builder.constant(np.ones((32, 64), np.float32))
+    builder.operator("FULLY_CONNECTED", [sliced, kernel, -1], [second])
+    data = builder.build([given], [first, second])
+    assert [one.shape for one in GraphSession(data).outputs] == [(1, 64), (1, 32)]
+    with pytest.raises(ValueError, match=r"float32 \[8, 64\] and float32 \[1, 32\]. Its own inp"):
+        GraphSession(data, batch=8)
+
+
+def test_first_axis_that_is_no_batch_stays_as_the_file_states_it():
+    builder = FileBuilder()
+    wave, squashed = builder.tensor([16000]), builder.tensor([16000])
+    builder.operator("LOGISTIC", [wave], [squashed])
+    shape = builder.constant(np.array([1, -1], np.int32))
+    row = builder.tensor([1, 16000])
+    builder.operator("RESHAPE", [squashed, shape], [row], newShape=[1, -1])
+    data = builder.build([wave], [row])
+    session = GraphSession(data)
+    assert (session.inputs[0].shape, session.outputs[0].shape) == ((16000,), (1, 16000))
+    for batch in (2, 16000):
+        with pytest.raises(ValueError, match=rf"no batch: .* Received: batch {batch}. Pass .* 1\."):
+            GraphSession(data, batch=batch)
+
+
+def test_stated_batch_that_inputs_and_outputs_share_is_changed():
+    builder = FileBuilder()
+    given, kernel = builder.tensor([8, 64]), builder.constant(np.ones((32, 64), np.float32))
+    result = builder.tensor([8, 32])
+    builder.operator("FULLY_CONNECTED", [given, kernel, -1], [result])
+    session = GraphSession(builder.build([given], [result]), batch=1)
+    assert (session.inputs[0].shape, session.outputs[0].shape) == ((1, 64), (1, 32))
+
+
 def test_batch_that_the_graph_cannot_take_is_refused_with_its_own():
-    data = file_of(lambda x: tf.reshape(x, [2, 8]), ([4, 4], tf.float32))
-    assert GraphSession(data, batch=4).outputs[0].shape == (2, 8)
+    data = file_of(lambda x: (tf.reshape(x, [2, 8]), x + 1), ([4, 4], tf.float32))
+    assert GraphSession(data, batch=4).inputs[0].shape == (4, 4)
     with pytest.raises(
         ValueError, match=r"with batch 3: (.|\n)* Its own inputs are float32 \[4, 4\]"
     ):
         GraphSession(data, batch=3)
 
 
-def test_open_sizes_and_scalars_are_refused():
+def test_open_sizes_are_refused():
     data = file_of(lambda x: x + 1.0, ([None, None, None, 3], tf.float32))
     with pytest.raises(ValueError, match=r"sizes \[-1, -1, -1, 3\] in which -1 is open"):
         GraphSession(data)
-    data = file_of(lambda x, y: x + y, ([None, 3], tf.float32), ([], tf.float32))
-    assert GraphSession(data).inputs[1].shape == ()
-    with pytest.raises(ValueError, match=r"has a scalar input, .* no first axis for batch 2"):
-        GraphSession(data, batch=2)
+
+
+def test_inputs_without_the_batch_stay_beside_those_that_have_it():
+    data = file_of(
+        lambda x, y, z: x + y + tf.reduce_sum(z),
+        ([None, 3], tf.float32),
+        ([], tf.float32),
+        ([5], tf.float32),
+    )
+    session = GraphSession(data, batch=2)
+    assert sorted(one.shape for one in session.inputs) == [(), (2, 3), (5,)]
+    assert session.outputs[0].shape == (2, 3)
+
+
+def test_output_of_text_is_refused_by_its_name():
+    builder = FileBuilder()
+    given, result = builder.tensor([1, 4]), builder.tensor([1, 4])
+    builder.operator("LOGISTIC", [given], [result])
+    text = builder.tensor([1], type="STRING")
+    said = rf"has an output of text, 't{text}'"
+    with pytest.raises(ValueError, match=said):
+        GraphSession(builder.build([given], [result, text]))
 
 
 @pytest.mark.parametrize("kernels", ["xnnpack", "builtin", "reference"])

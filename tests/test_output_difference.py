@@ -52,6 +52,25 @@ def test_value_that_is_not_finite_on_one_side_only_is_infinitely_far():
     assert output_difference.fraction([bad], [bad], [FLOAT]) == 0
 
 
+@pytest.mark.parametrize(
+    ("one", "other"), [(np.nan, np.inf), (np.inf, -np.inf), (np.nan, 1), (-np.inf, 1)]
+)
+def test_values_that_are_not_finite_differ_unless_they_are_the_same(one, other):
+    ours, theirs = float_row(one, 3, 1, 3), float_row(other, 3, 1, 3)
+    for measure in (output_difference.fraction, lambda *a: output_difference.greatest(*a)[0]):
+        assert measure([ours], [theirs], [FLOAT]) == np.inf
+        assert measure([theirs], [ours], [FLOAT]) == np.inf
+        assert measure([ours], [ours], [FLOAT]) == 0
+
+
+def test_outputs_of_which_nothing_is_finite_prove_nothing():
+    bad, good = float_row(np.nan, np.inf), float_row(1, 3)
+    assert output_difference.fraction([bad], [bad], [FLOAT]) == np.inf
+    assert output_difference.fraction([good, bad], [good, bad], [FLOAT] * 2) == np.inf
+    nothing = np.zeros((1, 0), np.float32)
+    assert output_difference.fraction([nothing], [nothing], [FLOAT]) == 0
+
+
 def test_greatest_difference_of_float_outputs_has_no_steps():
     found = output_difference.greatest([float_row(1, 2, 3, 4.5)], [float_row(1, 2, 3, 4)], [FLOAT])
     assert found == (0.5, None)

@@ -91,6 +91,25 @@ def test_a_counter_that_wrapped_goes_on_from_zero():
     assert Counter("package-0", lambda: 99.0, wraps_at=100.0).since(98.0) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("gpus", "name", "kept"),
+    [
+        (["A"], "A", ["package-0", "gpu-0"]),
+        (["A"], None, ["package-0", "gpu-0"]),
+        (["A", "B"], "B", ["package-0", "gpu-1"]),
+        (["A", "B"], None, ["package-0"]),
+        (["A", "A"], "A", ["package-0"]),
+        (["A"], "C", ["package-0"]),
+        ([], "A", ["package-0"]),
+    ],
+)
+def test_of_gpus_only_the_one_in_use_counts(gpus, name, kept):
+    counters = [Counter("package-0", lambda: 1.0)]
+    counters += [Counter(f"gpu-{n}", lambda: 1.0, gpu=gpu) for n, gpu in enumerate(gpus)]
+    found = resource_use.without_other_gpus(counters, name)
+    assert [counter.name for counter in found] == kept
+
+
 def test_no_counter_is_no_figure(tmp_path):
     (tmp_path / "intel-rapl:0").mkdir()
     assert resource_use._processors(tmp_path) == []

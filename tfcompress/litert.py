@@ -33,7 +33,7 @@ class TensorDetails:
     """An input or output of a model.
 
     Attributes:
-      shape: with the batch first.
+      shape: with the batch first, where the model has one.
       dtype: what the model reads or writes there.
       scale: real value of one quantization step; None where the tensor is not quantized.
       zero_point: the stored value that stands for 0.
@@ -86,7 +86,9 @@ class GraphSession:
     Args:
       source: the path of a TFLite file, or its bytes.
       threads: processor threads, 1 to 256.
-      batch: examples in one call, 1 to 65,536: the first axis of every input.
+      batch: examples in one call, 1 to 65,536: the first axis of every input. Where the file
+        leaves no first axis open, and its inputs and outputs share none, they have no batch, and
+        the file runs as it is with 1.
       kernels: one of `KERNELS`: `"xnnpack"` runs the operators that XNNPACK takes with it, as
         LiteRT does by default, `"builtin"` all of them with LiteRT's own optimized kernels,
         `"reference"` with its plain ones.
@@ -97,8 +99,9 @@ class GraphSession:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: a count out of its range, a file that LiteRT refuses, an input with an axis other
-        than the first that has no size, or a graph that cannot be resized to `batch`.
+      ValueError: a count out of its range, a file that LiteRT refuses, an input or output that
+        holds no real numbers, an input with an axis other than the first that has no size, or a
+        graph that cannot be resized to `batch` or of which an output does not follow it.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class GraphSession:
     ) -> None:
         check_counts(threads=threads, batch=batch)
         self._interpreter, name = _interpreter(source, threads, kernels)
+        _check_types(self._interpreter, name)
         _allocate(self._interpreter, name, batch)
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
@@ -158,11 +162,13 @@ class GraphSession:
         if len(inputs) != len(indices):
             check_inputs(inputs, self.inputs)
         # This call is timed, and runs with cold caches after each inference: LiteRT refuses another
-        # shape or dtype itself, and every object less counts.
+        # shape or dtype itself, but for one of another byte order, and every object less counts.
         try:
             for index, array in zip(indices, inputs):  # noqa: B905 - the counts are equal here
+                if not array.dtype.isnative:
+                    check_inputs(inputs, self.inputs)
                 interpreter.set_tensor(index, array)
-        except ValueError:
+        except (AttributeError, ValueError):
             check_inputs(inputs, self.inputs)
             raise
         interpreter.invoke()
@@ -298,56 +304,101 @@ def _name(source: str | os.PathLike[str] | bytes) -> str:
     return "The TFLite model" if isinstance(source, bytes) else os.fspath(source)
 
 
+def _check_types(interpreter: Any, name: str) -> None:
+    """Raises ValueError where an input or output holds no numbers."""
+    for what, records in (
+        ("input", interpreter.get_input_details()),
+        ("output", interpreter.get_output_details()),
+    ):
+        for record in records:
+            dtype = np.dtype(record["dtype"])
+            if dtype.kind not in "biuf":
+                kind = "text" if dtype.kind in "SUO" else dtype.name
+                raise ValueError(
+                    f"{name} has an {what} of {kind}, {record['name']!r}. Expected real numbers: "
+                    f"export it without that {what}."
+                )
+
+
 def _allocate(interpreter: Any, name: str, batch: int) -> None:
-    """Gives every input `batch` as its first axis, and the graph its memory."""
+    """Gives every input that has a batch this one as its first axis, and the graph its memory."""
     records = interpreter.get_input_details()
     own = _written([_details(record) for record in records])
     for record in records:
-        _check_sizes(record, name, batch)
-    resized = [record for record in records if len(record["shape"]) and record["shape"][0] != batch]
+        _check_sizes(record, name)
+    batched = _batched(interpreter)
+    if not batched and batch != 1:
+        raise ValueError(
+            f"{name} takes {own}, whose first axis is no batch: it is fixed, and not that of every "
+            f"input and of an output. Received: batch {batch}. Pass a batch of 1."
+        )
+    resized = [record for record in batched if record["shape"][0] != batch]
+    # Of the outputs as the file states them, those that must change with the inputs.
+    stated = {int(record["shape"][0]) for record in resized}
+    following = [
+        place
+        for place, record in enumerate(interpreter.get_output_details())
+        if len(record["shape"]) and int(record["shape"][0]) in stated
+    ]
     try:
         for record in resized:
             interpreter.resize_tensor_input(record["index"], [batch, *record["shape"][1:]])
         with native_output.held([]):
             interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
-        advice = f" Its own inputs are {own}: pass that batch." if resized else ""
+        advice = (
+            f" Its own inputs are {own}: pass that batch, or a smaller one if memory ran short, "
+            "which LiteRT does not tell apart."
+        )
         raise ValueError(
-            f"{name} cannot be run by LiteRT with batch {batch}: {error}.{advice}"
+            f"{name} cannot be run by LiteRT with batch {batch}: {error}{advice if resized else ''}"
         ) from error
-    if resized and not _follows(interpreter, batch):
+    if resized and not _follow(interpreter, batch, following):
         raise ValueError(
-            f"{name} takes batch {batch} but gives no output with that first axis: "
+            f"{name} takes batch {batch} but does not give every output for it: "
             f"{_written([_details(record) for record in interpreter.get_output_details()])}. "
             f"Its own inputs are {own}: pass that batch."
         )
 
 
-def _check_sizes(record: dict[str, Any], name: str, batch: int) -> None:
+def _check_sizes(record: dict[str, Any], name: str) -> None:
     signature = [int(size) for size in record["shape_signature"]]
     if any(size < 0 for size in signature[1:]):
         raise ValueError(
             f"{name} has an input of sizes {signature} in which -1 is open. Expected fixed sizes "
             "but for the first axis, the batch. Export it with them."
         )
-    if len(record["shape"]) == 0 and batch != 1:
-        raise ValueError(
-            f"{name} has a scalar input, {record['name']!r}, which has no first axis for batch "
-            f"{batch}. Pass a batch of 1."
-        )
 
 
-def _follows(interpreter: Any, batch: int) -> bool:
-    """Whether an output has the batch as its first axis.
+def _batched(interpreter: Any) -> list[dict[str, Any]]:
+    """The inputs whose first axis is the batch.
 
-    Where none has it so far, the graph may find its sizes only as it runs: it runs once, on zeros.
+    They are those that are open there; where none is, all, if they and an output share its size.
+    """
+    inputs = interpreter.get_input_details()
+    is_open = [
+        record
+        for record in inputs
+        if len(record["shape_signature"]) and record["shape_signature"][0] < 0
+    ]
+    if is_open:
+        return is_open
+    sizes = {tuple(record["shape"][:1]) for record in inputs}
+    outputs = {tuple(record["shape"][:1]) for record in interpreter.get_output_details()}
+    return inputs if len(sizes) == 1 and () not in sizes and sizes <= outputs else []
+
+
+def _follow(interpreter: Any, batch: int, following: Sequence[int]) -> bool:
+    """Whether those outputs, and one at least, have the batch as their first axis.
+
+    Where they have it not so far, the graph may find its sizes only as it runs: it runs once, on
+    zeros.
     """
 
     def found() -> bool:
-        return any(
-            len(record["shape"]) and record["shape"][0] == batch
-            for record in interpreter.get_output_details()
-        )
+        outputs = interpreter.get_output_details()
+        has = [len(record["shape"]) > 0 and record["shape"][0] == batch for record in outputs]
+        return any(has) and all(has[place] for place in following)
 
     if found():
         return True

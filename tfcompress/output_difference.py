@@ -31,8 +31,8 @@ def greatest(
       details: scale and zero point of each.
 
     Returns:
-      infinity where one has a value that is not finite and the other has not; the steps are None
-      where an output is not quantized.
+      infinity where one has a value that is not finite and the other has not the same one; the
+      steps are None where an output is not quantized.
     """
     real, steps = [0.0], [0.0]
     for ours, theirs, one in zip(outputs, expected, details, strict=True):
@@ -44,10 +44,20 @@ def greatest(
 
 
 def _greatest(ours: np.ndarray, theirs: np.ndarray) -> float:
-    if not np.array_equal(np.isfinite(ours), np.isfinite(theirs)):
+    both = _finite(ours, theirs)
+    if both is None:
         return float("inf")
+    return float(np.abs(both[0] - both[1]).max(initial=0.0))
+
+
+def _finite(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The finite values of both; None where the others are not the same: NaN, or infinite so."""
     finite = np.isfinite(theirs)
-    return float(np.abs(ours[finite] - theirs[finite]).max(initial=0.0))
+    if not np.array_equal(finite, np.isfinite(ours)):
+        return None
+    if not np.array_equal(ours[~finite], theirs[~finite], equal_nan=True):
+        return None
+    return ours[finite].astype(np.float64), theirs[finite].astype(np.float64)
 
 
 def fraction(
@@ -66,7 +76,7 @@ def fraction(
 
     Returns:
       0.0 where they are equal; infinity where one has a value that is not finite and the other
-      has not.
+      has not the same one, or where no value of an output is finite, which shows nothing.
     """
     pairs = zip(outputs, expected, details, strict=True)
     return max(
@@ -76,10 +86,10 @@ def fraction(
 
 
 def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
-    if not np.array_equal(np.isfinite(ours), np.isfinite(theirs)):
+    both = _finite(ours, theirs)
+    if both is None or (theirs.size and both[1].size == 0):
         return float("inf")
-    finite = np.isfinite(theirs)
-    ours, theirs = ours[finite].astype(np.float64), theirs[finite].astype(np.float64)
+    ours, theirs = both
     if theirs.size == 0:
         return 0.0
     size = float(np.sqrt(np.mean(theirs**2)))

@@ -10,7 +10,7 @@ import os
 import re
 import resource
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -101,11 +101,13 @@ class Counter:
       name: such as `"package-0"`.
       read: gives joules, rising; any error where it cannot be read any more.
       wraps_at: joules at which it starts from 0 again; None for one that does not.
+      gpu: the name of the GPU that it counts, as its driver gives it; None for another device.
     """
 
     name: str
     read: Callable[[], float]
     wraps_at: float | None = None
+    gpu: str | None = None
 
     def since(self, before: float) -> float:
         """Joules since it stood at `before`, if it has wrapped once at most."""
@@ -125,6 +127,17 @@ def find_counters(rapl: Path = RAPL) -> tuple[Counter, ...]:
       rapl: where Linux lists the processor's counters; for tests.
     """
     return (*_processors(rapl), *_gpus())
+
+
+def without_other_gpus(counters: Sequence[Counter], name: str | None) -> tuple[Counter, ...]:
+    """The counters, of GPUs only that of the one in use; none of a GPU where several may be it.
+
+    Args:
+      counters: of one machine.
+      name: of the GPU in use, as its driver gives it; None where it is not known.
+    """
+    own = [counter for counter in counters if counter.gpu and name in (counter.gpu, None)]
+    return tuple(counter for counter in counters if counter.gpu is None or own == [counter])
 
 
 def _processors(rapl: Path) -> list[Counter]:
@@ -159,6 +172,7 @@ def _gpus() -> list[Counter]:
         ]
         for handle in handles:
             pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+        names = [_text(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
     except Exception:
         # No library, no driver, a GPU without a counter: NVML has an error class for each.
         return []
@@ -166,7 +180,13 @@ def _gpus() -> list[Counter]:
     def reader(handle: object) -> Callable[[], float]:
         return lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3
 
-    return [Counter(f"gpu-{index}", reader(handle)) for index, handle in enumerate(handles)]
+    pairs = enumerate(zip(handles, names, strict=True))
+    return [Counter(f"gpu-{index}", reader(handle), gpu=name) for index, (handle, name) in pairs]
+
+
+def _text(name: str | bytes) -> str:
+    # Bytes in nvidia-ml-py before 12.
+    return name.decode() if isinstance(name, bytes) else name
 
 
 class Meter:

@@ -44,25 +44,27 @@ class Latency:
     """Time of one call on a batch, in milliseconds.
 
     Attributes:
-      p50: median over all raw samples of all rounds.
-      p90: 90th percentile.
+      p50: median over the rounds of their medians, which `interval` is of and ratios are made of.
+        Rounds may hold different counts of samples: each counts once.
+      p90: 90th percentile of all raw samples of all rounds.
       runtime: what executed the model, such as `"litert_cpu"`.
       threads: processor threads given to the runtime.
       batch: images in one call.
-      samples: raw samples that p50 and p90 are computed from.
+      samples: raw samples of all rounds.
       round_p50: the median of each round (each a process of its own), for the spread.
       first_call: the cold first call of the first round.
       load: reading the file and building the interpreter, first round.
       p99: 99th percentile; None of fewer than 100 samples.
       interquartile: between the 25th and the 75th percentile, in milliseconds.
       spread: from the lowest to the highest median of a round, as a fraction of their median.
-      interval: of the median over the rounds of their medians.
+      interval: of `p50`, from the medians of the rounds.
       prepare: importing the runtime, and converting the file where it does, first round.
       joules: energy of one call, of the devices that worked for it, idle power included.
       finite_outputs: whether no output of the first call was NaN or infinite.
       steady: False where the figures above say nothing, and are shown by no report without this
         mark; None where that cannot be judged.
       reason: why it is not steady, or cannot be judged.
+      mean: time of all measured calls by their count; None in records of earlier versions.
     """
 
     p50: float
@@ -83,11 +85,15 @@ class Latency:
     finite_outputs: bool | None = None
     steady: bool | None = None
     reason: str | None = None
+    mean: float | None = None
 
     @property
     def images_per_second(self) -> float:
-        """Throughput, of calls that follow one another."""
-        return 1000 * self.batch / self.p50
+        """Throughput of the calls that were measured: their images by the sum of their times.
+
+        By the median in records of earlier versions, which have no mean.
+        """
+        return 1000 * self.batch / (self.p50 if self.mean is None else self.mean)
 
 
 @dataclass(frozen=True)

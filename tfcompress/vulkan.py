@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -67,17 +66,13 @@ def devices(
     Raises:
       VulkanError: no loader, no driver, no device, or a driver that fails.
     """
-    variables = dict(os.environ if environment is None else environment)
-    # By its path: this file needs nothing of the package.
+    # Here, not above: run by its path, this file needs nothing of the package.
+    from tfcompress import own_process
+
     command = [sys.executable, str(Path(__file__).resolve())]
     try:
-        finished = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=timeout_seconds,
-            env=variables,
-            check=False,
+        finished = own_process.run(
+            command, timeout_seconds=timeout_seconds, environment=environment
         )
     except subprocess.TimeoutExpired:
         raise VulkanError(

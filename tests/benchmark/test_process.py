@@ -74,7 +74,7 @@ signal.pause()
     ("number", "said"),
     [
         ("SIGSEGV", r"SIGSEGV \(segmentation fault\) while measuring"),
-        ("SIGKILL", r"SIGKILL \(killed\), as the system does when memory runs out while measuring"),
+        ("SIGKILL", r"SIGKILL \(killed\), as the system may do when memory runs out while meas"),
     ],
 )
 def test_a_process_that_dies_names_the_signal(asked, number, said):

@@ -35,13 +35,18 @@ def first(*durations):
     [
         ({"min_runs": 3, "min_seconds": 0}, [100, 5, 7]),
         ({"min_runs": 1, "min_seconds": 115e-9}, [100, 5, 7, 9]),
-        ({"min_runs": 1, "min_seconds": 1, "max_runs": 2}, [100, 5]),
     ],
-    ids=["runs", "seconds", "at most"],
+    ids=["runs", "seconds"],
 )
 def test_time_calls_until_there_is_enough(limits, expected):
     clock = first(100, 5, 7, 9)
     assert time_calls(clock.work, **{"max_runs": 50, **limits}, clock=clock) == expected
+
+
+def test_seconds_that_the_most_calls_do_not_fill_are_refused():
+    clock = first(100, 5, 7, 9)
+    with pytest.raises(ValueError, match=r"2 calls, .* took 1.05e-07 s. Received: min_seconds=1\."):
+        time_calls(clock.work, min_runs=1, min_seconds=1, max_runs=2, clock=clock)
 
 
 BOUNDS = {"min_runs": 10, "max_runs": 5000, "max_seconds": 1e9, "window_seconds": 0.0}

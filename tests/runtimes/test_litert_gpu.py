@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tfcompress import litert, runtimes, vulkan
+from tfcompress.file_building import FileBuilder
 
 SOFTWARE = "litert_gpu(software=true, precision=float32)"
 PARTIAL = "litert_gpu(software=true, precision=float32, partial=true)"
@@ -249,6 +250,26 @@ def test_wrong_outputs_are_refused_whatever_made_them(ask, small):
     assert "gives other outputs than on the processor" in reply["error"]
 
 
+def test_outputs_without_a_finite_value_prove_nothing(ask, tmp_path):
+    builder = FileBuilder()
+    given, result = builder.tensor([1, 8]), builder.tensor([1, 8])
+    nothing = builder.constant(np.full([8], np.nan, np.float32))
+    builder.operator("ADD", [given, nothing], [result])
+    (tmp_path / "nan.tflite").write_bytes(builder.build([given], [result]))
+    reply = ask(SOFTWARE, tmp_path / "nan.tflite", [np.ones([1, 8], np.float32)])
+    assert reply["kind"] == "ProofError"
+    assert "no finite value" in reply["error"]
+
+
+def test_the_proof_is_made_with_the_inputs_that_were_run(ask, small):
+    """Outputs are spoiled for these inputs alone: random ones would not show it."""
+    spoil = "run = session._run; session._run = lambda x: tuple(y + x[0].max() for y in run(x))"
+    ours = np.full((1, 12, 12, 1), 7, np.float32)
+    assert "gives other outputs" in ask(SOFTWARE, small("float32"), [ours], spoil)["error"]
+    blank = ask(SOFTWARE, small("float32"), [np.zeros_like(ours)], spoil)
+    assert blank["placement"]["device"] == "gpu"
+
+
 def test_array_that_only_fits_in_bytes_is_refused(ask, small):
     # The buffer itself takes both: the first line shows it.
     extra = """
@@ -341,8 +362,8 @@ def test_graph_of_changing_sizes_is_refused_with_litert_s_reason(ask, tmp_path_f
 
         return tf.boolean_mask(x, x[:, 0] > 0.5) * 2.0
 
-    path = convert(call, (3, 4), folder=tmp_path_factory.mktemp("sizes"), name="sizes")
-    reply = ask(PARTIAL, path, [np.random.default_rng(4).random((3, 4), np.float32)])
+    path = convert(call, (1, 4), folder=tmp_path_factory.mktemp("sizes"), name="sizes")
+    reply = ask(PARTIAL, path, [np.random.default_rng(4).random((1, 4), np.float32)])
     assert reply["kind"] == "ValueError"
     assert "cannot be compiled for the GPU" in reply["error"]
     assert "a graph that has dynamic-sized tensors" in reply["error"]

@@ -46,7 +46,8 @@ blank = session.run([np.full_like(images, np.nan)])[0]
 print(json.dumps({
     "shape": details.shape, "dtype": str(details.dtype), "refusals": refusals,
     "outputs": [output.tolist() for output in outputs], "blank": blank.shape,
-    "device": session.placement.device, "left_over": session.placement.left_over,
+    "asked": runtime.device, "device": session.placement.device,
+    "left_over": session.placement.left_over,
     "tensorflow": "tensorflow" in sys.modules,
 }))
 """
@@ -134,7 +135,7 @@ def test_numbers_that_are_none_come_to_an_end(found):
 
 def test_placement_is_the_device_that_was_asked_for(found):
     on_gpu = any(word in found["name"] for word in ("gpu", "cuda"))
-    assert found["device"] == ("gpu" if on_gpu else "cpu")
+    assert found["asked"] == found["device"] == ("gpu" if on_gpu else "cpu")
     assert found["left_over"] == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tfcompress import runtimes
@@ -23,11 +24,13 @@ class LatencyConfig:
       max_warmup_runs: calls until their times settle, at most.
       max_warmup_seconds: no further call to warm up after so much time, once ten were made.
       min_runs: measured calls in a round, at least.
-      min_seconds: measured time in a round, at least, as far as `max_runs` allows.
-      max_runs: measured calls in a round, at most.
+      min_seconds: measured time in a round, at least. Where `max_runs` calls do not take so long,
+        the measurement fails and says so.
+      max_runs: measured calls in a round, at most, for the memory that their times take.
       timeout_seconds: a process that takes longer is killed.
       inputs: a `.npy` file, `[images, ...]`, whose first `batch` images are the input, in the
-        model's own type; None for random numbers, the same ones at each call.
+        model's own type; those beyond them are not read. None for random numbers, the same ones at
+        each call.
 
     Raises:
       ValueError: an unknown runtime, option or value of one, or a number out of range.
@@ -40,7 +43,7 @@ class LatencyConfig:
     warmup_runs: int = 10
     min_runs: int = 50
     min_seconds: float = 0.5
-    max_runs: int = 10_000
+    max_runs: int = 1_000_000
     timeout_seconds: float = 300.0
     max_warmup_runs: int = 100_000
     max_warmup_seconds: float = 5.0
@@ -51,11 +54,21 @@ class LatencyConfig:
         check_counts(
             threads=self.threads, batch=self.batch, rounds=self.rounds, min_runs=self.min_runs
         )
-        if self.max_runs < self.min_runs or self.warmup_runs < 0 or self.min_seconds < 0:
+        for name in ("min_seconds", "max_warmup_seconds", "timeout_seconds"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(
+                    f"LatencyConfig.{name} must be a finite number of seconds. "
+                    f"Received: {getattr(self, name)}."
+                )
+        if self.min_runs > self.max_runs:
             raise ValueError(
-                "LatencyConfig takes max_runs >= min_runs, warmup_runs >= 0 and min_seconds >= 0. "
-                f"Received: max_runs={self.max_runs}, min_runs={self.min_runs}, "
-                f"warmup_runs={self.warmup_runs}, min_seconds={self.min_seconds}."
+                f"LatencyConfig.min_runs must be at most {self.max_runs:,}, the most calls of a "
+                f"round whose times are kept. Received: {self.min_runs}."
+            )
+        if self.warmup_runs < 0 or self.min_seconds < 0:
+            raise ValueError(
+                "LatencyConfig takes warmup_runs >= 0 and min_seconds >= 0. "
+                f"Received: warmup_runs={self.warmup_runs}, min_seconds={self.min_seconds}."
             )
         if self.max_warmup_runs < self.warmup_runs or self.max_warmup_seconds < 0:
             raise ValueError(

@@ -19,7 +19,7 @@ def make_inputs(details: Sequence[TensorDetails], path: str | None) -> list[np.n
     """The arrays of one call.
 
     Args:
-      details: shape (batch first) and dtype of each input of the model.
+      details: shape (batch first, where it has one) and dtype of each input of the model.
       path: a `.npy` file for a model with one input; None for random numbers, the same ones each
         time, see `random_inputs`.
 
@@ -41,26 +41,31 @@ def _from_file(path: Path, details: TensorDetails) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"No file of inputs at {path}.")
     try:
-        found = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path} holds no array that can be read: {error}") from error
-    batch, *rest = details.shape
+        # Mapped: what lies beyond the batch takes no memory, and a header that promises more than
+        # the file holds is found out.
+        found = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"{path} holds no array that can be read, as numpy.save writes it: {error}"
+        ) from error
+    wanted = details.shape
     if found.dtype != details.dtype:
         steps = "" if details.scale is None else f", quantized with scale {details.scale:g}"
         raise ValueError(
             f"{path} holds {found.dtype}. The model reads {details.dtype}{steps}: convert the "
             "images first."
         )
-    if list(found.shape[1:]) != rest or len(found) < batch:
+    if found.shape[1:] != wanted[1:] or found.shape[:1] < wanted[:1]:
+        least = f": expected at least {wanted[0]} images of {list(wanted[1:])}" if wanted else ""
         raise ValueError(
             f"{path} holds an array of shape {list(found.shape)}. The model reads "
-            f"{list(details.shape)}: expected at least {batch} images of {rest}."
+            f"{list(wanted)}{least}."
         )
-    images = np.ascontiguousarray(found[:batch])
+    images = np.array(found[tuple(map(slice, wanted[:1]))], order="C")
     if images.dtype.kind == "f" and not np.isfinite(images).all():
         count = int((~np.isfinite(images)).sum())
         raise ValueError(
-            f"{path} holds {count} values that are NaN or infinite among the first {batch} images. "
+            f"{path} holds {count} values that are NaN or infinite among those that a call takes. "
             "Some kernels take another time for them: pass finite values."
         )
     return images

@@ -1,20 +1,18 @@
 """Work in a process of its own: a request goes in as JSON, a reply comes out as JSON.
 
-A process that hangs is ended, with those that it started, and reported with what it was doing. Does
-not know what is asked.
+A process that hangs is ended and reported with what it was doing. Does not know what is asked.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeAlias
+
+from tfcompress import own_process
 
 Runner: TypeAlias = Callable[[Mapping[str, Any], float], Mapping[str, Any]]
 """Runs one request in a process of its own: takes the request and a time limit in seconds."""
@@ -22,8 +20,6 @@ Runner: TypeAlias = Callable[[Mapping[str, Any], float], Mapping[str, Any]]
 # Lines of standard output that are ours begin so; native libraries print others.
 _REPLY = "tfcompress-reply "
 _DOING = "tfcompress-doing "
-# After it was killed, for what it had printed; a process that left its group may hold the pipe.
-_LAST_WORDS_SECONDS = 5
 
 
 class MeasurementError(RuntimeError):
@@ -35,8 +31,8 @@ def run_in_process(
 ) -> Mapping[str, Any]:
     """Answers a request in a new process, which sees this process's environment.
 
-    It has a session of its own, so that it can be ended with all processes that it started: when
-    the time is over, and when this process is interrupted.
+    It is ended with all processes that it started when the time is over, and when this process
+    ends; see `own_process`.
 
     Args:
       request: JSON-ready.
@@ -47,31 +43,16 @@ def run_in_process(
       MeasurementError: it failed, was ended by a signal, answered nothing, or took longer than the
         limit and was killed.
     """
-    root = str(Path(__file__).resolve().parents[2])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    process = subprocess.Popen(
-        [sys.executable, "-m", module],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        start_new_session=True,
-    )
-    with process:
-        try:
-            output, errors = process.communicate(json.dumps(request), timeout_seconds)
-        except subprocess.TimeoutExpired:
-            output = _killed(process)
-            raise MeasurementError(
-                f"its process did not end within {timeout_seconds:g} s and was killed"
-                f"{_while(output)}."
-            ) from None
-        except BaseException:
-            _killed(process)
-            raise
-    return _reply(process.returncode, output, errors)
+    try:
+        ended = own_process.run_module(
+            module, timeout_seconds=timeout_seconds, given=json.dumps(request)
+        )
+    except subprocess.TimeoutExpired as error:
+        raise MeasurementError(
+            f"its process did not end within {timeout_seconds:g} s and was killed"
+            f"{_while(str(error.output))}."
+        ) from None
+    return _reply(ended.returncode, ended.stdout, ended.stderr)
 
 
 def doing(what: str) -> None:
@@ -100,23 +81,6 @@ def serve(answering: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
     print(f"\n{_REPLY}{json.dumps(reply)}", flush=True)
 
 
-def _killed(process: subprocess.Popen[str]) -> str:
-    """Ends a process and its children, and gives what it had printed."""
-    # Not waited for yet, so that its number, which is its group's, belongs to no other.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
-    try:
-        return process.communicate(timeout=_LAST_WORDS_SECONDS)[0] or ""
-    except subprocess.TimeoutExpired as error:
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError, ValueError):
-                    pipe.close()
-        said = error.output or b""
-        return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
-
-
 def _reply(status: int, output: str, errors: str) -> Mapping[str, Any]:
     last = "\n  ".join(errors.strip().splitlines()[-5:])
     if status < 0:
@@ -141,7 +105,7 @@ def _signal(number: int) -> str:
     except ValueError:
         return f"signal {number}"
     if number == signal.SIGKILL:
-        name += ", as the system does when memory runs out"
+        name += ", as the system may do when memory runs out"
     return name
 
 

@@ -46,7 +46,7 @@ def warm_up(
     """Repeats a call until its time has settled: caches filled, clocks risen, kernels compiled.
 
     It goes on until `settled` says so, within the bounds. A drift too slow for that shows later,
-    between the halves of what is measured (`tfcompress.latency`).
+    between the first and the last quarter of what is measured (`tfcompress.latency`).
 
     Args:
       call: what is warmed up.
@@ -128,18 +128,26 @@ def time_calls(
     Args:
       call: what is timed; it returns when its work is done.
       min_runs: samples, at least.
-      min_seconds: sum of the samples, at least, as far as `max_runs` allows.
+      min_seconds: sum of the samples, at least.
       max_runs: samples, at most.
       clock: nanoseconds, rising.
 
     Returns:
       the time of each call in nanoseconds, in order.
+
+    Raises:
+      ValueError: as many samples as there may be do not come to `min_seconds`.
     """
     samples: list[int] = []
     total = 0
     while len(samples) < min_runs or total < min_seconds * _NANOSECONDS:
         if len(samples) >= max_runs:
-            break
+            seconds = total / _NANOSECONDS
+            raise ValueError(
+                f"{max_runs:,} calls, the most of a round whose times are kept, took "
+                f"{seconds:.3g} s. Received: min_seconds={min_seconds:g}. Pass at most half of "
+                f"what they took, {seconds / 2:.2g}."
+            )
         start = clock()
         call()
         samples.append(clock() - start)

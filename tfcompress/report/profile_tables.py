@@ -39,7 +39,7 @@ def tables(each: Profiled, *, slowest: int) -> Iterator[Table]:
       slowest: rows of the second table; 0 leaves it out.
     """
     setting = f"{text.plural(each.threads, 'thread')}, batch {each.batch}"
-    title = f"Where the time of {each.file} goes, {setting}"
+    title = f"Where the time of {each.file} on {each.runtime} goes, {setting}"
     profile = each.profile
     reason = each.reason if profile is None else profile.reason
     if profile is None or reason is not None:
@@ -50,7 +50,9 @@ def tables(each: Profiled, *, slowest: int) -> Iterator[Table]:
     yield Table(title, _BY_NAME, tuple(_by_name(profile)), _note(profile))
     if slowest:
         rows = tuple(_single(profile, *row) for row in profile.slowest(slowest))
-        yield Table(f"The slowest operators of {each.file}, {setting}", _SINGLE, rows)
+        yield Table(
+            f"The slowest operators of {each.file} on {each.runtime}, {setting}", _SINGLE, rows
+        )
 
 
 def _by_name(profile: OperatorProfile) -> Iterator[tuple[Cell, ...]]:

@@ -48,8 +48,9 @@ class Session(Protocol):
     """A loaded model, ready to run on batches of one size.
 
     Attributes:
-      inputs: shape (batch first) and dtype of each array that `run` takes.
-      placement: where it runs, as far as the engine has proved it.
+      inputs: shape (batch first, where there is one) and dtype of each array that `run` takes.
+      placement: where it runs, as far as the engine has proved it; the proof may run the model, so
+        that it is asked for after the measurement.
     """
 
     inputs: tuple[TensorDetails, ...]
@@ -75,6 +76,10 @@ class Runtime(Protocol):
 
     SUFFIXES: tuple[str, ...]
     Options: type[Any]
+
+    def device(self, options: Any) -> str:
+        """Which device is asked for, `"cpu"` or `"gpu"`; a session's `placement` proves it."""
+        ...
 
     def unavailable(self, options: Any) -> str | None:
         """Why this runtime cannot work on this machine as asked; None where it can."""
@@ -117,6 +122,11 @@ class Engine:
     def suffixes(self) -> tuple[str, ...]:
         """Names of the files that it runs end so."""
         return self.module.SUFFIXES
+
+    @property
+    def device(self) -> str:
+        """Which device is asked for, `"cpu"` or `"gpu"`."""
+        return self.module.device(self.options)
 
     def unavailable(self) -> str | None:
         """Why it cannot work on this machine; None where it can."""

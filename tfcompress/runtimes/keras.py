@@ -175,6 +175,11 @@ def _inputs(model: keras.Model, batch: int) -> tuple[TensorDetails, ...]:
     return tuple(found)
 
 
+def device(options: Options) -> str:
+    """The one that was asked for."""
+    return options.device
+
+
 def unavailable(options: Options) -> str | None:
     """Why this runtime cannot work here; None where it can.
 

@@ -75,6 +75,11 @@ class LitertSession:
         return self._session.run(inputs)
 
 
+def device(options: Options) -> str:
+    """The processor."""
+    return "cpu"
+
+
 def unavailable(options: Options) -> str | None:
     """Why this runtime cannot work here; None where it can."""
     if importlib.util.find_spec("ai_edge_litert") is None:

@@ -76,6 +76,7 @@ class GpuSession:
       path: the file.
       compiled: the file as LiteRT compiled it.
       described: the file on the processor: inputs and outputs at the batch.
+      batch: examples in one call.
       threads: for the processor's part, and for the outputs that it is held against.
       options: those that it was compiled with.
 
@@ -90,11 +91,14 @@ class GpuSession:
         compiled: _Compiled,
         *,
         described: litert.GraphSession,
+        batch: int,
         threads: int,
         options: Options,
     ) -> None:
         self._path, self._compiled, self._options = path, compiled, options
-        self._threads, self._has_run = threads, False
+        self._batch, self._threads = batch, threads
+        # Of the first run, which the proof is made with.
+        self._given: tuple[np.ndarray, ...] | None = None
         self.inputs, self.outputs = described.inputs, described.outputs
         self._order_inputs, self._order_outputs = _orders(path, compiled.model)
         said: list[str] = []
@@ -116,8 +120,8 @@ class GpuSession:
         # has no XNNPACK where it compiled for the GPU alone.
         elif not compiled.model.is_fully_accelerated():
             raise ProofError(
-                f"LiteRT took operators of {path} back from the GPU for batch "
-                f"{self.inputs[0].shape[0]}. {gpu_proof.quote(said[-1])}"
+                f"LiteRT took operators of {path} back from the GPU for batch {batch}. "
+                f"{gpu_proof.quote(said[-1])}"
             )
         self._expected = [(one.shape, one.dtype) for one in self.inputs]
         self._reads = [(math.prod(one.shape), one.dtype, one.shape) for one in self.outputs]
@@ -133,7 +137,7 @@ class GpuSession:
           ProofError: the GPU failed.
         """
         self._check(inputs)
-        if self._has_run:
+        if self._given is not None:
             return self._run(inputs)
         said: list[str] = []
         try:
@@ -145,24 +149,32 @@ class GpuSession:
                 f"{gpu_proof.quote(said[-1])}"
             ) from error
         gpu_proof.refuse_misbuilt(said[-1], source=str(self._path))
-        self._has_run = True
+        self._given = tuple(inputs)
         return outputs
 
-    # Found when it is asked for, so that neither the time to load nor the cold call has it in it.
+    # Found when it is asked for, so that no time and no memory that is measured has it in it.
     @cached_property
     def placement(self) -> Placement:
         """The GPU, once its outputs are those of the processor on the same inputs.
 
-        It runs the file once on both; ask after the measurement, not before. The keys of `details`:
-        `backend`, `architecture`, `vendor`, `adapter_type`, `precision`, `difference` (see
+        It runs the file once on both, on the inputs of the first run, or on random ones where there
+        was none; ask after the measurement, not before. The keys of `details`: `backend`,
+        `architecture`, `vendor`, `adapter_type`, `precision`, `difference` (see
         `output_difference.fraction`) and `tolerance`, both as text.
 
         Raises:
-          ProofError: other outputs, so that nothing may be said of their time.
+          ProofError: other outputs, or an output without a finite value, which proves nothing, so
+            that nothing may be said of their time.
         """
         tolerance = gpu_proof.TOLERANCES[self._options.precision, _is_quantized(self._path)]
         apart = self._difference()
         adapter = self._compiled.adapter
+        if apart == math.inf:
+            raise ProofError(
+                f"On {adapter.name} {self._path} gives outputs that prove nothing: one has no "
+                "finite value, or other values that are NaN or infinite than on the processor. "
+                "Give inputs of which its outputs are finite, or try precision=float32."
+            )
         if not apart <= tolerance:
             raise ProofError(
                 f"On {adapter.name} {self._path} gives other outputs than on the processor: they "
@@ -217,10 +229,14 @@ class GpuSession:
         )
 
     def _difference(self) -> float:
-        batch = self.inputs[0].shape[0] if self.inputs[0].shape else 1
-        processor = litert.GraphSession(self._path, threads=self._threads, batch=batch)
-        inputs = [random_values(one.dtype, one.shape) for one in self.inputs]
+        processor = litert.GraphSession(self._path, threads=self._threads, batch=self._batch)
+        inputs = self._given or [random_values(one.dtype, one.shape) for one in self.inputs]
         return output_difference.fraction(self.run(inputs), processor.run(inputs), self.outputs)
+
+
+def device(options: Options) -> str:
+    """The GPU."""
+    return "gpu"
 
 
 def unavailable(options: Options) -> str | None:
@@ -279,8 +295,11 @@ def open(path: str | os.PathLike[str], *, threads: int, batch: int, options: Opt
     """
     # Plain kernels: it is read for its inputs and outputs only, and checks the file and the counts.
     described = litert.GraphSession(path, threads=threads, batch=batch, kernels="builtin")
-    compiled = _compile(Path(path), threads=threads, options=options)
-    return GpuSession(Path(path), compiled, described=described, threads=threads, options=options)
+    path = Path(path)
+    compiled = _compile(path, threads=threads, options=options)
+    return GpuSession(
+        path, compiled, described=described, batch=batch, threads=threads, options=options
+    )
 
 
 def _compile(path: Path, *, threads: int, options: Options) -> _Compiled:

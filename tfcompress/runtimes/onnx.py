@@ -12,7 +12,6 @@ import importlib
 import importlib.util
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress import registry
+from tfcompress import own_process, registry
 from tfcompress.litert import TensorDetails, check_counts, check_inputs
 from tfcompress.runtimes import Placement
 
@@ -107,6 +106,11 @@ class OnnxSession:
             return tuple(self._session.run(None, feeds))
         except Exception as error:  # ONNX Runtime's errors have no other class in common.
             raise RuntimeError(f"ONNX Runtime cannot run the graph: {error}") from error
+
+
+def device(options: Options) -> str:
+    """That of the provider."""
+    return "cpu" if options.provider == "cpu" else "gpu"
 
 
 def unavailable(options: Options) -> str | None:
@@ -201,18 +205,11 @@ def _convert(path: Path) -> bytes:
             f"{path} must be converted to ONNX first. Not installed: {', '.join(missing)}. "
             f"Expected: {_EXTRA}, or an .onnx file."
         )
-    root = str(Path(__file__).resolve().parents[2])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "model.onnx"
         try:
-            done = subprocess.run(
-                [sys.executable, "-m", _CONVERTER, str(path), str(target)],
-                capture_output=True,
-                text=True,
-                timeout=_CONVERSION_SECONDS,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-                check=False,
+            done = own_process.run_module(
+                _CONVERTER, str(path), str(target), timeout_seconds=_CONVERSION_SECONDS
             )
         except subprocess.TimeoutExpired:
             raise ValueError(
