@@ -112,6 +112,7 @@ REPORT_SEES = (
     "predictions",
     "results",
     "robustness",
+    "roofline",
     "speed",
     "statistics",
     "transfer",

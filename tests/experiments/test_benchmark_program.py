@@ -76,7 +76,6 @@ def measured(files, tmp_path_factory):
         "--rounds=2",
         "--min_runs=5",
         "--min_seconds=0",
-        "--roofline",
         "--profile",
         f"--output_dir={folder}",
     )
@@ -111,8 +110,6 @@ def test_beyond_latency_is_measured(measured):
     found = benchmark_record.load(measured[0])
     assert all(file.macs and file.parameters and file.arena_bytes for file in found.files)
     assert all(row.memory.anonymous > 0 for row in found.rows if row.runtime == "litert_cpu")
-    # Not the figures: a test's machine is busy. Either there is one, or why there is none.
-    assert len(found.peaks) + sum("roofline" in note for note in found.notes) == 2
     assert [(each.file, each.runtime, each.batch) for each in found.profiles] == [
         (file, runtime, batch)
         for batch in (1, 4)
@@ -161,7 +158,10 @@ def test_a_small_machine_measures_without_the_large_packages(files, tmp_path):
     )
     assert found.returncode == 0, found.stderr
     assert "No figure: matplotlib is not installed" in found.stdout
-    assert len(benchmark_record.load(tmp_path).rows) == 2
+    record = benchmark_record.load(tmp_path)
+    assert len(record.rows) == 2
+    # A test's machine is busy: there are ceilings, or why there are none.
+    assert len(record.peaks) + sum("roofline" in note for note in record.notes) == 1
     refused = program("--artifact=none.tflite", *QUICK, command=command)
     assert refused.returncode == 1
     assert refused.stderr == "Error: No model file at none.tflite.\n"
@@ -175,7 +175,7 @@ def test_what_cannot_run_is_a_row_with_its_reason(files, tmp_path):
     good, refused = benchmark_record.load(tmp_path / "out").rows
     assert good.latency.p50 > 0
     assert "bad.tflite" in refused.refused
-    assert "not measured (note 2)" in found.stdout
+    assert "not measured" in found.stdout
 
 
 def test_square_brackets_in_a_file_name_are_shown(exported, tmp_path):
