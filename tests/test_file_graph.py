@@ -44,6 +44,26 @@ def test_what_is_unpacked_from_a_constant_is_one():
     assert file_graph.batch(graph) == 3
 
 
+@pytest.mark.parametrize(
+    ("given", "made", "opened", "expected"),
+    [
+        ([[8, 3], [8]], [[8, 2]], False, 8),
+        ([[1, 3]], [[1, 2]], True, 1),
+        ([[16_000]], [[1, 521]], False, 1),
+        ([[8, 3], [4]], [[8, 2]], False, 1),
+        ([[]], [[1]], False, 1),
+    ],
+    ids=["stated", "open", "a wave", "inputs that differ", "a scalar"],
+)
+def test_a_batch_is_what_all_inputs_and_an_output_share(given, made, opened, expected):
+    builder = FileBuilder()
+    ins, outs = ([builder.tensor(sizes) for sizes in part] for part in (given, made))
+    graph = flatbuffer.parse(builder.build(ins, outs), source="it").subgraphs[0]
+    if opened:
+        graph.tensors[ins[0]].shapeSignature = [-1, *given[0][1:]]
+    assert file_graph.batch(graph) == expected
+
+
 def test_open_sizes_other_than_the_batch_are_refused():
     builder = FileBuilder()
     given = builder.tensor([1, 1, 3])

@@ -72,10 +72,23 @@ def outputs(graph: Any) -> list[int]:
 
 
 def batch(graph: Any) -> int:
-    """Images of one call: the first size of the first input; 1 where it is open."""
-    given = inputs(graph)
-    sizes = shape(graph.tensors[given[0]]) if given else ()
-    return max(1, sizes[0]) if sizes else 1
+    """Images of one call: the first size of the inputs, if it is a batch; 1 where it is open.
+
+    It is one where it is open, or where all inputs and an output share it. Any other first axis,
+    such as that of a wave of 16,000 samples, is one example's own: 1.
+    """
+    given = [graph.tensors[index] for index in inputs(graph)]
+    if not given or any(_is_open(tensor) for tensor in given):
+        return 1
+    made = [shape(graph.tensors[index]) for index in outputs(graph)]
+    firsts = {shape(tensor)[:1] for tensor in given}
+    shared = firsts.pop() if len(firsts) == 1 else ()
+    return shared[0] if shared and shared in [sizes[:1] for sizes in made] else 1
+
+
+def _is_open(tensor: Any) -> bool:
+    signature = tensor.shapeSignature
+    return signature is not None and len(signature) > 0 and int(signature[0]) == -1
 
 
 def main_graph(model: Any, *, source: str) -> Any:

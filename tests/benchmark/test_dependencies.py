@@ -18,7 +18,8 @@ asked = {"path": path, "threads": 1, "batch": 1, "inputs": None}
 if profiling.unavailable() is None:
     record = profiling.answer(asked | {"kernels": "xnnpack", "warmup_runs": 1, "runs": 2})
     profile = operator_profile.from_dict(record)
-    list(profile_tables.tables(benchmark_record.Profiled(path, "litert_cpu", 1, 1, profile), slowest=3))
+    profiled = benchmark_record.Profiled(path, "litert_cpu", 1, 1, profile)
+    list(profile_tables.tables(profiled, slowest=3))
 trial.answer(asked | {"runtime": "litert_cpu", "outputs": path + ".npz"})
 ceilings = roofline.peaks_from_dict(peaks.answer(asked | {"runtime": "litert_cpu"})["peaks"])
 data = open(path, "rb").read()

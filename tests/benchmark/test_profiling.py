@@ -112,8 +112,8 @@ def test_an_operator_that_litert_does_not_know_is_refused(tmp_path):
 @needs_profiler
 def test_a_file_of_one_batch_says_which(tmp_path):
     builder = FileBuilder()
-    given, made = builder.tensor([8, 4]), builder.tensor([4, 8])
-    size = builder.constant(np.array([4, 8], np.int32))
+    given, made = builder.tensor([8, 4]), builder.tensor([8, 2, 2])
+    size = builder.constant(np.array([8, 2, 2], np.int32))
     builder.operator("RESHAPE", [given, size], [made])
     path = tmp_path / "fixed.tflite"
     path.write_bytes(builder.build([given], [made]))
