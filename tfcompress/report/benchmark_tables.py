@@ -31,7 +31,7 @@ _ALIKE = {
     "other processes kept": (
         "other processes had cores that the threads could have used: measure on an idle machine"
     ),
-    " rounds disagree": "the rounds disagree, over the range that stands below",
+    " rounds disagree": "the rounds disagree, over the range that stands with it",
 }
 # Absent, they have no columns of their own in the CSV; present, one for each of their fields.
 _GROUPS = (
@@ -134,8 +134,8 @@ def _latencies(rows: Sequence[Row], batch: int) -> Table:
     )
     title = f"Latency, batch {batch}"
     explained = (
-        f"All measured in turns, in processes of their own. Below a figure its {_confidence(rows)} "
-        "over the rounds; below what is too noisy the range of the rounds."
+        "All measured in turns, in processes of their own. With a figure stands its "
+        f"{_confidence(rows)} over the rounds, with what is too noisy the range of the rounds."
     )
     return Table(title, columns, cells, explained, reasons=notes.reasons)
 
@@ -163,7 +163,7 @@ def _compared(found: Benchmark, rows: Sequence[Row], batch: int) -> Table:
     )
     note = (
         f"The time taken, in times of that of {found.files[0].name} and of the same file on "
-        f"{first}, with the same threads and batch, round by round; below, its interval or, of "
+        f"{first}, with the same threads and batch, round by round; with it, its interval or, of "
         "what is too noisy, the range of the rounds."
     )
     return Table(f"Compared, batch {batch}", columns, cells, note)
@@ -203,7 +203,7 @@ def _beyond(rows: Sequence[Row], batch: int) -> Table:
         if row.refused is None
     )
     note = (
-        "Import (without numpy), load and first call are those of the very first process; below, "
+        "Import (without numpy), load and first call are those of the very first process; with them, "
         "what later ones took, with the file in memory and a GPU's shaders in its driver's cache. "
         "A model in memory counts what loading and the first call add, and its mapped file."
     )
