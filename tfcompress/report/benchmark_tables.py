@@ -204,8 +204,8 @@ def _beyond(rows: Sequence[Row], batch: int) -> Table:
     )
     note = (
         "Import (without numpy), load and first call are those of the very first process; with "
-        "them, what later ones took, with the file in memory and a GPU's shaders in its driver's cache. "
-        "A model in memory counts what loading and the first call add, and its mapped file."
+        "them, what later ones took, with the file in memory and a GPU's shaders in its driver's "
+        "cache. A model in memory counts what loading and the first call add, and its mapped file."
     )
     return Table(f"Beyond latency, batch {batch}", columns, cells, note)
 
