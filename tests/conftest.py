@@ -35,7 +35,7 @@ class Quadrants:
     @property
     def dataset(self) -> Any:
         split = SimpleNamespace(
-            images=self.images[:70],
+            examples=self.images[:70],
             labels=self.labels[:70],
             ids=np.arange(70, dtype=np.int64) + 500,
         )
@@ -125,13 +125,13 @@ def digits() -> Digits:
     model = keras.Model(inputs, layers.Dense(10, name="logits")(x))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(5e-3), loss)
-    train_inputs = preprocessing.apply(found.train.images)
+    train_inputs = preprocessing.apply(found.train.examples)
     model.fit(train_inputs, found.train.labels, epochs=12, batch_size=64, verbose=0)
     return Digits(
         model,
         train_inputs,
         found.train.labels,
-        preprocessing.apply(found.validation.images[:500]),
+        preprocessing.apply(found.validation.examples[:500]),
         found.validation.labels[:500],
         {"preprocessing": preprocessing, "labels": found.classes},
     )

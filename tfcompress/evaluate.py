@@ -67,7 +67,7 @@ def predict_model(
     batch_size = _batch_size(batch_size, preprocessing, "model")
     outputs = []
     for start in range(0, len(examples), batch_size):
-        images = preprocessing.apply(examples.images[start : start + batch_size])
+        images = preprocessing.apply(examples.examples[start : start + batch_size])
         outputs.append(call(images))
         if progress is not None:
             progress(start + len(images), len(examples))
@@ -104,7 +104,7 @@ def predict_artifact(
     batch_size = _batch_size(batch_size, preprocessing, "artifact")
     sessions = _sessions(artifact, threads, min(batch_size, len(examples)))
     outputs, done = [], 0
-    for part in _outputs(sessions, examples.images, preprocessing):
+    for part in _outputs(sessions, examples.examples, preprocessing):
         outputs.append(part)
         done += len(part)
         if progress is not None:
@@ -118,6 +118,9 @@ def pictures(dataset: Dataset, positions: np.ndarray) -> Pictures:
     Args:
       dataset: whose test split is read.
       positions: integer, indices into it.
+
+    Raises:
+      ValueError: the examples are texts.
     """
     chosen = dataset.test.take(positions)
     return Pictures(np.stack([_small(image) for image in chosen.images]), chosen.ids)
@@ -165,7 +168,7 @@ def evaluation_speed(
     Raises:
       ValueError: the file lacks the metadata, or the split is empty.
     """
-    images = _split(dataset, "test").images[:batched_images]
+    images = _split(dataset, "test").examples[:batched_images]
     preprocessing = artifact.preprocessing
     batch_size = min(_batch_size(batch_size, preprocessing, "artifact"), len(images))
     check_counts(rounds=rounds, single_images=single_images, batched_images=batched_images)

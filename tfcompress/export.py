@@ -363,7 +363,7 @@ def _check_options(
     if format in _ENDS and calibration is None and not quantization_aware:
         raise ValueError(
             f"{format} needs calibration images to find the range of each activation. Received: "
-            "none. Pass calibration=preprocessing.apply(dataset.calibration.images), 100 or more."
+            "none. Pass calibration=preprocessing.apply(dataset.calibration.examples), 100 or more."
         )
 
 

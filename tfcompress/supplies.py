@@ -100,7 +100,7 @@ class Supplies:
     @cached_property
     def calibration(self) -> np.ndarray:
         """Preprocessed images of the calibration split, no more than an export takes."""
-        images = self._dataset.calibration.images[: self._config.export.calibration_size]
+        images = self._dataset.calibration.examples[: self._config.export.calibration_size]
         return self.preprocessing.apply(images)
 
     @cached_property
@@ -108,7 +108,7 @@ class Supplies:
         """Preprocessed images of the training split, and their classes or values."""
         count = min(_EXAMPLES, len(self._dataset.train))
         found = self._dataset.train.take(np.arange(count))
-        return self.preprocessing.apply(found.images), found.labels
+        return self.preprocessing.apply(found.examples), found.labels
 
     def answers(self, teacher: Any, views: int, config: TrainingConfig) -> np.ndarray:
         """A teacher's outputs for every view of every training image, kept in the folder.
@@ -191,7 +191,7 @@ class Supplies:
         split = split.take(np.arange(min(_PROBED, len(split))))
 
         def measured() -> Sensitivity:
-            images = self.preprocessing.apply(split.images)
+            images = self.preprocessing.apply(split.examples)
             with self._reporter.bar("sensitivity") as step:
                 return probe.sensitivity(
                     model, images, split.labels, levels={"sparsity": levels}, progress=step

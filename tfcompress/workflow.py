@@ -252,7 +252,7 @@ class _Run:
             sparse=config.sparse and item.format == "float32",
             dense_per_channel=config.dense_per_channel,
         )
-        sample = self._dataset.validation.images[:_PARITY_EXAMPLES]
+        sample = self._dataset.validation.examples[:_PARITY_EXAMPLES]
         parity = export.parity(artifact, item.model, item.inputs.preprocessing.apply(sample))
         export.require_parity(parity, item.format, name=item.name)
         self._verify_file(item, artifact)

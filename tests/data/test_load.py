@@ -80,8 +80,8 @@ def test_image_size_resizes_any_data_set():
     resized = load(DataConfig(name="cifar10_sample", image_size=16))
     assert resized.image_shape == (16, 16, 3)
     # Halving without antialiasing averages each 2x2 block.
-    blocks = kept.test.images[:5].reshape(5, 16, 2, 16, 2, 3).astype(np.float32).mean((2, 4))
-    np.testing.assert_allclose(resized.test.images[:5], blocks, atol=0.51)
+    blocks = kept.test.examples[:5].reshape(5, 16, 2, 16, 2, 3).astype(np.float32).mean((2, 4))
+    np.testing.assert_allclose(resized.test.examples[:5], blocks, atol=0.51)
 
 
 def test_the_task_is_known_before_anything_is_read(tmp_path):

@@ -66,12 +66,12 @@ def cache_key(
 ) -> str:
     """SHA-256 of what an entry depends on: images, order, view, preprocessing, and network."""
     digest = hashlib.sha256()
-    record: list[object] = [fingerprint, preprocessing.to_dict(), list(split.images.shape)]
+    record: list[object] = [fingerprint, preprocessing.to_dict(), list(split.examples.shape)]
     if view is not None:
         record.append(dataclasses.asdict(view))
     digest.update(json.dumps(record, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(split.ids).data)
-    digest.update(np.ascontiguousarray(split.images).data)
+    digest.update(np.ascontiguousarray(split.examples).data)
     return digest.hexdigest()
 
 

@@ -297,7 +297,7 @@ def _prepared(images: Any, preprocessing: Preprocessing) -> Any:
 
 def _in_memory(split: Split, preprocessing: Preprocessing) -> tuple[Any, Any]:
     """The arrays as tensors in host memory, one copy for all epochs."""
-    images = split.images
+    images = split.examples
     if preprocessing.image_shape[2] == 1:
         # Done once, and by the same code that serves an exported file.
         images = match_channels(images, 1)
@@ -316,10 +316,10 @@ def _require_answers(answers: np.ndarray | None, views: int, split: Split) -> No
 
 
 def _require_room(augmentation: AugmentationConfig, split: Split) -> None:
-    if augmentation.crop_padding >= min(split.images.shape[1:3]):
+    if augmentation.crop_padding >= min(split.examples.shape[1:3]):
         raise ValueError(
             f"AugmentationConfig.crop_padding must be less than the image's height and width, "
-            f"{split.images.shape[1:3]}. Received: {augmentation.crop_padding}."
+            f"{split.examples.shape[1:3]}. Received: {augmentation.crop_padding}."
         )
 
 
