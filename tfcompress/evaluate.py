@@ -18,9 +18,9 @@ import numpy as np
 from tfcompress.artifact import Artifact, run_batches
 from tfcompress.litert import MOST_THREADS, Session, check_counts
 from tfcompress.predictions import VALUES, Pictures, Predictions
-from tfcompress.preprocessing import Preprocessing
 from tfcompress.registry import require
 from tfcompress.results import EvaluationSpeed
+from tfcompress.tokenization import Preparation
 
 if TYPE_CHECKING:
     from tfcompress._keras import keras
@@ -41,7 +41,7 @@ Progress = Callable[[int, int], None]
 def predict_model(
     model: keras.Model,
     dataset: Dataset,
-    preprocessing: Preprocessing,
+    preprocessing: Preparation,
     *,
     split: str = "test",
     batch_size: int | None = None,
@@ -50,7 +50,7 @@ def predict_model(
     """Runs a Keras model over the whole test split, or over the validation split.
 
     Args:
-      model: one image input, one output [batch, classes], or [batch, targets].
+      model: one input, images or ids of tokens, one output [batch, classes], or [batch, targets].
       dataset: whose split is read.
       preprocessing: what the model was trained with.
       split: `"test"`, or `"validation"` for what may be fitted, such as a temperature.
@@ -78,7 +78,7 @@ def predict_model(
 def predict_artifact(
     artifact: Artifact,
     dataset: Dataset,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Preparation | None = None,
     *,
     split: str = "test",
     threads: int | None = None,
@@ -211,11 +211,11 @@ def _stored(outputs: Sequence[np.ndarray], examples: Split, kind: str) -> Predic
     return Predictions(np.concatenate(outputs), examples.labels, examples.ids, kind)
 
 
-def _batch_size(asked: int | None, preprocessing: Preprocessing, kind: str) -> int:
+def _batch_size(asked: int | None, preprocessing: Preparation, kind: str) -> int:
     if asked is not None:
         check_counts(batch_size=asked)
         return asked
-    fitting = _INPUT_BUDGET // int(np.prod(preprocessing.image_shape))
+    fitting = _INPUT_BUDGET // int(np.prod(preprocessing.input_shape))
     return max(1, min(_LARGEST_BATCH[kind], fitting))
 
 
@@ -229,7 +229,7 @@ def _sessions(artifact: Artifact, threads: int | None, batch: int) -> list[Sessi
 
 
 def _outputs(
-    sessions: Sequence[Session], images: np.ndarray, preprocessing: Preprocessing
+    sessions: Sequence[Session], images: np.ndarray, preprocessing: Preparation
 ) -> Iterator[np.ndarray]:
     """Outputs in the order of the images, some batches at a time; the threads preprocess too."""
     idle: queue.SimpleQueue[Session] = queue.SimpleQueue()

@@ -18,8 +18,8 @@ from tfcompress.data import DataConfig, Dataset
 from tfcompress.export import ExportConfig
 from tfcompress.goals import CLASSIFICATION
 from tfcompress.metadata import preprocessing_of
-from tfcompress.preprocessing import Preprocessing
 from tfcompress.run_folder import RunFolder
+from tfcompress.tokenization import Preparation
 from tfcompress.training import TrainingConfig
 
 
@@ -41,7 +41,7 @@ class FinishedRun:
     baseline: Any
     baseline_sha256: str
     dataset: Dataset
-    preprocessing: Preprocessing
+    preprocessing: Preparation
     training: TrainingConfig
     export: ExportConfig
 

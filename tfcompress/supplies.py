@@ -21,9 +21,9 @@ from tfcompress.config import RunConfig
 from tfcompress.data import Dataset, encoding, pipeline
 from tfcompress.goals import Values
 from tfcompress.layer_sensitivity import KINDS, Sensitivity
-from tfcompress.preprocessing import Preprocessing
 from tfcompress.progress import Reporter
 from tfcompress.run_folder import CANDIDATES, ENCODED, RunFolder
+from tfcompress.tokenization import Preparation
 from tfcompress.training import TrainingConfig
 
 _EXAMPLES = 512
@@ -65,7 +65,7 @@ class Supplies:
         config: RunConfig,
         folder: RunFolder,
         dataset: Dataset,
-        preprocessing: Preprocessing,
+        preprocessing: Preparation,
         reporter: Reporter,
     ) -> None:
         self._reporter = reporter

@@ -19,6 +19,7 @@ def test_names_are_the_modules_with_their_arguments():
         "mnist_sample",
         "mnist_sample_rotation",
         "npz:FILE",
+        "text:FILE",
     )
 
 
@@ -107,5 +108,7 @@ def test_a_task_that_a_data_set_is_not_is_refused(name, task, is_a):
 
 
 def test_an_unknown_task_is_refused():
-    with pytest.raises(ValueError, match=r"auto, classification, regression\. Received: 'ranking'"):
+    with pytest.raises(
+        ValueError, match=r"auto, text, classification, regression\. Received: 'ranking'"
+    ):
         DataConfig(task="ranking")

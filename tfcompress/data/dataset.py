@@ -14,7 +14,9 @@ import numpy as np
 from tfcompress import durable
 from tfcompress.goals import GOALS, Classes, Goal, Values
 
-TASKS = ("auto", *GOALS)
+TEXT = "text"
+"""The task of texts, with classes or values as the data set has them."""
+TASKS = ("auto", TEXT, *GOALS)
 SOURCES = ("auto", "prepared", "download", "registry")
 # All images lie in memory: one of this size in colour takes 48 MiB.
 LARGEST_IMAGE_SIZE = 4096
@@ -116,8 +118,8 @@ class Dataset:
     Attributes:
       name: as asked for.
       source: `"prepared"` (a prepared TFDS directory), `"download"` (TFDS, from the authors'
-        hosts), `"registry"` (a package registry), `"sample"` (shipped in the package), `"folder"`
-        or `"npz"`.
+        hosts), `"registry"` (a package registry), `"sample"` (shipped in the package), `"folder"`,
+        `"npz"` or `"text"`.
       classes: label names in label order; empty for a regression.
       train: to fit weights on; carved from the published training split.
       validation: to choose by; carved from the published training split.
@@ -277,7 +279,8 @@ class DataConfig:
     """Which data set, from where, and how it is split.
 
     Attributes:
-      name: `tfcompress.data.names()` lists the forms; any image-classification name of TFDS works.
+      name: `tfcompress.data.names()` lists the forms; any name of TFDS works that is a
+        classification of images, or, with `task="text"`, of texts.
       data_dir: TFDS directory; "" for TFDS's own default.
       source: `"auto"` tries prepared, download, registry in this order; or one of these to force
         it. Data sets that are no TFDS name (samples, `folder:`, `npz:`) take `"auto"` only.
@@ -288,10 +291,11 @@ class DataConfig:
       max_train: images kept in `train`, a fixed class-stratified subset; 0 keeps all. (Of a
         regression any split is a random part.)
       image_size: height and width in pixels that images are brought to when they are read, at most
-        4096; 0 keeps them, which needs images of one size.
+        4096; 0 keeps them, which needs images of one size. Texts have none.
       seed: of the permutation that carves the splits.
       task: `"classification"` or `"regression"`, for labels that could be either, such as whole
-        numbers; `"auto"` goes by the data set.
+        numbers; `"auto"` goes by the data set, and so does `"text"`, for data sets of texts; a
+        name of TFDS is one of texts with `"text"` only.
 
     Raises:
       ValueError: a value out of its range.

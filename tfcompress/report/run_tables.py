@@ -152,6 +152,9 @@ def data(results: Results) -> Table:
 def _input(results: Results) -> str:
     for stage in results.stages:
         if preprocessing := stage.config.get("preprocessing"):
+            if "tokenizer_sha256" in preprocessing:
+                length, words = preprocessing["length"], preprocessing["vocabulary"]
+                return f"{length} ids of tokens, of {text.count(words)}"
             shape = "x".join(str(size) for size in preprocessing["image_shape"])
             return f"{shape} (height, width, channels), {preprocessing['channel_order']}"
     return text.MISSING
