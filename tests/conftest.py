@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -71,6 +73,45 @@ def quadrants() -> Quadrants:
     )
     model.fit(data.inputs, labels, epochs=8, verbose=0)
     return data
+
+
+TINY_WORDS = (
+    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "great", "fine", "bad", "awful", "dull"),
+    *("a", "the", "film", "plot", "is", "was", "very", "not", "and", "."),
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random BERT of two layers, 16 positions and 20 words, that learns fast."""
+    from safetensors import numpy as safetensors
+
+    folder = tmp_path_factory.mktemp("encoder")
+    references = Path(__file__).parent / "encoders" / "references" / "bert"
+    shutil.copy(references / "config.json", folder / "config.json")
+    generator = np.random.default_rng(0)
+    tensors = safetensors.load_file(references / "model.safetensors")
+    for name, tensor in tensors.items():
+        drawn = generator.normal(0, 0.1, tensor.shape) + name.endswith("LayerNorm.weight")
+        tensors[name] = drawn.astype(np.float32)
+    safetensors.save_file(tensors, folder / "model.safetensors")
+    (folder / "vocab.txt").write_text("\n".join(TINY_WORDS) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of 320 short reviews whose class, down or up, is told by one word."""
+    generator = np.random.default_rng(0)
+    lines = ["sentence\tlabel"]
+    for label in generator.integers(0, 2, 320):
+        words = list(generator.choice(TINY_WORDS[10:17], generator.integers(2, 9)))
+        telling = generator.choice(TINY_WORDS[4:7] if label else TINY_WORDS[7:10])
+        words.insert(int(generator.integers(len(words))), str(telling))
+        lines.append(" ".join(words) + f"\t{'up' if label else 'down'}")
+    path = tmp_path_factory.mktemp("reviews") / "reviews.tsv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
 
 
 @pytest.fixture(scope="session")

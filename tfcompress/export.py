@@ -7,10 +7,15 @@ metadata. Does not know how the model was trained, where examples come from, or 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,8 +131,8 @@ def convert(
         own ranges then serve as they are.
       format: one of `FORMATS`.
       calibration: what the model takes, float32 [examples, height, width, channels] or int32
-        [examples, length], preprocessed as for training; needed for `int8` (unless the model comes
-        from quantization-aware training) and `int16x8`.
+        [examples, length] as of `Tokenization.for_calibration`, preprocessed as for training;
+        needed for `int8` (unless the model comes from quantization-aware training) and `int16x8`.
       metadata: what the file says about itself, see `Artifact.metadata`; `preprocessing` may be a
         `Preprocessing` or a `Tokenization`. `format`, `output` and `tfcompress_version` are filled
         in. A record with `targets` makes the outputs values, one with `labels` classes.
@@ -542,10 +547,43 @@ def _run_converter(converter: Any, format: str) -> bytes:
         ) from error
 
 
+# Loads a file and runs it once, in a process that can be lost.
+_ONE_RUN = """
+import sys
+import numpy as np
+from tfcompress.litert import Session
+session = Session(sys.argv[1])
+session.run(np.zeros(session.input_details.shape, session.input_details.dtype))
+"""
+
+
+def _require_survived(artifact: Artifact, format: str) -> None:
+    """Refuses a file that ends the process which runs it.
+
+    LiteRT's integer kernels abort where the steps of two tensors lie too far apart, as where
+    calibration saw one value alone: of the mask, if no text had padding.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "candidate.tflite"
+        path.write_bytes(artifact.data)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [sys.executable, "-c", _ONE_RUN, str(path)]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if ended.returncode < 0:
+        said = "".join(ended.stderr.splitlines(keepends=True)[-3:]).strip() or "nothing"
+        raise ExportError(
+            f"LiteRT ends the process that runs the {format} file (signal {-ended.returncode}). It "
+            f"said: {said}. Calibration texts with no padding are the usual cause: begin with "
+            "Tokenization.for_calibration, or export dynamic."
+        )
+
+
 def _require_running(artifact: Artifact, format: str, *, quantization_aware: bool) -> None:
     try:
         session: Session = artifact.session()
         details = session.input_details
+        if details.dtype == np.int32 and format in _ENDS:
+            _require_survived(artifact, format)
         outputs = session.run(np.zeros(details.shape, details.dtype))
     except (ValueError, RuntimeError) as error:
         raise ExportError(f"The {format} file does not run: {error}") from error

@@ -23,7 +23,7 @@ from tfcompress.goals import Values
 from tfcompress.layer_sensitivity import KINDS, Sensitivity
 from tfcompress.progress import Reporter
 from tfcompress.run_folder import CANDIDATES, ENCODED, RunFolder
-from tfcompress.tokenization import Preparation
+from tfcompress.tokenization import Preparation, Tokenization
 from tfcompress.training import TrainingConfig
 
 _EXAMPLES = 512
@@ -99,8 +99,10 @@ class Supplies:
 
     @cached_property
     def calibration(self) -> np.ndarray:
-        """Preprocessed images of the calibration split, no more than an export takes."""
+        """Preprocessed examples of the calibration split, as many as an export takes."""
         images = self._dataset.calibration.examples[: self._config.export.calibration_size]
+        if isinstance(self.preprocessing, Tokenization):
+            return self.preprocessing.for_calibration(images)
         return self.preprocessing.apply(images)
 
     @cached_property

@@ -104,6 +104,28 @@ class Tokenization:
             )
         return token_ids
 
+    def for_calibration(self, token_ids: np.ndarray) -> np.ndarray:
+        """Texts to find the ranges of an integer file on, a half-filled one first.
+
+        Of texts that all fill the length, what a mask adds to the scores of padding would be seen
+        at 0 alone: an integer file would have no number for it.
+
+        Args:
+          token_ids: int32 [texts, length], one text or more.
+
+        Returns:
+          int32 [texts + 1, length]: before the texts a copy of the first one whose second half is
+          padding.
+
+        Example:
+          >>> tokenization = Tokenization(length=4, tokenizer_sha256="0" * 64, vocabulary=9)
+          >>> tokenization.for_calibration(np.array([[2, 8, 7, 3]], np.int32)).tolist()
+          [[2, 8, 0, 0], [2, 8, 7, 3]]
+        """
+        half = self.apply(token_ids)[:1].copy()
+        half[:, (self.length + 1) // 2 :] = self.padding_id
+        return np.concatenate([half, token_ids])
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready record."""
         return asdict(self)

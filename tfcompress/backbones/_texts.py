@@ -201,9 +201,8 @@ class TextNetwork:
         """What a run's record should say about where the model comes from."""
         del keep_head
         if self.config.weights == "none":
-            return {"weights": "random", "tokenizer": self.tokenizer.source}
-        origin = encoders.load(self.config.encoder).origin
-        return {"weights": origin, "tokenizer": self.tokenizer.source}
+            return {"weights": "random"}
+        return {"weights": encoders.load(self.config.encoder).origin}
 
 
 def opened(config: TextConfig) -> TextNetwork:
