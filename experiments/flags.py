@@ -17,6 +17,8 @@ from absl import flags
 import experiments.configs
 from tfcompress import backbones, registry
 
+DEFAULT_CONFIG, TEXT_CONFIG = "default", "text"
+
 # Flag -> (part of RunConfig, field). The flag's type follows the field's default.
 RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
     "dataset": (
@@ -24,12 +26,14 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
         "name",
         "Data set: mnist, cifar10, fashion_mnist, another TFDS name, "
         "mnist_sample, cifar10_sample, folder:DIR, npz:FILE; mnist_rotation and "
-        "mnist_sample_rotation are regressions.",
+        "mnist_sample_rotation are regressions; text:FILE.tsv, or with --task=text a TFDS name "
+        "such as glue/sst2, imdb_reviews or ag_news_subset.",
     ),
     "task": (
         "data",
         "task",
-        "classification or regression, where labels could be either; auto goes by the data.",
+        "classification or regression, where labels could be either; text for TFDS names of texts; "
+        "auto goes by the data.",
     ),
     "data_dir": ("data", "data_dir", "TFDS directory; empty for TFDS's default."),
     "data_source": ("data", "source", "auto, prepared, download or registry."),
@@ -37,7 +41,13 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
     "max_train": ("data", "max_train", "Images of train to use; 0 for all."),
     "stored_size": ("data", "image_size", "Size that images of unequal sizes are stored at."),
     "calibration_images": ("data", "calibration_size", "Images of train kept for calibration."),
-    "backbone": ("backbone", "name", "Network, such as resnet8, efficientnet_lite0, MobileNetV2."),
+    "backbone": (
+        "backbone",
+        "name",
+        "Network, such as resnet8, efficientnet_lite0, MobileNetV2; for texts minilm_l6, or "
+        "encoder:FOLDER with a checkpoint of BERT or RoBERTa, whose other settings then start from "
+        "those of --config=text.",
+    ),
     "weights": ("backbone", "weights", "default, imagenet, cifar10, none, or a file."),
     "image_size": (
         "backbone",
@@ -115,14 +125,25 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
     "tensorboard": ("", "tensorboard", "Write TensorBoard logs into the run folder."),
 }
 
+# Flags of a text encoder alone, by the fields of `backbones.TextConfig`.
+TEXT_FLAGS: Mapping[str, tuple[str, str]] = {
+    "sequence_length": (
+        "sequence_length",
+        "Tokens of every text, padding included; longer ones are cut. Default: 64.",
+    ),
+    "pooling": ("pooling", "What stands for a text: auto, pooler or mean. Default: 'auto'."),
+}
+
 # Settings of the backbone that a user's own model has too.
 OWN_MODEL_FIELDS = ("image_size", "dropout")
+# And those that a text encoder has too.
+TEXT_FIELDS = ("name", "weights", "dropout")
 
 
 def define_run_flags() -> None:
     """Defines the flags of a run: one for each setting, `--config`, `--seed`, `--output_dir`."""
     flags.DEFINE_string(
-        "config", "default", f"Settings to start from: {', '.join(config_names())}."
+        "config", DEFAULT_CONFIG, f"Settings to start from: {', '.join(config_names())}."
     )
     flags.DEFINE_string(
         "output_dir", None, "Run folder; by default runs/ and a name of the settings."
@@ -148,6 +169,8 @@ def define_run_flags() -> None:
         list(backbones.PIXELS),
         "What --model expects of an image, where it does not rescale raw pixels itself.",
     )
+    flags.DEFINE_integer("sequence_length", None, TEXT_FLAGS["sequence_length"][1])
+    flags.DEFINE_string("pooling", None, TEXT_FLAGS["pooling"][1])
     for name, (part, field, text) in RUN_FLAGS.items():
         _define(name, _default(part, field), text)
 
@@ -170,7 +193,7 @@ def _define(name: str, default: Any, text: str) -> None:
 
 
 def _default(part: str, field: str) -> Any:
-    return getattr(_part(named_config("default"), part), field)
+    return getattr(_part(named_config(DEFAULT_CONFIG), part), field)
 
 
 def _part(config: Any, part: str) -> Any:
@@ -201,7 +224,10 @@ def run_config_from_flags() -> Any:
       ValueError: an unknown config, or a value that its config class refuses.
     """
     values = flags.FLAGS
-    config = named_config(values.config)
+    of_texts = backbones.is_text_name(values["backbone"].value or "")
+    config = named_config(
+        TEXT_CONFIG if of_texts and values.config == DEFAULT_CONFIG else values.config
+    )
     changes: dict[str, dict[str, Any]] = {}
     for name, (part, field, _) in RUN_FLAGS.items():
         value = values[name].value
@@ -213,8 +239,48 @@ def run_config_from_flags() -> Any:
         changes.setdefault("", {})["seed"] = values.seed
         changes.setdefault("training", {})["seed"] = values.seed
         changes.setdefault("data", {})["seed"] = values.seed
+    for name, (field, _) in TEXT_FLAGS.items():
+        if values[name].value is not None:
+            changes.setdefault("backbone", {})[field] = values[name].value
+    config = _with_text_encoder(config, changes)
     own_model = {"path": values.model, "preprocessing": values.model_preprocessing}
     return _changed(_from_model(config, own_model, changes), changes)
+
+
+def _with_text_encoder(config: Any, changes: dict[str, dict[str, Any]]) -> Any:
+    """The config with the text encoder of `--backbone`, if it is one; checks the others' flags."""
+    given = changes.get("backbone", {})
+    name = given.get("name")
+    is_text = (
+        isinstance(config.backbone, backbones.TextConfig)
+        if name is None
+        else (backbones.is_text_name(name))
+    )
+    own, others = (
+        TEXT_FLAGS,
+        {
+            field: flag
+            for flag, (part, field, _) in RUN_FLAGS.items()
+            if part == "backbone" and field not in TEXT_FIELDS
+        },
+    )
+    wrong = (
+        [others[field] for field in given if field in others]
+        if is_text
+        else ([flag for flag, (field, _) in own.items() if field in given])
+    )
+    if wrong:
+        raise ValueError(
+            f"{', '.join(f'--{flag}' for flag in wrong)} "
+            f"{'does' if len(wrong) == 1 else 'do'} not go with a backbone for "
+            f"{'texts' if is_text else 'images'}. Leave it out."
+        )
+    if not is_text or isinstance(config.backbone, backbones.TextConfig):
+        return config
+    start = backbones.TextConfig(**changes.pop("backbone"))
+    # With the data at once: texts go with a text encoder only.
+    data = dataclasses.replace(config.data, **changes.pop("data", {}))
+    return dataclasses.replace(config, backbone=start, data=data)
 
 
 def _from_model(

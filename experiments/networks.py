@@ -86,11 +86,11 @@ def load_images(network: str, *, image_size: int, examples: int) -> Images:
     shape = [NOISE, image_size, image_size, 3]
     noise = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     return Images(
-        train=preprocessing.apply(train.images[:TRAINED]),
+        train=preprocessing.apply(train.examples[:TRAINED]),
         labels=train.labels[:TRAINED],
-        calibration=preprocessing.apply(sample.calibration.images[:CALIBRATION]),
+        calibration=preprocessing.apply(sample.calibration.examples[:CALIBRATION]),
         noise=preprocessing.apply(noise),
-        compared=preprocessing.apply(train.images[TRAINED:]),
+        compared=preprocessing.apply(train.examples[TRAINED:]),
     )
 
 

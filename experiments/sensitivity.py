@@ -58,7 +58,7 @@ def measured(values: Any) -> Any:
     with Reporter(Console()).bar("sensitivity") as step:
         return probe.sensitivity(
             run.baseline,
-            run.preprocessing.apply(split.images),
+            run.preprocessing.apply(split.examples),
             split.labels,
             kinds=values.kind,
             levels=levels,

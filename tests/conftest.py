@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,7 +37,7 @@ class Quadrants:
     @property
     def dataset(self) -> Any:
         split = SimpleNamespace(
-            images=self.images[:70],
+            examples=self.images[:70],
             labels=self.labels[:70],
             ids=np.arange(70, dtype=np.int64) + 500,
         )
@@ -71,6 +73,45 @@ def quadrants() -> Quadrants:
     )
     model.fit(data.inputs, labels, epochs=8, verbose=0)
     return data
+
+
+TINY_WORDS = (
+    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "great", "fine", "bad", "awful", "dull"),
+    *("a", "the", "film", "plot", "is", "was", "very", "not", "and", "."),
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random BERT of two layers, 16 positions and 20 words, that learns fast."""
+    from safetensors import numpy as safetensors
+
+    folder = tmp_path_factory.mktemp("encoder")
+    references = Path(__file__).parent / "encoders" / "references" / "bert"
+    shutil.copy(references / "config.json", folder / "config.json")
+    generator = np.random.default_rng(0)
+    tensors = safetensors.load_file(references / "model.safetensors")
+    for name, tensor in tensors.items():
+        drawn = generator.normal(0, 0.1, tensor.shape) + name.endswith("LayerNorm.weight")
+        tensors[name] = drawn.astype(np.float32)
+    safetensors.save_file(tensors, folder / "model.safetensors")
+    (folder / "vocab.txt").write_text("\n".join(TINY_WORDS) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of 320 short reviews whose class, down or up, is told by one word."""
+    generator = np.random.default_rng(0)
+    lines = ["sentence\tlabel"]
+    for label in generator.integers(0, 2, 320):
+        words = list(generator.choice(TINY_WORDS[10:17], generator.integers(2, 9)))
+        telling = generator.choice(TINY_WORDS[4:7] if label else TINY_WORDS[7:10])
+        words.insert(int(generator.integers(len(words))), str(telling))
+        lines.append(" ".join(words) + f"\t{'up' if label else 'down'}")
+    path = tmp_path_factory.mktemp("reviews") / "reviews.tsv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -125,13 +166,13 @@ def digits() -> Digits:
     model = keras.Model(inputs, layers.Dense(10, name="logits")(x))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(5e-3), loss)
-    train_inputs = preprocessing.apply(found.train.images)
+    train_inputs = preprocessing.apply(found.train.examples)
     model.fit(train_inputs, found.train.labels, epochs=12, batch_size=64, verbose=0)
     return Digits(
         model,
         train_inputs,
         found.train.labels,
-        preprocessing.apply(found.validation.images[:500]),
+        preprocessing.apply(found.validation.examples[:500]),
         found.validation.labels[:500],
         {"preprocessing": preprocessing, "labels": found.classes},
     )

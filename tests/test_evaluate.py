@@ -50,7 +50,7 @@ def test_file_without_metadata_is_refused(exported, quadrants):
 
 def test_empty_split_is_refused(exported, quadrants):
     dataset = quadrants.dataset
-    for name in ("images", "labels", "ids"):
+    for name in ("examples", "labels", "ids"):
         setattr(dataset.test, name, getattr(dataset.test, name)[:0])
     with pytest.raises(ValueError, match="split is empty"):
         evaluate.predict_artifact(exported("int8"), dataset)
@@ -110,3 +110,9 @@ def test_pictures_are_small(shape, kept):
     found = evaluate.pictures(dataset, np.array([2, 0]))
     assert found.images.shape == (2, *kept)
     assert found.ids.tolist() == [102, 100]
+
+
+def test_texts_have_no_pictures():
+    texts = Split(np.zeros([2, 4], np.int32), np.arange(2), np.arange(2))
+    with pytest.raises(ValueError, match="no pixels to show"):
+        evaluate.pictures(types.SimpleNamespace(test=texts), np.array([0]))

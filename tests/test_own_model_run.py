@@ -74,7 +74,7 @@ def stored_images(stored):
 
     test = load(DATA).test
     assert np.array_equal(test.ids[:32], stored.ids[:32])
-    return Preprocessing((14, 14, 1)).apply(test.images[:32])
+    return Preprocessing((14, 14, 1)).apply(test.examples[:32])
 
 
 def test_the_record_says_what_was_given_and_what_was_taken_off(kept, file):

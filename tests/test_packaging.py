@@ -191,6 +191,6 @@ def test_the_data_set_in_contributing_works() -> None:
     published = module_of(examples()[1], "noise_example").published(DataConfig(), "")
     assert published.classes == ("dark", "bright")
     assert (len(published.train), len(published.test)) == (900, 300)
-    means = [published.train.images[published.train.labels == k].mean() for k in (0, 1)]
+    means = [published.train.examples[published.train.labels == k].mean() for k in (0, 1)]
     # Uniform over 0..127 and over 128..255.
     assert means == pytest.approx([63.5, 191.5], abs=1.0)

@@ -132,7 +132,7 @@ def test_a_file_measures_images_on_its_own(finished, dataset):
     artifact = Artifact.load(folder / "artifacts" / "prune+qat-int8.tflite")
     assert artifact.output == "values"
     assert artifact.metadata["targets"] == ["angle_degrees"]
-    measured = artifact.predict(dataset.test.images[:5])
+    measured = artifact.predict(dataset.test.examples[:5])
     assert [list(each.values) for each in measured] == [["angle_degrees"]] * 5
     np.testing.assert_allclose([each.value for each in measured], stored.outputs[:5, 0], rtol=1e-5)
 
@@ -140,7 +140,7 @@ def test_a_file_measures_images_on_its_own(finished, dataset):
 def test_the_program_prints_values(finished, dataset, tmp_path):
     from PIL import Image
 
-    Image.fromarray(dataset.test.images[0, ..., 0]).save(tmp_path / "x.png")
+    Image.fromarray(dataset.test.examples[0, ..., 0]).save(tmp_path / "x.png")
     artifact = finished[1] / "artifacts" / "baseline-int8.tflite"
     command = ["-m", "experiments.predict", f"--artifact={artifact}", f"--image={tmp_path}/x.png"]
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=60)
@@ -215,7 +215,7 @@ FLOATS = np.linspace(-1, 1, 200) + 0.001
     ("labels", "says"),
     [
         (np.where(np.arange(200) == 7, np.nan, FLOATS), "NaN or infinite for 1 of 200"),
-        (np.full(200, 2.5), "target is 2.5 for every image of train"),
+        (np.full(200, 2.5), "target is 2.5 for every example of train"),
         (np.arange(300), "--task=regression or --task=classification"),
         (np.zeros([200, 2, 2]) + 0.5, r"Received: float64 \[200, 2, 2\]"),
     ],

@@ -4,8 +4,8 @@
     print(artifact.predict("seven.png")[0].label)
 
 Knows how preprocessing and label names stand in the file's metadata, how to read weights and
-operators back, and how to run images through the file. Does not know how a file was made. No
-TensorFlow here.
+operators back, and how to run images or texts through the file. Does not know how a file was made.
+No TensorFlow here.
 """
 
 from __future__ import annotations
@@ -27,17 +27,20 @@ from tfcompress.image_files import read_image
 from tfcompress.litert import Session, check_counts
 from tfcompress.metadata import labels_of, preprocessing_of, targets_of
 from tfcompress.predictions import OUTPUT_KINDS, VALUES
-from tfcompress.preprocessing import Preprocessing, check_raw_images
+from tfcompress.preprocessing import check_raw_images
+from tfcompress.tokenization import FILE as TOKENIZER_FILE
+from tfcompress.tokenization import Preparation, Tokenization, Tokenizer, TokenizerError
 
 DEFAULT_BATCH = 32
 
 ImagePath: TypeAlias = str | os.PathLike[str]
 Images: TypeAlias = np.ndarray | ImagePath | Sequence[np.ndarray | ImagePath]
+"""What `Artifact.predict` takes; of a file for texts, a text or a list of them."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What an artifact sees in one image.
+    """What an artifact says of one image or text.
 
     Attributes:
       label: name of the most likely class.
@@ -56,7 +59,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class PredictedValues:
-    """What an artifact measures in one image, of a regression.
+    """What an artifact measures in one image or text, of a regression.
 
     Attributes:
       values: of every target, by name, in the targets' units.
@@ -160,9 +163,9 @@ class Artifact:
     def metadata(self) -> dict[str, Any]:
         """What this package wrote into the file; empty for a file from elsewhere.
 
-        Keys: `preprocessing` (a `Preprocessing` record), `labels` (names in label order) or
-        `targets` (names of values), `output` (`"logits"`, `"probabilities"` or `"values"`),
-        `format`, `stages`, `tfcompress_version`.
+        Keys: `preprocessing` (a record of `Preprocessing`, or of `Tokenization`), `labels` (names
+          in label order) or `targets` (names of values), `output` (`"logits"`, `"probabilities"` or
+          `"values"`), `format`, `stages`, `tfcompress_version`.
 
         Raises:
           ValueError: the entry is there but holds no JSON object.
@@ -234,15 +237,16 @@ class Artifact:
     def run(
         self, inputs: np.ndarray, *, threads: int = 1, batch_size: int = DEFAULT_BATCH
     ) -> np.ndarray:
-        """Runs preprocessed images and gives the raw outputs as real numbers.
+        """Runs preprocessed examples and gives the raw outputs as real numbers.
 
         The input of an integer file is quantized with the file's own scale and zero point, its
-        output brought back with them.
+        output brought back with them. Ids of tokens stay as they are.
 
         Args:
-          inputs: float32 [examples, height, width, channels], preprocessed.
+          inputs: float32 [examples, height, width, channels], preprocessed; of a file for texts
+            int32 [examples, length].
           threads: processor threads.
-          batch_size: images in one call.
+          batch_size: examples in one call.
 
         Returns:
           float32 [examples, classes], or [examples, targets].
@@ -251,19 +255,24 @@ class Artifact:
           ValueError: another dtype or shape, or a number that is not finite.
         """
         check_counts(threads=threads, batch_size=batch_size)
-        if not isinstance(inputs, np.ndarray) or inputs.dtype != np.float32:
+        wanted = self._input_dtype
+        if not isinstance(inputs, np.ndarray) or inputs.dtype != wanted:
             kind = getattr(inputs, "dtype", type(inputs).__name__)
+            raw = "texts" if wanted == np.int32 else "uint8 images"
+            what = "ids of tokens, int32" if wanted == np.int32 else "float32 images"
             raise ValueError(
-                f"run takes preprocessed float32 images. Received: {kind}. For raw uint8 images "
+                f"run takes preprocessed {what}. Received: {kind}. For raw {raw} "
                 "call predict, or Preprocessing.apply first."
             )
         session = self.session(threads=threads, batch=max(1, min(batch_size, len(inputs))))
         expected = session.input_details.shape[1:]
         if inputs.shape[1:] != expected:
             raise ValueError(
-                f"{self._name} takes float32 [examples, {', '.join(map(str, expected))}]. "
+                f"{self._name} takes {wanted} [examples, {', '.join(map(str, expected))}]. "
                 f"Received: {list(inputs.shape)}."
             )
+        if wanted == np.int32 and "preprocessing" in self.metadata:
+            self.preprocessing.apply(inputs)
         if not np.isfinite(inputs).all():
             raise ValueError(
                 f"run takes finite numbers. Received: {int((~np.isfinite(inputs)).sum())} that are "
@@ -274,27 +283,35 @@ class Artifact:
     def predict(
         self, images: Images, *, threads: int = 1
     ) -> list[Prediction] | list[PredictedValues]:
-        """Says what is in raw images: preprocessing and names come from the file.
+        """Says what is in raw images or texts: preprocessing and names come from the file.
 
         Args:
           images: uint8 [batch, height, width, channels] or one image [height, width, channels], 1
-            or 3 channels (RGB), of any size; or the path of an image file; or a list of these.
+            or 3 channels (RGB), of any size; or the path of an image file; or a list of these. Of a
+            file for texts, a text or a list of them; their tokenizer's file, `tokenizer.json`, must
+            lie beside the artifact.
           threads: processor threads.
 
         Returns:
-          one prediction for each image: a `Prediction` of a file of classes, `PredictedValues` of a
-          regression's.
+          one prediction for each image or text: a `Prediction` of a file of classes,
+          `PredictedValues` of a regression's.
 
         Raises:
           ValueError: an image of another type or shape, a file that lacks the metadata, or outputs
             that are not finite.
+          TokenizerError: the tokenizer's file is missing, damaged, or not the one that the model
+            was trained with.
           FileNotFoundError: an image file that is not there.
         """
         preprocessing, names, output = self._use()
-        batches = [preprocessing.apply(batch) for batch in _raw_batches(images)]
-        if not batches:
+        if isinstance(preprocessing, Tokenization):
+            inputs = self._token_ids(images, preprocessing)
+        else:
+            batches = [preprocessing.apply(batch) for batch in _raw_batches(images)]
+            inputs = np.concatenate(batches) if batches else np.empty([0], np.float32)
+        if not len(inputs):
             return []
-        outputs = self.run(np.concatenate(batches), threads=threads)
+        outputs = self.run(inputs, threads=threads)
         if outputs.shape[1] != len(names):
             raise ValueError(
                 f"{self._name} has {outputs.shape[1]} outputs but {len(names)} "
@@ -319,9 +336,42 @@ class Artifact:
             for row in probabilities
         ]
 
+    @cached_property
+    def _input_dtype(self) -> np.dtype:
+        """What `run` takes: ids of tokens as they are, all else as real numbers."""
+        own = self.session().input_details
+        wide = own.scale is None and own.dtype.kind in "iu" and own.dtype.itemsize > 1
+        return own.dtype if wide else np.dtype(np.float32)
+
+    def _token_ids(self, texts: Any, tokenization: Tokenization) -> np.ndarray:
+        """Texts as this file reads them, by the tokenizer that lies beside it."""
+        if isinstance(texts, str):
+            texts = [texts]
+        if not isinstance(texts, list | tuple):
+            raise ValueError(
+                f"{self._name} takes a text or a list of texts. Received: {type(texts).__name__}."
+            )
+        tokenizer = self._tokenizer(tokenization.tokenizer_sha256)
+        return tokenizer.token_ids(texts, length=tokenization.length).ids
+
+    def _tokenizer(self, sha256: str) -> Tokenizer:
+        if self.path is None:
+            raise TokenizerError(
+                f"predict reads {TOKENIZER_FILE} beside the file, which was not saved yet. Save "
+                "the artifact into the folder that holds it, or use run with ids of tokens."
+            )
+        found = Tokenizer.from_file(self.path.parent / TOKENIZER_FILE)
+        if found.sha256 != sha256:
+            raise TokenizerError(
+                f"{found.source} is not the tokenizer that {self._name} was trained with. Expected "
+                f"SHA-256 {sha256}, received {found.sha256}. Put the file back that was written "
+                "with the artifact."
+            )
+        return found
+
     @property
-    def preprocessing(self) -> Preprocessing:
-        """What happens to a raw image before this file sees it.
+    def preprocessing(self) -> Preparation:
+        """What happens to a raw image or text before this file sees it.
 
         Raises:
           ValueError: the file carries no such metadata, or malformed ones.
@@ -343,7 +393,7 @@ class Artifact:
             )
         return str(kind)
 
-    def _use(self) -> tuple[Preprocessing, tuple[str, ...], str]:
+    def _use(self) -> tuple[Preparation, tuple[str, ...], str]:
         preprocessing = self.preprocessing
         values = self.metadata.get("output") == VALUES
         read, key = (targets_of, "targets") if values else (labels_of, "labels")
@@ -369,11 +419,12 @@ def _by_name(names: Sequence[str], row: np.ndarray) -> dict[str, float]:
 
 
 def run_batches(session: Session, inputs: np.ndarray) -> np.ndarray:
-    """Runs preprocessed images in batches of the session's size; the last is filled up with zeros.
+    """Runs preprocessed examples in batches of the session's size; the last is filled with zeros.
 
     Args:
       session: of the file.
-      inputs: float32 [examples, height, width, channels].
+      inputs: float32 [examples, height, width, channels], or ids of tokens, int32 [examples,
+        length].
 
     Returns:
       float32 [examples, classes], dequantized.

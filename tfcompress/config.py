@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from tfcompress import backbones, compose, data, durable, recipe
-from tfcompress.backbones import BackboneConfig, ModelConfig
+from tfcompress.backbones import BackboneConfig, ModelConfig, TextConfig
 from tfcompress.benchmark import LatencyConfig
 from tfcompress.compose import Plan
-from tfcompress.data import DataConfig
+from tfcompress.data import DataConfig, pipeline
 from tfcompress.export import ExportConfig
 from tfcompress.registry import require
 from tfcompress.training import TrainingConfig
@@ -103,7 +103,7 @@ class RunConfig:
 
     Attributes:
       data: the data set.
-      backbone: the network and its pretrained weights, or a user's own model file.
+      backbone: the network and its pretrained weights, a text encoder, or a user's own model file.
       transfer: how it is brought to the task.
       training: of the baseline.
       recipes: text forms of what is done to it, each started from the same baseline; none for the
@@ -115,12 +115,13 @@ class RunConfig:
       tensorboard: write TensorBoard logs into the run folder.
 
     Raises:
-      ValueError: a recipe that cannot be carried out, export formats that do not go with it, or a
-        loss that the task of the data does not have.
+      ValueError: a recipe that cannot be carried out, export formats that do not go with it, a loss
+        that the task of the data does not have, or a network for images with texts, or the other
+        way round.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
-    backbone: BackboneConfig | ModelConfig = field(default_factory=BackboneConfig)
+    backbone: BackboneConfig | ModelConfig | TextConfig = field(default_factory=BackboneConfig)
     transfer: TransferConfig = field(default_factory=TransferConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     recipes: tuple[str, ...] = ()
@@ -135,6 +136,7 @@ class RunConfig:
         object.__setattr__(self, "recipes", tuple(dict.fromkeys(text for text in texts if text)))
         data.check(self.data)
         self._require_task()
+        self._require_examples()
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
             raise ValueError(
                 "TensorBoard logs need the package tensorboard, which is not installed. "
@@ -144,7 +146,7 @@ class RunConfig:
             first = plan.stages[0] if plan.stages else None
             if first and first.technique == "distill" and first.config.student:
                 backbones.load_family(first.config.student)
-        if self.transfer.mode == KEPT and isinstance(self.backbone, BackboneConfig):
+        if self.transfer.mode == KEPT and not isinstance(self.backbone, ModelConfig):
             raise ValueError(
                 f"--transfer=none with the backbone {self.backbone.name}. {backbones.NO_HEAD}"
             )
@@ -162,6 +164,37 @@ class RunConfig:
             self.training.require_task(possible[0])
             for plan in self.plans:
                 compose.require_task(plan.stages, possible[0])
+
+    def _require_examples(self) -> None:
+        """Refuses images where the network reads texts, and texts where it reads images."""
+        texts, reads_texts = data.is_text(self.data), isinstance(self.backbone, TextConfig)
+        if texts and not reads_texts:
+            raise ValueError(
+                f"Data set {self.data.name!r} is of texts. Received: {self.backbone.name}, which "
+                f"takes images. Pass --backbone={backbones.text_names()[0]} or another of "
+                f"{', '.join(backbones.text_names())}."
+            )
+        if reads_texts and not texts:
+            raise ValueError(
+                f"{self.backbone.name} reads texts. Received: data set {self.data.name!r}, of "
+                "images. Pass --dataset=text:FILE, or a data set of texts of TFDS with --task=text."
+            )
+        if not texts:
+            return
+        pipeline.require_plain(self.training.augmentation)
+        for plan in self.plans:
+            if compose.quantizes(plan.stages):
+                raise ValueError(
+                    f"{' and '.join(compose.techniques(plan.stages))}: ptq and qat have no integer "
+                    "form of a text encoder's attention yet. Leave the stage out: an int8 file is "
+                    "quantized by the converter, --export=int8."
+                )
+            for stage in plan.stages:
+                if stage.technique == "distill" and stage.config.student:
+                    raise ValueError(
+                        f"distill({stage.config.student}) brings a student that takes images. "
+                        "Received: texts. Leave the student out, or use another recipe."
+                    )
 
     @property
     def plans(self) -> tuple[Plan, ...]:

@@ -18,9 +18,9 @@ import numpy as np
 from tfcompress.artifact import Artifact, run_batches
 from tfcompress.litert import MOST_THREADS, Session, check_counts
 from tfcompress.predictions import VALUES, Pictures, Predictions
-from tfcompress.preprocessing import Preprocessing
 from tfcompress.registry import require
 from tfcompress.results import EvaluationSpeed
+from tfcompress.tokenization import Preparation
 
 if TYPE_CHECKING:
     from tfcompress._keras import keras
@@ -41,7 +41,7 @@ Progress = Callable[[int, int], None]
 def predict_model(
     model: keras.Model,
     dataset: Dataset,
-    preprocessing: Preprocessing,
+    preprocessing: Preparation,
     *,
     split: str = "test",
     batch_size: int | None = None,
@@ -50,7 +50,7 @@ def predict_model(
     """Runs a Keras model over the whole test split, or over the validation split.
 
     Args:
-      model: one image input, one output [batch, classes], or [batch, targets].
+      model: one input, images or ids of tokens, one output [batch, classes], or [batch, targets].
       dataset: whose split is read.
       preprocessing: what the model was trained with.
       split: `"test"`, or `"validation"` for what may be fitted, such as a temperature.
@@ -67,7 +67,7 @@ def predict_model(
     batch_size = _batch_size(batch_size, preprocessing, "model")
     outputs = []
     for start in range(0, len(examples), batch_size):
-        images = preprocessing.apply(examples.images[start : start + batch_size])
+        images = preprocessing.apply(examples.examples[start : start + batch_size])
         outputs.append(call(images))
         if progress is not None:
             progress(start + len(images), len(examples))
@@ -78,7 +78,7 @@ def predict_model(
 def predict_artifact(
     artifact: Artifact,
     dataset: Dataset,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Preparation | None = None,
     *,
     split: str = "test",
     threads: int | None = None,
@@ -104,7 +104,7 @@ def predict_artifact(
     batch_size = _batch_size(batch_size, preprocessing, "artifact")
     sessions = _sessions(artifact, threads, min(batch_size, len(examples)))
     outputs, done = [], 0
-    for part in _outputs(sessions, examples.images, preprocessing):
+    for part in _outputs(sessions, examples.examples, preprocessing):
         outputs.append(part)
         done += len(part)
         if progress is not None:
@@ -118,6 +118,9 @@ def pictures(dataset: Dataset, positions: np.ndarray) -> Pictures:
     Args:
       dataset: whose test split is read.
       positions: integer, indices into it.
+
+    Raises:
+      ValueError: the examples are texts.
     """
     chosen = dataset.test.take(positions)
     return Pictures(np.stack([_small(image) for image in chosen.images]), chosen.ids)
@@ -165,7 +168,7 @@ def evaluation_speed(
     Raises:
       ValueError: the file lacks the metadata, or the split is empty.
     """
-    images = _split(dataset, "test").images[:batched_images]
+    images = _split(dataset, "test").examples[:batched_images]
     preprocessing = artifact.preprocessing
     batch_size = min(_batch_size(batch_size, preprocessing, "artifact"), len(images))
     check_counts(rounds=rounds, single_images=single_images, batched_images=batched_images)
@@ -208,11 +211,11 @@ def _stored(outputs: Sequence[np.ndarray], examples: Split, kind: str) -> Predic
     return Predictions(np.concatenate(outputs), examples.labels, examples.ids, kind)
 
 
-def _batch_size(asked: int | None, preprocessing: Preprocessing, kind: str) -> int:
+def _batch_size(asked: int | None, preprocessing: Preparation, kind: str) -> int:
     if asked is not None:
         check_counts(batch_size=asked)
         return asked
-    fitting = _INPUT_BUDGET // int(np.prod(preprocessing.image_shape))
+    fitting = _INPUT_BUDGET // int(np.prod(preprocessing.input_shape))
     return max(1, min(_LARGEST_BATCH[kind], fitting))
 
 
@@ -226,7 +229,7 @@ def _sessions(artifact: Artifact, threads: int | None, batch: int) -> list[Sessi
 
 
 def _outputs(
-    sessions: Sequence[Session], images: np.ndarray, preprocessing: Preprocessing
+    sessions: Sequence[Session], images: np.ndarray, preprocessing: Preparation
 ) -> Iterator[np.ndarray]:
     """Outputs in the order of the images, some batches at a time; the threads preprocess too."""
     idle: queue.SimpleQueue[Session] = queue.SimpleQueue()

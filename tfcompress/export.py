@@ -1,16 +1,21 @@
 """Turns a Keras model into TFLite bytes, and says how far the two agree.
 
 Knows TensorFlow's converter, its formats, options and calibration, and what must stand in a file's
-metadata. Does not know how the model was trained, where images come from, or how a file is timed.
+metadata. Does not know how the model was trained, where examples come from, or how a file is timed.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,11 +30,13 @@ from tfcompress.predictions import VALUES
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.registry import require
 from tfcompress.results import Parity
+from tfcompress.tokenization import Tokenization
 
 if TYPE_CHECKING:
     from tfcompress.litert import Session
 
 FORMATS = ("float32", "float16", "dynamic", "int8", "int16x8")
+_OF_TOKENS = ("CAST", "QUANTIZE")
 _ENDS = {"int8": np.dtype(np.int8), "int16x8": np.dtype(np.int16)}
 # What a model with fake-quantization operators can become: the simulation, or the real thing.
 _QUANTIZATION_AWARE_FORMATS = ("float32", "int8")
@@ -111,19 +118,24 @@ def convert(
     | int8 | int8 | int8 | int8 |
     | int16x8 | int8 | int16 | int16 |
 
+    Ids of tokens stay int32 in every format. In an int8 or int16x8 file of texts, the operators
+    that make a mask of them, which no integers with a scale are made of, are the only others that
+    are not integer.
+
     Layers that quantization-aware training left in float are in float in its int8 file, too; where
     one of them comes first or last, the file takes or gives float32.
 
     Args:
-      model: one image input of a fixed size, one output [batch, classes] or [batch, targets]; a
-        plain tf_keras model, or one from quantization-aware training, whose own ranges then serve
-        as they are.
+      model: one input of a fixed size, images or ids of tokens (int32), one output [batch, classes]
+        or [batch, targets]; a plain tf_keras model, or one from quantization-aware training, whose
+        own ranges then serve as they are.
       format: one of `FORMATS`.
-      calibration: float32 [examples, height, width, channels], preprocessed as for training; needed
-        for `int8` (unless the model comes from quantization-aware training) and `int16x8`.
+      calibration: what the model takes, float32 [examples, height, width, channels] or int32
+        [examples, length] as of `Tokenization.for_calibration`, preprocessed as for training;
+        needed for `int8` (unless the model comes from quantization-aware training) and `int16x8`.
       metadata: what the file says about itself, see `Artifact.metadata`; `preprocessing` may be a
-        `Preprocessing`. `format`, `output` and `tfcompress_version` are filled in. A record with
-        `targets` makes the outputs values, one with `labels` classes.
+        `Preprocessing` or a `Tokenization`. `format`, `output` and `tfcompress_version` are filled
+        in. A record with `targets` makes the outputs values, one with `labels` classes.
       sparse: sparse encoding of the weights, for `float32` only.
       dense_per_channel: see `ExportConfig`.
 
@@ -131,8 +143,8 @@ def convert(
       the artifact, loaded and run once.
 
     Raises:
-      ValueError: an unknown format, a model of another shape, missing or unfit calibration images,
-        or metadata that does not fit the model.
+      ValueError: an unknown format, a model of another shape, missing or unfit calibration
+        examples, or metadata that does not fit the model.
       ExportError: the converter refuses the model, or its file does not run.
     """
     require(format, FORMATS, what="export format")
@@ -218,8 +230,9 @@ def parity(
     Args:
       artifact: the exported file.
       model: the Keras model.
-      images: float32 [examples, height, width, channels], preprocessed; from the validation split.
-        What the file's metadata say of its outputs decides whether classes or values are compared.
+      images: float32 [examples, height, width, channels], preprocessed, or ids of tokens, int32
+        [examples, length]; from the validation split. What the file's metadata say of its outputs
+        decides whether classes or values are compared.
       batch_size: images in one call, for both.
       threads: processor threads of the artifact.
 
@@ -316,14 +329,21 @@ def inference(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """A model as a function in inference mode, traced once for every size of batch.
 
     Args:
-      model: one image input of a fixed size, one output.
+      model: one input of a fixed size, one output.
 
     Returns:
-      a function from preprocessed float32 [batch, height, width, channels] to float32 outputs.
+      a function from preprocessed float32 [batch, height, width, channels], or ids of tokens, int32
+      [batch, length], to float32 outputs.
     """
-    signature = [tf.TensorSpec([None, *_input_shape(model)], tf.float32)]
+    signature = [tf.TensorSpec([None, *_input_shape(model)], _input_dtype(model))]
     call = tf.function(lambda batch: model(batch, training=False), input_signature=signature)
-    return lambda images: call(tf.constant(images, tf.float32)).numpy().astype(np.float32)
+    kind = signature[0].dtype
+    return lambda images: call(tf.constant(images, kind)).numpy().astype(np.float32)
+
+
+def _input_dtype(model: keras.Model) -> Any:
+    """int32 of a model of texts, else float32."""
+    return tf.int32 if model.inputs[0].dtype.is_integer else tf.float32
 
 
 def _input_shape(model: keras.Model) -> tuple[int, ...]:
@@ -363,32 +383,37 @@ def _check_options(
     if format in _ENDS and calibration is None and not quantization_aware:
         raise ValueError(
             f"{format} needs calibration images to find the range of each activation. Received: "
-            "none. Pass calibration=preprocessing.apply(dataset.calibration.images), 100 or more."
+            "none. Pass calibration=preprocessing.apply(dataset.calibration.examples), 100 or more."
         )
 
 
 def require_images(name: str, images: np.ndarray, model: keras.Model) -> None:
-    """Refuses images that a model does not take.
+    """Refuses examples that a model does not take.
 
     Args:
-      name: what the images are called in the message.
-      images: float32 [examples, height, width, channels], preprocessed.
-      model: of one image input of a fixed size.
+      name: what the examples are called in the message.
+      images: float32 [examples, height, width, channels], preprocessed, or ids of tokens, int32
+        [examples, length].
+      model: of one input of a fixed size.
 
     Raises:
-      ValueError: another type or shape, no images, or numbers that are not finite.
+      ValueError: another type or shape, no examples, or numbers that are not finite.
     """
-    shape = _input_shape(model)
+    shape, kind = _input_shape(model), np.dtype(_input_dtype(model).as_numpy_dtype)
     if not isinstance(images, np.ndarray):
         raise ValueError(
-            f"{name} must be a numpy array, float32 [examples, {', '.join(map(str, shape))}]. "
+            f"{name} must be a numpy array, {kind} [examples, {', '.join(map(str, shape))}]. "
             f"Received: {type(images).__name__}."
         )
-    if images.dtype != np.float32 or images.shape[1:] != shape or len(images) == 0:
+    if images.dtype != kind or images.shape[1:] != shape or len(images) == 0:
+        advice = (
+            "Raw images go through Preprocessing.apply first."
+            if kind == np.float32
+            else "Raw texts go through Tokenizer.token_ids first."
+        )
         raise ValueError(
-            f"{name} must be float32 [examples, {', '.join(map(str, shape))}] with at least one "
-            f"example. Received: {images.dtype} {list(images.shape)}. Raw images go through "
-            "Preprocessing.apply first."
+            f"{name} must be {kind} [examples, {', '.join(map(str, shape))}] with at least one "
+            f"example. Received: {images.dtype} {list(images.shape)}. {advice}"
         )
     if not np.isfinite(images).all():
         raise ValueError(
@@ -407,11 +432,13 @@ def _metadata_record(
     record |= {"format": format, "tfcompress_version": tfcompress.__version__}
     if "preprocessing" in record:
         given = record["preprocessing"]
-        fields = given.to_dict() if isinstance(given, Preprocessing) else given
+        is_ours = isinstance(given, Preprocessing | Tokenization)
+        fields = given.to_dict() if is_ours else given
         preprocessing = preprocessing_of(fields, name="metadata['preprocessing']")
-        if tuple(preprocessing.image_shape) != shape:
+        if tuple(preprocessing.input_shape) != shape:
+            what = "images of" if isinstance(preprocessing, Preprocessing) else "ids of tokens"
             raise ValueError(
-                f"metadata['preprocessing'] gives images of {list(preprocessing.image_shape)}, but "
+                f"metadata['preprocessing'] gives {what} {list(preprocessing.input_shape)}, but "
                 f"the model takes {list(shape)}."
             )
         record["preprocessing"] = preprocessing.to_dict()
@@ -440,7 +467,9 @@ def _metadata_record(
 
 def _converter(model: keras.Model, shape: tuple[int, ...]) -> Any:
     # The batch stays open, so that one file serves single images and batches.
-    signature = tf.TensorSpec([None, *shape], tf.float32, name="image")
+    kind = _input_dtype(model)
+    name = "image" if kind == tf.float32 else "token_ids"
+    signature = tf.TensorSpec([None, *shape], kind, name=name)
     call = tf.function(lambda image: model(image, training=False))
     with _unrolled(model):
         concrete = call.get_concrete_function(signature)
@@ -518,19 +547,60 @@ def _run_converter(converter: Any, format: str) -> bytes:
         ) from error
 
 
+# Loads a file and runs it once, in a process that can be lost.
+_ONE_RUN = """
+import sys
+import numpy as np
+from tfcompress.litert import Session
+session = Session(sys.argv[1])
+session.run(np.zeros(session.input_details.shape, session.input_details.dtype))
+"""
+
+
+def _require_survived(artifact: Artifact, format: str) -> None:
+    """Refuses a file that ends the process which runs it.
+
+    LiteRT's integer kernels abort where the steps of two tensors lie too far apart, as where
+    calibration saw one value alone: of the mask, if no text had padding.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "candidate.tflite"
+        path.write_bytes(artifact.data)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [sys.executable, "-c", _ONE_RUN, str(path)]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if ended.returncode < 0:
+        said = "".join(ended.stderr.splitlines(keepends=True)[-3:]).strip() or "nothing"
+        raise ExportError(
+            f"LiteRT ends the process that runs the {format} file (signal {-ended.returncode}). It "
+            f"said: {said}. Calibration texts with no padding are the usual cause: begin with "
+            "Tokenization.for_calibration, or export dynamic."
+        )
+
+
 def _require_running(artifact: Artifact, format: str, *, quantization_aware: bool) -> None:
     try:
         session: Session = artifact.session()
         details = session.input_details
+        if details.dtype == np.int32 and format in _ENDS:
+            _require_survived(artifact, format)
         outputs = session.run(np.zeros(details.shape, details.dtype))
     except (ValueError, RuntimeError) as error:
         raise ExportError(f"The {format} file does not run: {error}") from error
-    left = [operator.name for operator in artifact.operators if not operator.integer]
+    texts = details.dtype == np.int32
+    # What becomes of ids of tokens before they have a scale: the mask of padding.
+    own = _OF_TOKENS if texts else ()
+    left = [
+        operator.name
+        for operator in artifact.operators
+        if not operator.integer and operator.name not in own
+    ]
     if quantization_aware and left:
         # Layers that were trained in float stay in float, and the file's ends with them.
         return
     expected = _ENDS.get(format, np.dtype(np.float32))
-    if details.dtype != expected or outputs.dtype != expected:
+    taken = np.dtype(np.int32) if texts else expected
+    if details.dtype != taken or outputs.dtype != expected:
         raise ExportError(
             f"The {format} file takes {details.dtype} and gives {outputs.dtype}. "
             f"Expected {expected}."

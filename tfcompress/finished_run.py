@@ -18,8 +18,9 @@ from tfcompress.data import DataConfig, Dataset
 from tfcompress.export import ExportConfig
 from tfcompress.goals import CLASSIFICATION
 from tfcompress.metadata import preprocessing_of
-from tfcompress.preprocessing import Preprocessing
 from tfcompress.run_folder import RunFolder
+from tfcompress.tokenization import FILE as TOKENIZER_FILE
+from tfcompress.tokenization import Preparation, Tokenization, Tokenizer
 from tfcompress.training import TrainingConfig
 
 
@@ -41,7 +42,7 @@ class FinishedRun:
     baseline: Any
     baseline_sha256: str
     dataset: Dataset
-    preprocessing: Preprocessing
+    preprocessing: Preparation
     training: TrainingConfig
     export: ExportConfig
 
@@ -86,6 +87,7 @@ def load(run_dir: str | os.PathLike[str]) -> FinishedRun:
     Raises:
       FileNotFoundError: it has no baseline, or no results.
       ValueError: its data cannot be had any more, or have changed.
+      TokenizerError: the tokenizer of a run on texts is missing or damaged.
     """
     folder = RunFolder(run_dir)
     path = folder.model(BASELINE)
@@ -95,18 +97,29 @@ def load(run_dir: str | os.PathLike[str]) -> FinishedRun:
             "experiments.compress."
         )
     found = results.load(folder.root)
-    dataset = data.load(DataConfig(**found.config["data"]))
-    folder.require_same_data(dataset.checksums())
     record = next(s.config["preprocessing"] for s in found.stages if "preprocessing" in s.config)
+    preprocessing = preprocessing_of(record, name=f"the preprocessing of {folder.root}")
+    dataset = _dataset(DataConfig(**found.config["data"]), preprocessing, folder=folder)
+    folder.require_same_data(dataset.checksums())
     backbone = found.config["backbone"]
     return FinishedRun(
         name=str(backbone.get("name") or Path(backbone["path"]).stem),
         baseline=_baseline(path),
         baseline_sha256=durable.sha256_of_file(path),
         dataset=dataset,
-        preprocessing=preprocessing_of(record, name=f"the preprocessing of {folder.root}"),
+        preprocessing=preprocessing,
         training=_training(found.config["training"]),
         export=_export(found.config["export"]),
+    )
+
+
+def _dataset(config: DataConfig, preprocessing: Preparation, *, folder: RunFolder) -> Dataset:
+    """The run's data set; of texts, as the tokenizer that lies beside its files has them."""
+    if not isinstance(preprocessing, Tokenization):
+        return data.load(config)
+    tokenizer = Tokenizer.from_file(folder.artifact(BASELINE).with_name(TOKENIZER_FILE))
+    return data.load(
+        config, tokenize=lambda texts: tokenizer.token_ids(texts, length=preprocessing.length)
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tfcompress import backbones, checkpoint, export, training
 from tfcompress.data import Dataset, Split, encoding
-from tfcompress.preprocessing import Preprocessing
+from tfcompress.tokenization import Preparation
 from tfcompress.training import Batches, TrainingConfig
 
 _AT_ONCE = 128
@@ -21,7 +21,7 @@ _AT_ONCE = 128
 def encoded(
     model: Any,
     dataset: Dataset,
-    preprocessing: Preprocessing,
+    preprocessing: Preparation,
     *,
     config: TrainingConfig,
     cache_dir: Path,

@@ -20,9 +20,9 @@ from tfcompress.config import BASELINE
 from tfcompress.data import Dataset
 from tfcompress.finished_run import FinishedRun
 from tfcompress.predictions import Predictions
-from tfcompress.preprocessing import Preprocessing
 from tfcompress.registry import require
 from tfcompress.run_folder import RunFolder
+from tfcompress.tokenization import Preparation
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class JudgedFile:
     predict: Callable[..., Predictions]
 
 
-def of_model(name: str, model: Any, preprocessing: Preprocessing) -> JudgedFile:
+def of_model(name: str, model: Any, preprocessing: Preparation) -> JudgedFile:
     """A Keras model, with the preprocessing that it was trained with."""
 
     def predict(dataset: Dataset, **options: Any) -> Predictions:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress.preprocessing import Preprocessing
+from tfcompress.tokenization import Preparation, Tokenization
 
 NAME = "tfcompress"
 """Under which a file's metadata hold the record."""
@@ -78,8 +79,8 @@ def unpacked(content: bytes) -> Any:
     return json.loads(text)
 
 
-def preprocessing_of(record: Any, *, name: str) -> Preprocessing:
-    """The preprocessing that a metadata record holds, checked.
+def preprocessing_of(record: Any, *, name: str) -> Preparation:
+    """The preprocessing of images, or the tokenization of texts, that a record holds, checked.
 
     Args:
       record: what stands under `preprocessing`.
@@ -88,6 +89,8 @@ def preprocessing_of(record: Any, *, name: str) -> Preprocessing:
     Raises:
       ValueError: a key is missing, or a value has another type or is not finite.
     """
+    if isinstance(record, Mapping) and "tokenizer_sha256" in record:
+        return _tokenization_of(record, name=name)
     try:
         found = Preprocessing.from_dict(record)
         sizes_fit = all(type(size) is int for size in found.image_shape)
@@ -103,6 +106,17 @@ def preprocessing_of(record: Any, *, name: str) -> Preprocessing:
             f"Received: {record!r}."
         )
     return found
+
+
+def _tokenization_of(record: Mapping[str, Any], *, name: str) -> Tokenization:
+    try:
+        return Tokenization.from_dict(record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} holds no usable tokenization ({type(error).__name__}: {error}). Expected "
+            "length, tokenizer_sha256, vocabulary and padding_id. "
+            f"Received: {dict(record)!r}."
+        ) from error
 
 
 def labels_of(record: Any, *, name: str) -> tuple[str, ...]:

@@ -178,7 +178,9 @@ class _Reference:
 
     def __init__(self, artifact: Artifact) -> None:
         self._data = artifact.data
-        self._examples = _examples(artifact.session().input_details)
+        self._examples = _examples(
+            artifact.session().input_details, vocabulary=_vocabulary(artifact)
+        )
         self._batches = [1]
         try:
             Session(self._data, batch=_BATCH)
@@ -256,14 +258,25 @@ def _engines(plan: Plan, other: Plan) -> list[tuple[str, int, int]]:
     return kept + delegates
 
 
-def _examples(details: TensorDetails) -> np.ndarray:
-    """Random examples, an all-low and an all-high one: as many as fill the batches."""
+def _vocabulary(artifact: Artifact) -> int:
+    """Below what the ids of tokens are that a file reads; 1 where it does not say."""
+    record = artifact.metadata.get("preprocessing")
+    found = record.get("vocabulary", 1) if isinstance(record, dict) else 1
+    return found if type(found) is int and found > 0 else 1
+
+
+def _examples(details: TensorDetails, *, vocabulary: int) -> np.ndarray:
+    """Random examples, an all-low and an all-high one: as many as fill the batches.
+
+    Wide integers are rows of a table of `vocabulary` rows.
+    """
     generator = np.random.default_rng(0)
     shape = (_RANDOM_EXAMPLES, *details.shape[1:])
     low, high = -1.0, 1.0
     if details.dtype.kind != "f":
         limits = np.iinfo(details.dtype)
-        low, high = float(limits.min), float(limits.max)
+        wide = details.dtype.itemsize > 1 and details.scale is None
+        low, high = (0, vocabulary - 1) if wide else (float(limits.min), float(limits.max))
     random = generator.uniform(low, high, shape)
     ends = [np.full(shape[1:], value) for value in (low, high)]
     return np.concatenate([random, np.stack(ends)]).astype(details.dtype)

@@ -61,6 +61,11 @@ class Preprocessing:
                     f"Received: {getattr(self, name)}."
                 )
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """What the model takes for each image."""
+        return self.image_shape
+
     def apply(self, images: np.ndarray) -> np.ndarray:
         """Brings raw images to what the model takes.
 

@@ -25,6 +25,7 @@ from tfcompress import (
     survey,
     training,
 )
+from tfcompress.backbones import TextConfig
 from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, KEPT, RunConfig, plain
 from tfcompress.layer_coverage import Coverage
@@ -34,6 +35,7 @@ from tfcompress.recipe import text_of
 from tfcompress.results import CompressionReport, StageResult
 from tfcompress.run_folder import ENCODED, RunFolder
 from tfcompress.supplies import Supplies
+from tfcompress.tokenization import Preparation
 from tfcompress.training import TrainingConfig
 
 
@@ -81,7 +83,7 @@ class StageTrainer:
         self._dataset = dataset
         self._reporter = reporter
         self._source = source
-        self._supplies: dict[Preprocessing, Supplies] = {}
+        self._supplies: dict[Preparation, Supplies] = {}
         self._done: dict[tuple[PlannedStage, ...], _Done] = {}
         self._baseline_name = ""
         for plan in config.plans:
@@ -94,11 +96,11 @@ class StageTrainer:
           stages: that the model went through; none for the baseline.
         """
         student = self._student_config(stages[:1])
-        shape = self._dataset.image_shape
+        shape = self._dataset.example_shape
         if student is None or not stages[0].config.student_image_size:
             preprocessing = self._source.preprocessing(shape)
         else:
-            preprocessing = backbones.preprocessing(student, shape)
+            preprocessing = backbones.preprocessing(student, self._dataset.image_shape)
         if preprocessing not in self._supplies:
             self._supplies[preprocessing] = Supplies(
                 self._config, self._folder, self._dataset, preprocessing, self._reporter
@@ -120,7 +122,7 @@ class StageTrainer:
         )
         model = self._source.build_model(
             goal=self._dataset.goal,
-            image_shape=self._dataset.image_shape,
+            image_shape=self._dataset.example_shape,
             seed=config.seed,
             keep_head=transfer.mode == KEPT,
         )
@@ -232,6 +234,7 @@ class StageTrainer:
         if config is None:
             return model
         preprocessing = self.supplies(stages).preprocessing
+        assert isinstance(preprocessing, Preprocessing), "RunConfig refuses students for texts"
         shape = preprocessing.image_shape
         if backbones.preprocessing(config, shape) == preprocessing:
             config = dataclasses.replace(config, weights="default")
@@ -244,6 +247,8 @@ class StageTrainer:
         if not stage or stage[0].technique != "distill" or not stage[0].config.student:
             return None
         config, shape = stage[0].config, self._source.preprocessing(self._dataset.image_shape)
+        assert isinstance(shape, Preprocessing), "RunConfig refuses students for texts"
+        assert not isinstance(self._config.backbone, TextConfig)
         return backbones.BackboneConfig(
             name=config.student,
             weights="none",

@@ -21,9 +21,9 @@ from tfcompress.config import RunConfig
 from tfcompress.data import Dataset, encoding, pipeline
 from tfcompress.goals import Values
 from tfcompress.layer_sensitivity import KINDS, Sensitivity
-from tfcompress.preprocessing import Preprocessing
 from tfcompress.progress import Reporter
 from tfcompress.run_folder import CANDIDATES, ENCODED, RunFolder
+from tfcompress.tokenization import Preparation, Tokenization
 from tfcompress.training import TrainingConfig
 
 _EXAMPLES = 512
@@ -65,7 +65,7 @@ class Supplies:
         config: RunConfig,
         folder: RunFolder,
         dataset: Dataset,
-        preprocessing: Preprocessing,
+        preprocessing: Preparation,
         reporter: Reporter,
     ) -> None:
         self._reporter = reporter
@@ -99,8 +99,10 @@ class Supplies:
 
     @cached_property
     def calibration(self) -> np.ndarray:
-        """Preprocessed images of the calibration split, no more than an export takes."""
-        images = self._dataset.calibration.images[: self._config.export.calibration_size]
+        """Preprocessed examples of the calibration split, as many as an export takes."""
+        images = self._dataset.calibration.examples[: self._config.export.calibration_size]
+        if isinstance(self.preprocessing, Tokenization):
+            return self.preprocessing.for_calibration(images)
         return self.preprocessing.apply(images)
 
     @cached_property
@@ -108,7 +110,7 @@ class Supplies:
         """Preprocessed images of the training split, and their classes or values."""
         count = min(_EXAMPLES, len(self._dataset.train))
         found = self._dataset.train.take(np.arange(count))
-        return self.preprocessing.apply(found.images), found.labels
+        return self.preprocessing.apply(found.examples), found.labels
 
     def answers(self, teacher: Any, views: int, config: TrainingConfig) -> np.ndarray:
         """A teacher's outputs for every view of every training image, kept in the folder.
@@ -191,7 +193,7 @@ class Supplies:
         split = split.take(np.arange(min(_PROBED, len(split))))
 
         def measured() -> Sensitivity:
-            images = self.preprocessing.apply(split.images)
+            images = self.preprocessing.apply(split.examples)
             with self._reporter.bar("sensitivity") as step:
                 return probe.sensitivity(
                     model, images, split.labels, levels={"sparsity": levels}, progress=step

@@ -23,7 +23,7 @@ from tfcompress.checkpoint import TrainingState
 from tfcompress.data import Dataset, pipeline
 from tfcompress.goals import Classes, Goal
 from tfcompress.objectives import DEFAULT_LOSS, LOSSES
-from tfcompress.preprocessing import Preprocessing
+from tfcompress.tokenization import Preparation
 
 OPTIMIZERS = (
     "adadelta",
@@ -235,17 +235,17 @@ class Batches:
 
 def image_batches(
     dataset: Dataset,
-    preprocessing: Preprocessing,
+    preprocessing: Preparation,
     config: TrainingConfig,
     *,
     views: int = 0,
     answers: Callable[[], np.ndarray] | None = None,
 ) -> Batches:
-    """Batches of augmented images from the train split, plain ones from validation.
+    """Batches of augmented images, or of texts, from the train split, plain ones from validation.
 
     Args:
       dataset: whose splits are used.
-      preprocessing: brings images to what the model takes.
+      preprocessing: brings examples to what the model takes.
       config: batch size, seed and augmentation.
       views: see `pipeline.train_batches`.
       answers: gives what `pipeline.train_batches` takes; asked when a training begins.

@@ -32,6 +32,7 @@ from tfcompress import (
     statistics,
 )
 from tfcompress.artifact import Artifact
+from tfcompress.backbones import ModelConfig
 from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, RunConfig
 from tfcompress.goals import Values
@@ -114,16 +115,19 @@ class _Run:
         self._reporter = reporter
         self._watch = Stopwatch()
         # First, so that a model that cannot be used is refused before any data is fetched. Where
-        # only the labels tell the task, they lie on this machine.
+        # only the labels tell the task, which a user's model must fit, they lie on this machine.
         possible = data.tasks(config.data)
-        source = backbones.opened(config.backbone, task=possible[0]) if len(possible) == 1 else None
+        known = len(possible) == 1 or not isinstance(config.backbone, ModelConfig)
+        source = backbones.opened(config.backbone, task=possible[0]) if known else None
         reporter.stage("data", config.data.name)
-        self._dataset = data.load(config.data)
+        tokenize = None if source is None else backbones.tokenize_of(source)
+        self._dataset = data.load(config.data, tokenize=tokenize, note=reporter.note)
         goal = self._dataset.goal
         source = source or backbones.opened(config.backbone, task=goal.task)
         sizes = ", ".join(f"{n} {size:,}" for n, size in self._dataset.split_sizes().items())
         reporter.note(f"{self._dataset.source}: {sizes}")
         folder.require_same_data(self._dataset.checksums())
+        self._tokenizer = backbones.tokenizer_of(source)
         self._note_values()
         self._trainer = StageTrainer(
             config, folder, source=source, dataset=self._dataset, reporter=reporter
@@ -222,6 +226,8 @@ class _Run:
         self, candidates: Sequence[_Candidate]
     ) -> list[tuple[_Candidate, ArtifactResult]]:
         self._reporter.stage("export", ", ".join(item.name for item in candidates))
+        if self._tokenizer is not None:
+            self._tokenizer.save(self._folder.artifact(BASELINE).parent)
         return [(item, self._export_one(item)) for item in candidates]
 
     def _export_one(self, item: _Candidate) -> ArtifactResult:
@@ -252,7 +258,7 @@ class _Run:
             sparse=config.sparse and item.format == "float32",
             dense_per_channel=config.dense_per_channel,
         )
-        sample = self._dataset.validation.images[:_PARITY_EXAMPLES]
+        sample = self._dataset.validation.examples[:_PARITY_EXAMPLES]
         parity = export.parity(artifact, item.model, item.inputs.preprocessing.apply(sample))
         export.require_parity(parity, item.format, name=item.name)
         self._verify_file(item, artifact)
@@ -313,7 +319,7 @@ class _Run:
             for title, item in ends.items()
         ]
         rows = [self._judged_file(row) for _, row in artifacts]
-        if not isinstance(self._dataset.goal, Values):
+        if not isinstance(self._dataset.goal, Values) and not self._dataset.is_text:
             self._keep_pictures([*models, *rows])
         return first, models, rows
 
@@ -427,7 +433,7 @@ class _Run:
 
 def _agreement(parity: results.Parity) -> str:
     """How far a file agrees with its Keras model, in words."""
-    images = f"{parity.examples:,} validation images"
+    images = f"{parity.examples:,} examples of validation"
     if parity.top1_agreement is not None:
         share = f"{parity.top1_agreement:.1%}"
         return f"same top class as the Keras model in {share} of {images}"

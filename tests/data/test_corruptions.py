@@ -3,6 +3,7 @@
 import colorsys
 import dataclasses
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from tfcompress import data
-from tfcompress.data import DataConfig, corruptions
+from tfcompress.data import DataConfig, Split, corruptions
 from tfcompress.registry import UnknownNameError
 
 every_corruption = pytest.mark.parametrize("name", corruptions.names())
@@ -68,17 +69,17 @@ def test_no_corruption_is_left_out():
 @every_corruption
 def test_an_image_becomes_the_same_in_any_order_and_part(name, photographs):
     split = photographs.test.take(np.arange(40))
-    whole = corruptions.corrupt(split.images, split.ids, name=name, severity=3)
+    whole = corruptions.corrupt(split.examples, split.ids, name=name, severity=3)
     some = np.array([31, 2, 17])
-    part = corruptions.corrupt(split.images[some], split.ids[some], name=name, severity=3)
+    part = corruptions.corrupt(split.examples[some], split.ids[some], name=name, severity=3)
     np.testing.assert_array_equal(part, whole[some])
 
 
 def test_chunks_leave_no_trace(monkeypatch, photographs):
     split = photographs.test.take(np.arange(7))
-    whole = corruptions.corrupt(split.images, split.ids, name="shot_noise", severity=5)
+    whole = corruptions.corrupt(split.examples, split.ids, name="shot_noise", severity=5)
     monkeypatch.setattr(corruptions, "_CHUNK", 3)
-    again = corruptions.corrupt(split.images, split.ids, name="shot_noise", severity=5)
+    again = corruptions.corrupt(split.examples, split.ids, name="shot_noise", severity=5)
     np.testing.assert_array_equal(whole, again)
 
 
@@ -103,17 +104,17 @@ def test_damage_grows_with_severity(name, channels, photographs, digits):
     split = (digits if channels == 1 else photographs).test.take(np.arange(100))
     damage = []
     for severity in corruptions.SEVERITIES:
-        changed = corruptions.corrupt(split.images, split.ids, name=name, severity=severity)
+        changed = corruptions.corrupt(split.examples, split.ids, name=name, severity=severity)
         assert changed.dtype == np.uint8
-        assert changed.shape == split.images.shape
-        damage.append(np.mean((changed.astype(float) - split.images) ** 2))
+        assert changed.shape == split.examples.shape
+        damage.append(np.mean((changed.astype(float) - split.examples) ** 2))
     assert damage[0] > 0
     assert damage == sorted(damage)
     assert damage[0] < damage[-1]
 
 
 def test_the_given_images_are_untouched(photographs):
-    images = photographs.test.images[:5]
+    images = photographs.test.examples[:5]
     before = images.copy()
     for name in corruptions.names():
         one(name, images, 5)
@@ -152,7 +153,7 @@ def test_impulse_noise_falls_on_values_not_on_whole_pixels():
 
 
 def test_blur_is_scipys_image_by_image_and_channel_by_channel(photographs):
-    images = photographs.test.images[:3]
+    images = photographs.test.examples[:3]
     expected = [
         [
             ndimage.gaussian_filter(image[..., channel].astype(float), 0.7, mode="nearest")
@@ -177,7 +178,7 @@ def test_contrast_by_hand():
 
 
 def test_brightness_is_added_to_the_value_of_hsv(photographs):
-    images = photographs.test.images[:1, :8, :8].copy()
+    images = photographs.test.examples[:1, :8, :8].copy()
     images[0, 0, 0] = 0
     images[0, 0, 1] = 255
     found = one("brightness", images, 4)
@@ -197,7 +198,7 @@ def test_brightness_of_grey_by_hand():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_jpeg_is_pillows(channels, photographs, digits):
-    images = (digits if channels == 1 else photographs).test.images[:4]
+    images = (digits if channels == 1 else photographs).test.examples[:4]
     found = one("jpeg", images, 5)
     for before, after in zip(images, found, strict=True):
         stream = io.BytesIO()
@@ -214,7 +215,7 @@ def test_pixelate_by_hand():
 
 
 def test_images_need_not_be_square(digits):
-    image = digits.test.images[:2, :20, :]
+    image = digits.test.examples[:2, :20, :]
     for name in corruptions.names():
         assert one(name, image, 5).shape == (2, 20, 28, 1)
     tiny = grey(9, side=1, channels=3)
@@ -270,3 +271,9 @@ def test_images_of_another_kind(images):
 def test_ids_that_do_not_fit(ids):
     with pytest.raises(ValueError, match=r"Ids must be int64 \[2\]"):
         corruptions.corrupt(grey(0, count=2), ids, name="jpeg", severity=1)
+
+
+def test_texts_are_not_corrupted():
+    texts = Split(np.zeros([2, 4], np.int32), np.arange(2), np.arange(2))
+    with pytest.raises(ValueError, match="Only images can be had so"):
+        corruptions.corrupted(SimpleNamespace(test=texts), name="jpeg", severity=1)

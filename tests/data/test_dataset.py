@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import numpy as np
@@ -17,8 +18,8 @@ def whole(count, shape=(4, 4, 1), label=0):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ((images(2).astype(np.float32), np.zeros(2, int), np.arange(2)), "must be uint8"),
-        ((images(2)[..., 0], np.zeros(2, int), np.arange(2)), "must be uint8"),
+        ((images(2).astype(np.float32), np.zeros(2, int), np.arange(2)), "must be images, uint8"),
+        ((images(2)[..., 0], np.zeros(2, int), np.arange(2)), "must be images, uint8"),
         ((images(2, (4, 4, 4)), np.zeros(2, int), np.arange(2)), "1 or 3 channels"),
         ((images(2), np.zeros(3, int), np.arange(2)), r"labels must be int64 \[2\]"),
         ((images(2), np.zeros(2, np.int32), np.arange(2)), "labels must be int64"),
@@ -35,7 +36,7 @@ def test_take_keeps_images_labels_and_ids_together():
         np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1), np.array([5, 6, 7]), np.arange(3)
     )
     taken = split.take(np.array([2, 0]))
-    assert taken.images.ravel().tolist() == [2, 0]
+    assert taken.examples.ravel().tolist() == [2, 0]
     assert taken.labels.tolist() == [7, 5]
     assert taken.ids.tolist() == [2, 0]
 
@@ -97,3 +98,23 @@ def test_targets_that_float32_cannot_tell_apart_are_refused():
     with pytest.raises(ValueError, match=r"steps of 0\.25\. Subtract a round number"):
         _require_varying(days, ("julian_day",), where="'x'")
     _require_varying(days - 2_460_000, ("julian_day",), where="'x'")
+
+
+def tokens(count, length=5):
+    return Split(np.zeros([count, length], np.int32), np.arange(count) % 2, np.arange(count))
+
+
+def test_examples_can_be_ids_of_tokens():
+    splits = {"train": 4, "validation": 3, "calibration": 2, "test": 2}
+    dataset = Dataset("d", "text", ("a", "b"), **{k: tokens(n) for k, n in splits.items()})
+    assert (dataset.is_text, dataset.example_shape) == (True, (5,))
+    with pytest.raises(ValueError, match=r"Only images .* Received: texts, .* int32 \[4, 5\]"):
+        _ = dataset.image_shape
+    with pytest.raises(ValueError, match=r"texts of test have the shape \(6,\), those of train"):
+        dataclasses.replace(dataset, test=tokens(2, 6))
+
+
+def test_images_are_had_under_their_own_name_too():
+    split = whole(2)
+    assert split.images is split.examples
+    assert not split.is_text

@@ -30,7 +30,7 @@ def test_encodings_are_in_order_and_computed_once(make_split, tmp_path):
     first, second = run(split, encode, tmp_path), run(split, encode, tmp_path)
     assert encode.images == 10
     assert first.dtype == np.float32
-    np.testing.assert_allclose(first, split.images.mean((1, 2)) / 255, atol=1e-6)
+    np.testing.assert_allclose(first, split.examples.mean((1, 2)) / 255, atol=1e-6)
     np.testing.assert_array_equal(second, first)
     assert [path.suffix for path in tmp_path.iterdir()] == [".npy"]
 

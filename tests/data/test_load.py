@@ -19,6 +19,7 @@ def test_names_are_the_modules_with_their_arguments():
         "mnist_sample",
         "mnist_sample_rotation",
         "npz:FILE",
+        "text:FILE",
     )
 
 
@@ -80,8 +81,8 @@ def test_image_size_resizes_any_data_set():
     resized = load(DataConfig(name="cifar10_sample", image_size=16))
     assert resized.image_shape == (16, 16, 3)
     # Halving without antialiasing averages each 2x2 block.
-    blocks = kept.test.images[:5].reshape(5, 16, 2, 16, 2, 3).astype(np.float32).mean((2, 4))
-    np.testing.assert_allclose(resized.test.images[:5], blocks, atol=0.51)
+    blocks = kept.test.examples[:5].reshape(5, 16, 2, 16, 2, 3).astype(np.float32).mean((2, 4))
+    np.testing.assert_allclose(resized.test.examples[:5], blocks, atol=0.51)
 
 
 def test_the_task_is_known_before_anything_is_read(tmp_path):
@@ -107,5 +108,7 @@ def test_a_task_that_a_data_set_is_not_is_refused(name, task, is_a):
 
 
 def test_an_unknown_task_is_refused():
-    with pytest.raises(ValueError, match=r"auto, classification, regression\. Received: 'ranking'"):
+    with pytest.raises(
+        ValueError, match=r"auto, text, classification, regression\. Received: 'ranking'"
+    ):
         DataConfig(task="ranking")

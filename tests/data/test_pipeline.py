@@ -47,15 +47,15 @@ def test_batches_are_what_preprocessing_gives(make_split, stored, preprocessing)
     images = np.concatenate([images for images, _ in batches])
     assert images.dtype == np.float32
     # Two float32 implementations of the same arithmetic, on values of about 1.
-    np.testing.assert_allclose(images, preprocessing.apply(split.images), atol=1e-4)
+    np.testing.assert_allclose(images, preprocessing.apply(split.examples), atol=1e-4)
     assert np.concatenate([labels for _, labels in batches]).tolist() == split.labels.tolist()
     trained, labels = taken(train_batches(split, preprocessing, batch_size=10, seed=0), 1)[0]
     order = [
-        int(np.argmin(np.abs(preprocessing.apply(split.images) - image).sum((1, 2, 3))))
+        int(np.argmin(np.abs(preprocessing.apply(split.examples) - image).sum((1, 2, 3))))
         for image in trained
     ]
     assert sorted(order) == list(range(10))
-    np.testing.assert_allclose(trained, preprocessing.apply(split.images)[order], atol=1e-4)
+    np.testing.assert_allclose(trained, preprocessing.apply(split.examples)[order], atol=1e-4)
     assert labels.dtype == np.int64
     assert labels.tolist() == split.labels[order].tolist()
 
@@ -117,7 +117,7 @@ def by_label(batches):
 
 def distinct(make_split, count):
     split = make_split(count)
-    return Split(split.images, np.arange(count), split.ids)
+    return Split(split.examples, np.arange(count), split.ids)
 
 
 def test_how_an_image_changes_does_not_depend_on_its_batch(make_split):
@@ -133,7 +133,7 @@ def test_how_an_image_changes_does_not_depend_on_its_batch(make_split):
     )
     for label, image in small.items():
         np.testing.assert_allclose(image, large[label], rtol=1e-5)
-    assert np.abs(small[0] - split.images[0]).max() > 0
+    assert np.abs(small[0] - split.examples[0]).max() > 0
 
 
 def test_views_repeat_in_another_order_and_can_be_had_one_by_one(make_split):
@@ -185,12 +185,12 @@ def test_split_smaller_than_a_batch_gives_one_batch_of_all_its_images():
 
 
 def test_no_augmentation_changes_nothing(make_split):
-    images = make_split(4).images
+    images = make_split(4).examples
     np.testing.assert_array_equal(augmented(images, AugmentationConfig(), seed=[0, 0]), images)
 
 
 def test_flip_mirrors_about_half_of_the_images(make_split):
-    images = make_split(200).images
+    images = make_split(200).examples
     received = augmented(images, AugmentationConfig(flip=True), seed=[0, 1]).numpy()
     mirrored = (received == images[:, :, ::-1]).all((1, 2, 3))
     untouched = (received == images).all((1, 2, 3))
@@ -200,7 +200,7 @@ def test_flip_mirrors_about_half_of_the_images(make_split):
 
 
 def test_shift_is_a_crop_of_the_mirrored_image(make_split):
-    images = make_split(60, (5, 4, 1)).images
+    images = make_split(60, (5, 4, 1)).examples
     received = augmented(images, AugmentationConfig(crop_padding=2), seed=[0, 1]).numpy()
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
     offsets = [

@@ -59,6 +59,7 @@ LAYERS = {
     "stop_gradient": (_layers.StopGradient(), X, X),
     "position_ids": (_layers.PositionIds(), TOKENS, [[0, 1, 2, 3], [0, 1, 2, 3]]),
     "position_ids_of_roberta": (_layers.PositionIds(1), TOKENS, [[2, 3, 1, 4], [1, 2, 1, 1]]),
+    "token_mask": (_layers.TokenMask(1), TOKENS, [[1, 1, 0, 1], [0, 1, 0, 0]]),
 }
 EXPECTED = {
     "slice": IMAGES[:, 1, ::-1, None, 0:3:2],
@@ -157,7 +158,7 @@ def test_every_layer_becomes_an_operator_of_tflite():
     model = every_layer()
     used = {type(layer) for layer in model.layers}
     # Numbers of tokens have no place in a model of images; tests/encoders has them in a file.
-    used.add(_layers.PositionIds)
+    used |= {_layers.PositionIds, _layers.TokenMask}
     assert {kind for kind in vars(_layers).values() if is_layer(kind)} <= used
     artifact, largest = converted(model, "float32")
     assert "HARD_SWISH" in {operator.name for operator in artifact.operators}

@@ -150,9 +150,9 @@ def test_the_same_images_under_other_labels_have_the_same_accuracy(run_dir, tmp_
     digits = data.load(DataConfig(name="mnist_sample"))
     kept = digits.test.labels != 9
     arrays = {
-        "x_train": np.repeat(digits.train.images[:500], 3, axis=-1),
+        "x_train": np.repeat(digits.train.examples[:500], 3, axis=-1),
         "y_train": 8 - digits.train.labels[:500] % 9,
-        "x_test": np.repeat(digits.test.images[kept], 3, axis=-1),
+        "x_test": np.repeat(digits.test.examples[kept], 3, axis=-1),
         "y_test": 8 - digits.test.labels[kept],
         "classes": np.array(list("876543210")),
     }

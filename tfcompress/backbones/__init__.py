@@ -1,7 +1,8 @@
 """Pretrained feature networks, and the classifiers built on them.
 
-Knows the families in this folder (one file each, found by the registry), and that a run may start
-from a user's own model instead. Does not know data sets, training or techniques.
+Knows the families of networks for images in this folder (one file each, found by the registry), and
+that a run may start from a text encoder or a user's own model instead. Does not know data sets,
+training or techniques.
 
 A family is a module that holds what `Family` lists; a new one is a new file.
 """
@@ -9,13 +10,14 @@ A family is a module that holds what `Family` lists; a new one is a new file.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from tfcompress import durable, registry
 from tfcompress._keras import keras
-from tfcompress.backbones import _own_model
+from tfcompress.backbones import _own_model, _texts
 from tfcompress.backbones._heads import HEAD as HEAD
 from tfcompress.backbones._heads import HEAD_DROPOUT as HEAD_DROPOUT
 from tfcompress.backbones._heads import TRANSFER_MODES as TRANSFER_MODES
@@ -26,9 +28,13 @@ from tfcompress.backbones._heads import split_head as split_head
 from tfcompress.backbones._own_model import ModelConfig as ModelConfig
 from tfcompress.backbones._pixels import PIXELS as PIXELS
 from tfcompress.backbones._pixels import pixels as pixels
+from tfcompress.backbones._texts import TextConfig as TextConfig
+from tfcompress.backbones._texts import is_text_name as is_text_name
+from tfcompress.backbones._texts import text_names as text_names
 from tfcompress.backbones._weights import WeightsError as WeightsError
 from tfcompress.goals import CLASSIFICATION, Classes, Goal
 from tfcompress.preprocessing import Preprocessing
+from tfcompress.tokenization import Preparation, TokenIds, Tokenizer
 
 if TYPE_CHECKING:
     from tf_keras import Model
@@ -160,19 +166,19 @@ class BackboneConfig:
 
 
 class Source(Protocol):
-    """What a run starts from: a network by name, or a user's model from a file."""
+    """What a run starts from: a network by name, a text encoder, or a user's model from a file."""
 
-    def preprocessing(self, image_shape: tuple[int, int, int]) -> Preprocessing:
-        """What is done to raw images of `image_shape` before the model sees them."""
+    def preprocessing(self, shape: tuple[int, ...]) -> Preparation:
+        """What is done to raw examples of a shape before the model sees them."""
 
     def build_model(
-        self, *, goal: Goal, image_shape: tuple[int, int, int], seed: int, keep_head: bool
+        self, *, goal: Goal, image_shape: tuple[int, ...], seed: int, keep_head: bool
     ) -> Model:
         """A model as of `build_model`, or with the head that the source came with.
 
         Args:
-          goal: what it is to say of an image.
-          image_shape: (height, width, channels) of the raw images.
+          goal: what it is to say of an example.
+          image_shape: (height, width, channels) of the raw images, or (length,) of token ids.
           seed: of the random weights.
           keep_head: whether the source's own head stays.
 
@@ -184,16 +190,21 @@ class Source(Protocol):
         """What a run's record should say about where the model comes from."""
 
 
-def opened(config: BackboneConfig | ModelConfig, *, task: str = CLASSIFICATION) -> Source:
+def opened(
+    config: BackboneConfig | ModelConfig | TextConfig, *, task: str = CLASSIFICATION
+) -> Source:
     """What a config names, loaded where it is a file.
 
     Args:
-      config: names a network or a file.
+      config: names a network, a text encoder or a file.
       task: of the data that the model is for, a key of `goals.GOALS`.
 
     Raises:
-      ValueError: the file cannot be loaded, or is no model of images for such a task.
+      ValueError: the file cannot be loaded, or is no model of images for such a task; an encoder's
+        tokenizer is not to be had, or not its own.
     """
+    if isinstance(config, TextConfig):
+        return _texts.opened(config)
     if isinstance(config, ModelConfig):
         return _own_model.opened(config, task=task)
     return _Network(config)
@@ -205,18 +216,37 @@ class _Network:
 
     config: BackboneConfig
 
-    def preprocessing(self, image_shape: tuple[int, int, int]) -> Preprocessing:
-        return preprocessing(self.config, image_shape)
+    def preprocessing(self, shape: tuple[int, ...]) -> Preprocessing:
+        return preprocessing(self.config, _of_images(shape))
 
     def build_model(
-        self, *, goal: Goal, image_shape: tuple[int, int, int], seed: int, keep_head: bool
+        self, *, goal: Goal, image_shape: tuple[int, ...], seed: int, keep_head: bool
     ) -> Model:
         if keep_head:
             raise ValueError(f"{self.config.name} has no head of its own. {NO_HEAD}")
-        return build_model(self.config, goal=goal, image_shape=image_shape, seed=seed)
+        shape = _of_images(image_shape)
+        return build_model(self.config, goal=goal, image_shape=shape, seed=seed)
 
     def record(self, *, keep_head: bool) -> dict[str, Any]:
         return {"weights": weights_origin(self.config)}
+
+
+def tokenizer_of(source: Source) -> Tokenizer | None:
+    """The tokenizer of a source for texts; None of one for images."""
+    return source.tokenizer if isinstance(source, _texts.TextNetwork) else None
+
+
+def tokenize_of(source: Source) -> Callable[[Sequence[str]], TokenIds] | None:
+    """What brings texts to a source that reads them; None of one for images."""
+    return source.tokenize if isinstance(source, _texts.TextNetwork) else None
+
+
+def _of_images(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(shape) != 3:
+        raise ValueError(
+            f"A network for images takes (height, width, channels). Received: {shape}."
+        )
+    return shape[0], shape[1], shape[2]
 
 
 def from_text(text: str, *, weights: str = "default", image_size: int = 0) -> BackboneConfig:
@@ -265,7 +295,8 @@ def load_family(name: str) -> Family:
     near = difflib.get_close_matches(name.lower().replace("_", ""), known, n=1)
     hint = f" Did you mean {known[near[0]]}?" if near else ""
     raise registry.UnknownNameError(
-        f"Unknown backbone: {name!r}.{hint} Known: {', '.join(known.values())}."
+        f"Unknown backbone: {name!r}.{hint} Known: {', '.join(known.values())}. "
+        f"For texts: {', '.join(text_names())}."
     )
 
 

@@ -90,7 +90,7 @@ class ModelConfig:
             )
         name = re.sub(r"\W+", "_", path.stem).strip("_") or "model"
         object.__setattr__(self, "name", name)
-        object.__setattr__(self, "sha256", _sha256(path))
+        object.__setattr__(self, "sha256", sha256_of_path(path))
 
     @property
     def resolved_weights(self) -> str:
@@ -98,7 +98,8 @@ class ModelConfig:
         return "of the file"
 
 
-def _sha256(path: Path) -> str:
+def sha256_of_path(path: Path) -> str:
+    """Of a file; of a folder, over the names and SHA-256 of its files."""
     if path.is_file():
         return durable.sha256_of_file(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())
@@ -121,17 +122,17 @@ class OwnModel:
     model: Any
     removed: tuple[str, ...]
 
-    def preprocessing(self, image_shape: tuple[int, int, int]) -> Preprocessing:
+    def preprocessing(self, shape: tuple[int, ...]) -> Preprocessing:
         """What is done to raw images before the model sees them.
 
         Args:
-          image_shape: (height, width, channels) of the raw images; any.
+          shape: (height, width, channels) of the raw images; any.
         """
-        del image_shape
+        del shape
         return pixels(self.config.preprocessing or "raw", tuple(self.model.input_shape[1:]))
 
     def build_model(
-        self, *, goal: Goal, image_shape: tuple[int, int, int], seed: int, keep_head: bool
+        self, *, goal: Goal, image_shape: tuple[int, ...], seed: int, keep_head: bool
     ) -> Model:
         """A model with the own head of the file's, or with a new one in its place.
 

@@ -11,15 +11,20 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 from tfcompress import registry
-from tfcompress.data import resizing, splitting
-from tfcompress.data.dataset import DataConfig, Dataset, Split
+from tfcompress.data import resizing, splitting, texts
+from tfcompress.data.dataset import TEXT, DataConfig, Dataset, Split
+from tfcompress.data.texts import Tokenize
 from tfcompress.goals import CLASSIFICATION
 
-__all__ = ["DataConfig", "Dataset", "Split", "check", "load", "names", "tasks"]
+__all__ = ["DataConfig", "Dataset", "Split", "check", "is_text", "load", "names", "tasks"]
+
+# Of texts that were published without a test split, as of images in folders.
+_TEST_FRACTION, _TEST_SEED = 0.2, 0
 
 # NAME, NAME/CONFIGURATION, and either with :VERSION.
 _TFDS_NAME = re.compile(r"[A-Za-z_]\w*(/[\w.+-]+)?(:[\w.*]+)?")
@@ -28,7 +33,8 @@ _TFDS_NAME = re.compile(r"[A-Za-z_]\w*(/[\w.+-]+)?(:[\w.*]+)?")
 def names() -> tuple[str, ...]:
     """The data sets and forms that have a module, as they are written in `DataConfig.name`.
 
-    Every image-classification name of TFDS works as well.
+    Every image-classification name of TFDS works as well, and with the task text every name of one
+    that classifies single texts.
 
     Example:
       >>> "cifar10" in names(), "folder:DIR" in names()
@@ -60,18 +66,54 @@ def tasks(config: DataConfig) -> tuple[str, ...]:
       (('classification',), ('regression',))
     """
     known: tuple[str, ...] = getattr(_resolve(config)[0], "TASKS", (CLASSIFICATION,))
-    return known if config.task == "auto" else (config.task,)
+    return known if config.task in ("auto", TEXT) else (config.task,)
 
 
-def load(config: DataConfig) -> Dataset:
+def is_text(config: DataConfig) -> bool:
+    """Whether a data set is one of texts, as far as that shows without reading it.
+
+    Example:
+      >>> is_text(DataConfig(name="imdb_reviews", task="text"))
+      True
+    """
+    return getattr(_resolve(config)[0], "IS_TEXT", False)
+
+
+def load(
+    config: DataConfig,
+    *,
+    tokenize: Tokenize | None = None,
+    note: Callable[[str], None] | None = None,
+) -> Dataset:
     """Loads a data set into memory and splits it.
 
+    Args:
+      config: which one.
+      tokenize: brings texts to what a model reads; for data sets of texts, and for these only.
+      note: told how many texts were cut.
+
     Raises:
-      ValueError: what `check` finds, no source that has the data set (`SourceUnavailableError`), or
-        data that cannot be used.
+      ValueError: what `check` finds, no source that has the data set (`SourceUnavailableError`),
+        data that cannot be used, texts without a tokenizer, or images with one.
     """
     module, argument = _resolve(config)
-    published = resizing.published_to(module.published(config, argument), config.image_size)
+    if is_text(config) != (tokenize is not None):
+        had, needs = ("texts", "a text encoder") if tokenize is None else ("images", "a network")
+        raise ValueError(
+            f"Data set {config.name!r} is of {had}. Expected {needs} for {had} as the backbone."
+        )
+    if tokenize is None:
+        published = resizing.published_to(module.published(config, argument), config.image_size)
+        return splitting.carve(published, config)
+    published, cut = texts.tokenized(
+        module.published(config, argument),
+        tokenize,
+        hold_out=lambda split: splitting.hold_out(split, fraction=_TEST_FRACTION, seed=_TEST_SEED),
+    )
+    if note is not None:
+        count = len(published.train) + len(published.test)
+        length = published.train.examples.shape[1]
+        note(f"{cut:,} of {count:,} texts are longer than {length} tokens and were cut")
     return splitting.carve(published, config)
 
 
@@ -80,7 +122,8 @@ def _resolve(config: DataConfig) -> tuple[ModuleType, str]:
     name, _, argument = config.name.partition(":")
     if name not in registry.names("data/sets"):
         _require_tfds_name(config)
-        module, argument = _module("_tfds_name"), config.name
+        kind = "_tfds_text" if config.task == TEXT else "_tfds_name"
+        module, argument = _module(kind), config.name
         _require_task(config, module)
         return module, argument
     module = _module(name)
@@ -104,7 +147,18 @@ def _resolve(config: DataConfig) -> tuple[ModuleType, str]:
 
 def _require_task(config: DataConfig, module: ModuleType) -> None:
     known = getattr(module, "TASKS", (CLASSIFICATION,))
-    if config.task not in ("auto", *known):
+    of_texts = getattr(module, "IS_TEXT", False)
+    if of_texts and config.image_size:
+        raise ValueError(
+            f"Data set {config.name!r} is of texts, which have no size in pixels. "
+            f"Received: image_size {config.image_size}. Leave it at 0."
+        )
+    if config.task == TEXT and not of_texts:
+        raise ValueError(
+            f"Data set {config.name!r} is of images. Received: task text. Leave the task out, or "
+            "bring texts of your own as text:FILE."
+        )
+    if config.task not in ("auto", TEXT, *known):
         raise ValueError(
             f"Data set {config.name!r} is a {known[0]}. Received: task {config.task}. "
             f"Leave the task out, or bring images and labels of your own as npz:FILE."
@@ -126,7 +180,7 @@ def _require_tfds_name(config: DataConfig) -> None:
     hint = f" Of a similar name: {', '.join(close)}." if close else ""
     raise registry.UnknownNameError(
         f"Unknown data set: {config.name!r}. Known: {', '.join(names())}, and every "
-        f"image-classification name of TFDS.{hint}"
+        f"image-classification name of TFDS; with the task text, those of texts.{hint}"
     )
 
 

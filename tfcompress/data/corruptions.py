@@ -125,7 +125,7 @@ def corrupted(dataset: Dataset, *, name: str, severity: int, seed: int = 0) -> D
       seed: of the random numbers, 0 or more.
 
     Raises:
-      ValueError: an unknown name or severity, or a negative seed.
+      ValueError: an unknown name or severity, a negative seed, or a data set of texts.
     """
     split = dataset.test
     images = corrupt(split.images, split.ids, name=name, severity=severity, seed=seed)

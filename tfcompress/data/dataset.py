@@ -14,7 +14,9 @@ import numpy as np
 from tfcompress import durable
 from tfcompress.goals import GOALS, Classes, Goal, Values
 
-TASKS = ("auto", *GOALS)
+TEXT = "text"
+"""The task of texts, with classes or values as the data set has them."""
+TASKS = ("auto", TEXT, *GOALS)
 SOURCES = ("auto", "prepared", "download", "registry")
 # All images lie in memory: one of this size in colour takes 48 MiB.
 LARGEST_IMAGE_SIZE = 4096
@@ -22,28 +24,31 @@ LARGEST_IMAGE_SIZE = 4096
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images of one part of a data set, raw.
+    """Examples of one part of a data set, raw: images or texts.
 
     Attributes:
-      images: uint8 [n, height, width, channels] in [0, 255]; channels is 1, or 3 in RGB order.
+      examples: images, uint8 [n, height, width, channels] in [0, 255], where channels is 1, or 3 in
+        RGB order; or texts as ids of tokens, int32 [n, length].
       labels: int64 [n], indices into the data set's classes; of a regression float32 [n, targets],
         its values.
-      ids: int64 [n], each image's position in the published split that it comes from.
+      ids: int64 [n], each example's position in the published split that it comes from.
 
     Raises:
       ValueError: another dtype or rank, or lengths that differ.
     """
 
-    images: np.ndarray
+    examples: np.ndarray
     labels: np.ndarray
     ids: np.ndarray
 
     def __post_init__(self) -> None:
-        shape = self.images.shape
-        if self.images.dtype != np.uint8 or len(shape) != 4 or shape[-1] not in (1, 3):
+        shape = self.examples.shape
+        is_images = self.examples.dtype == np.uint8 and len(shape) == 4 and shape[-1] in (1, 3)
+        if not is_images and (self.examples.dtype != np.int32 or len(shape) != 2):
             raise ValueError(
-                "Split.images must be uint8 [n, height, width, channels] with 1 or 3 channels. "
-                f"Received: {self.images.dtype} {list(shape)}."
+                "Split.examples must be images, uint8 [n, height, width, channels] with 1 or 3 "
+                "channels, or ids of tokens, int32 [n, length]. "
+                f"Received: {self.examples.dtype} {list(shape)}."
             )
         for name in ("labels", "ids"):
             given = getattr(self, name)
@@ -51,21 +56,40 @@ class Split:
                 continue
             if given.dtype != np.int64 or given.shape != shape[:1]:
                 raise ValueError(
-                    f"Split.{name} must be int64 [{shape[0]}], one for each image. "
+                    f"Split.{name} must be int64 [{shape[0]}], one for each example. "
                     f"Received: {given.dtype} {list(given.shape)}."
                 )
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.examples)
 
     def sha256(self) -> str:
-        """The SHA-256 of shape, images and labels, as 64 hexadecimal digits."""
-        parts = (repr(self.images.shape).encode(), self.images.tobytes(), self.labels.tobytes())
+        """The SHA-256 of shape, examples and labels, as 64 hexadecimal digits."""
+        parts = (repr(self.examples.shape).encode(), self.examples.tobytes(), self.labels.tobytes())
         return durable.sha256(b"".join(parts))
 
+    @property
+    def is_text(self) -> bool:
+        """Whether the examples are ids of tokens."""
+        return self.examples.dtype == np.int32
+
+    @property
+    def images(self) -> np.ndarray:
+        """The examples, where they are images; what only images can do reads them here.
+
+        Raises:
+          ValueError: the examples are texts.
+        """
+        if self.is_text:
+            raise ValueError(
+                "Only images can be had so. Received: texts, as ids of tokens, int32 "
+                f"{list(self.examples.shape)}, which have no pixels to show or to change."
+            )
+        return self.examples
+
     def take(self, positions: np.ndarray) -> Split:
-        """The images at `positions` (int64, indices into this split), in that order."""
-        return Split(self.images[positions], self.labels[positions], self.ids[positions])
+        """The examples at `positions` (int64, indices into this split), in that order."""
+        return Split(self.examples[positions], self.labels[positions], self.ids[positions])
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +118,8 @@ class Dataset:
     Attributes:
       name: as asked for.
       source: `"prepared"` (a prepared TFDS directory), `"download"` (TFDS, from the authors'
-        hosts), `"registry"` (a package registry), `"sample"` (shipped in the package), `"folder"`
-        or `"npz"`.
+        hosts), `"registry"` (a package registry), `"sample"` (shipped in the package), `"folder"`,
+        `"npz"` or `"text"`.
       classes: label names in label order; empty for a regression.
       train: to fit weights on; carved from the published training split.
       validation: to choose by; carved from the published training split.
@@ -105,7 +129,8 @@ class Dataset:
 
     Raises:
       ValueError: an empty split, fewer than two classes or two of one name, a label outside the
-        classes, values that are not finite or all the same, or splits whose images differ in shape.
+        classes, values that are not finite or all the same, or splits whose examples differ in
+        shape.
     """
 
     name: str
@@ -135,12 +160,13 @@ class Dataset:
             if len(split) == 0:
                 raise ValueError(
                     f"Data set {self.name!r} leaves its {part} split empty: {self.split_sizes()}. "
-                    "Bring more images, or change validation_fraction or calibration_size."
+                    "Bring more examples, or change validation_fraction or calibration_size."
                 )
-            if split.images.shape[1:] != self.image_shape:
+            if split.examples.shape[1:] != self.example_shape:
                 raise ValueError(
-                    f"Data set {self.name!r}: images of {part} have the shape "
-                    f"{split.images.shape[1:]}, those of train {self.image_shape}."
+                    f"Data set {self.name!r}: {'texts' if split.is_text else 'images'} of {part} "
+                    f"have the shape {split.examples.shape[1:]}, those of train "
+                    f"{self.example_shape}."
                 )
             where = f"{self.name!r}, {part}"
             if self.targets:
@@ -152,23 +178,37 @@ class Dataset:
 
     @cached_property
     def goal(self) -> Goal:
-        """What a model of this data set is to say of an image."""
+        """What a model of this data set is to say of an example."""
         if self.targets:
             return Values.of(self.targets, self.train.labels)
         return Classes(self.classes)
 
     @property
+    def is_text(self) -> bool:
+        """Whether the examples are texts, as ids of tokens."""
+        return self.train.is_text
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """(height, width, channels) of the stored images, or (length,) of token ids."""
+        return self.train.examples.shape[1:]
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of the stored images."""
+        """(height, width, channels) of the stored images.
+
+        Raises:
+          ValueError: the examples are texts.
+        """
         height, width, channels = self.train.images.shape[1:]
         return height, width, channels
 
     def split_sizes(self) -> dict[str, int]:
-        """Number of images in each split."""
+        """Number of examples in each split."""
         return {name: len(split) for name, split in self._splits().items()}
 
     def checksums(self) -> dict[str, str]:
-        """For each split the SHA-256 of its images and labels: tells data that changed."""
+        """For each split the SHA-256 of its examples and labels: tells data that changed."""
         return {name: split.sha256() for name, split in self._splits().items()}
 
     def _splits(self) -> dict[str, Split]:
@@ -194,7 +234,7 @@ _LEAST_STEPS = 100
 
 
 def require_values(labels: np.ndarray, targets: tuple[str, ...], *, where: str) -> None:
-    """Refuses labels that are not one finite number for each image and target.
+    """Refuses labels that are not one finite number for each example and target.
 
     Args:
       labels: to be checked.
@@ -213,7 +253,7 @@ def require_values(labels: np.ndarray, targets: tuple[str, ...], *, where: str) 
     if unknown:
         raise ValueError(
             f"{where}: targets must be finite numbers. Received: NaN or infinite for {unknown:,} "
-            f"of {len(labels):,} images. Leave these images out."
+            f"of {len(labels):,} examples. Leave these out."
         )
 
 
@@ -228,7 +268,7 @@ def _require_varying(labels: np.ndarray, targets: tuple[str, ...], *, where: str
             )
         if column.min() == column.max():
             raise ValueError(
-                f"Data set {where}: the target {name} is {column[0]:g} for every image of train, "
+                f"Data set {where}: the target {name} is {column[0]:g} for every example of train, "
                 "in float32, so that there is nothing to learn. Leave it out, or subtract a round "
                 "number where it varies by less than float32 can tell."
             )
@@ -239,7 +279,8 @@ class DataConfig:
     """Which data set, from where, and how it is split.
 
     Attributes:
-      name: `tfcompress.data.names()` lists the forms; any image-classification name of TFDS works.
+      name: `tfcompress.data.names()` lists the forms; any name of TFDS works that is a
+        classification of images, or, with `task="text"`, of texts.
       data_dir: TFDS directory; "" for TFDS's own default.
       source: `"auto"` tries prepared, download, registry in this order; or one of these to force
         it. Data sets that are no TFDS name (samples, `folder:`, `npz:`) take `"auto"` only.
@@ -250,10 +291,11 @@ class DataConfig:
       max_train: images kept in `train`, a fixed class-stratified subset; 0 keeps all. (Of a
         regression any split is a random part.)
       image_size: height and width in pixels that images are brought to when they are read, at most
-        4096; 0 keeps them, which needs images of one size.
+        4096; 0 keeps them, which needs images of one size. Texts have none.
       seed: of the permutation that carves the splits.
       task: `"classification"` or `"regression"`, for labels that could be either, such as whole
-        numbers; `"auto"` goes by the data set.
+        numbers; `"auto"` goes by the data set, and so does `"text"`, for data sets of texts; a
+        name of TFDS is one of texts with `"text"` only.
 
     Raises:
       ValueError: a value out of its range.

@@ -19,13 +19,13 @@ import numpy as np
 from tfcompress import durable
 from tfcompress.data.dataset import Split
 from tfcompress.data.pipeline import View, ordered_batches
-from tfcompress.preprocessing import Preprocessing
+from tfcompress.tokenization import Preparation
 
 
 def encoded(
     split: Split,
     encode: Callable[[np.ndarray], np.ndarray],
-    preprocessing: Preprocessing,
+    preprocessing: Preparation,
     *,
     fingerprint: str,
     cache_dir: str | os.PathLike[str],
@@ -62,23 +62,23 @@ def encoded(
 
 
 def cache_key(
-    split: Split, preprocessing: Preprocessing, *, fingerprint: str, view: View | None = None
+    split: Split, preprocessing: Preparation, *, fingerprint: str, view: View | None = None
 ) -> str:
     """SHA-256 of what an entry depends on: images, order, view, preprocessing, and network."""
     digest = hashlib.sha256()
-    record: list[object] = [fingerprint, preprocessing.to_dict(), list(split.images.shape)]
+    record: list[object] = [fingerprint, preprocessing.to_dict(), list(split.examples.shape)]
     if view is not None:
         record.append(dataclasses.asdict(view))
     digest.update(json.dumps(record, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(split.ids).data)
-    digest.update(np.ascontiguousarray(split.images).data)
+    digest.update(np.ascontiguousarray(split.examples).data)
     return digest.hexdigest()
 
 
 def _computed(
     split: Split,
     encode: Callable[[np.ndarray], np.ndarray],
-    preprocessing: Preprocessing,
+    preprocessing: Preparation,
     *,
     batch_size: int,
     view: View | None,

@@ -1,13 +1,14 @@
-"""Batches for training and evaluation, from uint8 arrays in memory.
+"""Batches for training and evaluation, from arrays in memory.
 
 The stored uint8 images are the cache; each batch is augmented, resized and scaled on the fly, by
 operations over the whole batch. Knows the order and augmentation of every epoch as functions of
-(seed, epoch). Without augmentation a batch is what `Preprocessing.apply` gives. Does not know
-models.
+(seed, epoch). Without augmentation a batch is what `Preprocessing.apply` gives. Ids of tokens are
+passed on as they are. Does not know models.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from tfcompress._keras import tf
 from tfcompress.data.dataset import Split
 from tfcompress.preprocessing import Preprocessing, match_channels
+from tfcompress.tokenization import Preparation, Tokenization
 
 if TYPE_CHECKING:
     import tensorflow
@@ -73,7 +75,7 @@ def steps_per_epoch(split: Split, batch_size: int) -> int:
 
 def train_batches(
     split: Split,
-    preprocessing: Preprocessing,
+    preprocessing: Preparation,
     *,
     batch_size: int,
     seed: int,
@@ -102,11 +104,11 @@ def train_batches(
 
     Returns:
       tf.data.Dataset of (float32 [batch, *preprocessing.image_shape], int64 [batch]), and where
-      there are answers, those of the batch.
+      there are answers, those of the batch. Of texts the first is int32 [batch, length].
 
     Raises:
-      ValueError: a batch size below 1, an empty split, a shift as large as the image, or answers
-        that are not those of the views.
+      ValueError: a batch size below 1, an empty split, a shift as large as the image, augmentation
+        of texts, or answers that are not those of the views.
     """
     augmentation = augmentation or AugmentationConfig()
     _require_room(augmentation, split)
@@ -124,9 +126,9 @@ def train_batches(
         return batches.map(lambda rows: (epoch % views if views else epoch, rows))
 
     def finished(view: Any, rows: Any) -> Any:
-        batch = _viewed(images, rows, augmentation, seed=seed, view=view)
+        batch = _finished(images, rows, preprocessing, augmentation, seed=seed, view=view)
         own = (tf.gather(given[view], rows) for given in kept)
-        return _prepared(batch, preprocessing), tf.gather(labels, rows), *own
+        return batch, tf.gather(labels, rows), *own
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
     batches = epochs.flat_map(epoch_of_batches)
@@ -149,7 +151,7 @@ class View:
 
 
 def ordered_batches(
-    split: Split, preprocessing: Preprocessing, *, batch_size: int, view: View | None = None
+    split: Split, preprocessing: Preparation, *, batch_size: int, view: View | None = None
 ) -> tensorflow.data.Dataset:
     """One pass in order, the last batch as short as it comes.
 
@@ -160,10 +162,11 @@ def ordered_batches(
       view: how the images are changed; None for not at all.
 
     Returns:
-      tf.data.Dataset of (float32 [batch, *preprocessing.image_shape], int64 [batch]).
+      tf.data.Dataset of (float32 [batch, *preprocessing.image_shape], int64 [batch]). Of texts the
+      first is int32 [batch, length].
 
     Raises:
-      ValueError: a batch size below 1, or a shift as large as the image.
+      ValueError: a batch size below 1, a shift as large as the image, or augmentation of texts.
     """
     images, labels = _in_memory(split, preprocessing)
     rows = tf.data.Dataset.range(len(split)).batch(_checked(batch_size))
@@ -171,12 +174,32 @@ def ordered_batches(
     _require_room(settings.augmentation, split)
 
     def finished(batch: Any) -> Any:
-        seen = _viewed(
-            images, batch, settings.augmentation, seed=settings.seed, view=settings.number
+        seen = _finished(
+            images,
+            batch,
+            preprocessing,
+            settings.augmentation,
+            seed=settings.seed,
+            view=settings.number,
         )
-        return _prepared(seen, preprocessing), tf.gather(labels, batch)
+        return seen, tf.gather(labels, batch)
 
     return rows.map(finished, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _finished(
+    examples: Any,
+    rows: Any,
+    preprocessing: Preparation,
+    augmentation: AugmentationConfig,
+    *,
+    seed: int,
+    view: Any,
+) -> Any:
+    """Some examples of a split as the model takes them."""
+    if isinstance(preprocessing, Tokenization):
+        return tf.gather(examples, rows)
+    return _prepared(_viewed(examples, rows, augmentation, seed=seed, view=view), preprocessing)
 
 
 def _viewed(
@@ -295,8 +318,11 @@ def _prepared(images: Any, preprocessing: Preprocessing) -> Any:
     return images + np.asarray(preprocessing.offset, np.float32)
 
 
-def _in_memory(split: Split, preprocessing: Preprocessing) -> tuple[Any, Any]:
+def _in_memory(split: Split, preprocessing: Preparation) -> tuple[Any, Any]:
     """The arrays as tensors in host memory, one copy for all epochs."""
+    if isinstance(preprocessing, Tokenization):
+        with tf.device("CPU"):
+            return tf.constant(preprocessing.apply(split.examples)), tf.constant(split.labels)
     images = split.images
     if preprocessing.image_shape[2] == 1:
         # Done once, and by the same code that serves an exported file.
@@ -316,10 +342,30 @@ def _require_answers(answers: np.ndarray | None, views: int, split: Split) -> No
 
 
 def _require_room(augmentation: AugmentationConfig, split: Split) -> None:
+    if split.is_text:
+        require_plain(augmentation)
+        return
     if augmentation.crop_padding >= min(split.images.shape[1:3]):
         raise ValueError(
             f"AugmentationConfig.crop_padding must be less than the image's height and width, "
             f"{split.images.shape[1:3]}. Received: {augmentation.crop_padding}."
+        )
+
+
+def require_plain(augmentation: AugmentationConfig) -> None:
+    """Refuses changes to images where the examples are texts.
+
+    Raises:
+      ValueError: there are some; the message lists them.
+    """
+    asked = [
+        f"{field.name}={getattr(augmentation, field.name)}"
+        for field in dataclasses.fields(augmentation)
+        if getattr(augmentation, field.name)
+    ]
+    if asked:
+        raise ValueError(
+            f"Augmentation changes images. Received: {', '.join(asked)}, for texts. Leave it out."
         )
 
 

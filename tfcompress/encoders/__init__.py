@@ -1,7 +1,8 @@
 """Text encoders of the BERT family, and their published weights.
 
 Knows the encoders in this folder (one file each, found by the registry) and the folders in which
-others are published. Does not know tokenizers, heads, data sets, training or techniques.
+others are published, and that each has a tokenizer. Does not know heads, data sets, training or
+techniques.
 
 A published encoder is a module that holds what `Published` lists; a new one is a new file.
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from tfcompress import durable, registry
+from tfcompress import durable, packaged_files, registry
 from tfcompress.encoders import _published, _tensor_files
 from tfcompress.encoders._architecture import MASK as MASK
 from tfcompress.encoders._architecture import MASKED_SCORE as MASKED_SCORE
@@ -28,6 +29,7 @@ from tfcompress.encoders._config import EncoderConfig as EncoderConfig
 from tfcompress.encoders._published import Pretrained as Pretrained
 from tfcompress.packaged_files import PackagedFile
 from tfcompress.packaged_files import WeightsError as WeightsError
+from tfcompress.tokenization import Tokenizer
 
 if TYPE_CHECKING:
     from tf_keras import Model
@@ -86,13 +88,47 @@ def load(source: str | Path) -> Pretrained:
     """
     if str(source) in names():
         return published(str(source)).load()
-    folder = Path(source).expanduser()
-    if folder.is_dir() or len(folder.parts) > 1:
-        return _load_folder(folder)
-    raise registry.UnknownNameError(
-        f"Unknown text encoder: {str(source)!r}. Known: {', '.join(names())}, and the path of a "
-        f"folder that holds {_DESCRIPTION} and {_tensor_files.SAFETENSORS}."
+    return _load_folder(_folder(source))
+
+
+def described(source: str | Path) -> EncoderConfig:
+    """An encoder's description; nothing is fetched and no weights are read.
+
+    Args:
+      source: as of `load`.
+
+    Raises:
+      UnknownNameError: a name that no encoder has.
+      ValueError: a description that is damaged or of another architecture.
+      WeightsError: a folder with no description.
+    """
+    if str(source) in names():
+        return published(str(source)).CONFIG
+    return _described(_folder(source))
+
+
+def tokenizer(source: str | Path) -> Tokenizer:
+    """The tokenizer that an encoder was trained with, held against its description.
+
+    Args:
+      source: as of `load`; a folder holds what `Tokenizer.from_folder` reads.
+
+    Raises:
+      UnknownNameError: a name that no encoder has.
+      TokenizerError: there is none, it cannot be read, or it gives other tokens than the encoder
+        has in its table.
+      WeightsError: a package that holds it cannot be had.
+    """
+    config = described(source)
+    if str(source) in names():
+        path, _ = packaged_files.locate(published(str(source)).VOCABULARY)
+        found = Tokenizer.from_vocabulary(path)
+    else:
+        found = Tokenizer.from_folder(_folder(source))
+    found.require_fit(
+        vocabulary=config.vocabulary, padding_id=config.padding_id, what=f"the encoder {source}"
     )
+    return found
 
 
 def build_pretrained(
@@ -102,6 +138,7 @@ def build_pretrained(
     token_types: bool = False,
     pooler: bool = False,
     masked_score: float = MASKED_SCORE,
+    mask_input: bool = True,
 ) -> Model:
     """Builds an encoder with published weights.
 
@@ -111,6 +148,7 @@ def build_pretrained(
       token_types: as of `build_encoder`.
       pooler: as of `build_encoder`.
       masked_score: as of `build_encoder`.
+      mask_input: as of `build_encoder`.
 
     Raises:
       ValueError: as of `build_encoder`.
@@ -122,9 +160,20 @@ def build_pretrained(
         token_types=token_types,
         pooler=pooler,
         masked_score=masked_score,
+        mask_input=mask_input,
     )
     _published.assign(model, pretrained)
     return model
+
+
+def _folder(source: str | Path) -> Path:
+    folder = Path(source).expanduser()
+    if folder.is_dir() or len(folder.parts) > 1:
+        return folder
+    raise registry.UnknownNameError(
+        f"Unknown text encoder: {str(source)!r}. Known: {', '.join(names())}, and the path of a "
+        f"folder that holds {_DESCRIPTION} and {_tensor_files.SAFETENSORS}."
+    )
 
 
 def _load_folder(folder: Path) -> Pretrained:

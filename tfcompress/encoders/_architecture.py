@@ -81,6 +81,7 @@ def build_encoder(
     token_types: bool = False,
     pooler: bool = False,
     masked_score: float = MASKED_SCORE,
+    mask_input: bool = True,
 ) -> Model:
     """Builds an encoder with random weights.
 
@@ -97,11 +98,13 @@ def build_encoder(
         steps for it and the true scores together, and with -10,000 none is left for these. -64
         leaves them steps of a quarter, and changes no output in float32 as long as the scores of a
         query lie within some 40 of each other.
+      mask_input: whether the mask is an input. Without it the tokens of `padding_id` are padding,
+        and all others are attended to.
 
     Returns:
-      A model from `token_ids` and `mask` (1 for tokens that are attended to, 0 for padding), int32
-      [batch, length], and with `token_types` a third such input, to the last hidden states, float32
-      [batch, length, width], or what the pooler makes of them.
+      A model from `token_ids` and, with `mask_input`, `mask` (1 for tokens that are attended to, 0
+      for padding), int32 [batch, length], and with `token_types` a third such input, to the last
+      hidden states, float32 [batch, length, width], or what the pooler makes of them.
 
     Raises:
       ValueError: a length for which the table of positions has no rows, or a `masked_score` of 0
@@ -114,16 +117,17 @@ def build_encoder(
             f"length must be from 1 to {config.longest} tokens for this encoder, whose table has "
             f"{config.positions} positions. Received: {length}."
         )
-    names = (TOKEN_IDS, MASK, TOKEN_TYPES) if token_types else (TOKEN_IDS, MASK)
-    inputs = [keras.Input([length], dtype="int32", name=name) for name in names]
-    hidden = _embeddings(config, inputs[0], inputs[2] if token_types else None)
-    bias = _mask_bias(inputs[1], length, masked_score)
+    names = [TOKEN_IDS, *[MASK] * mask_input, *[TOKEN_TYPES] * token_types]
+    inputs = {name: keras.Input([length], dtype="int32", name=name) for name in names}
+    hidden = _embeddings(config, inputs[TOKEN_IDS], inputs.get(TOKEN_TYPES))
+    mask = inputs[MASK] if mask_input else _own_mask(config, inputs[TOKEN_IDS])
+    bias = _mask_bias(mask, length, masked_score)
     for layer in range(config.layers):
         hidden = _attention(config, hidden, bias, name=f"layer_{layer}/attention")
         hidden = _feed_forward(config, hidden, name=f"layer_{layer}/feed_forward")
     if pooler:
         hidden = _pooled(config, hidden)
-    return keras.Model(inputs, hidden, name=config.kind)
+    return keras.Model(list(inputs.values()), hidden, name=config.kind)
 
 
 def _embeddings(
@@ -142,6 +146,12 @@ def _embeddings(
     outputs = keras.layers.Add(name="embeddings/sum")(parts)
     outputs = _normalization(config, "embeddings")(outputs)
     return _dropped(config.dropout, outputs, name="embeddings/dropout")
+
+
+def _own_mask(config: EncoderConfig, tokens: KerasTensor) -> KerasTensor:
+    from tfcompress.graph import _layers
+
+    return _layers.TokenMask(config.padding_id, name="mask/of_tokens")(tokens)
 
 
 def _mask_bias(mask: KerasTensor, length: int, masked: float) -> KerasTensor:

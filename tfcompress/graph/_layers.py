@@ -369,3 +369,24 @@ class PositionIds(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """What `from_config` takes."""
         return {**super().get_config(), "padding_id": self.padding_id}
+
+
+@_registered
+class TokenMask(keras.layers.Layer):
+    """1 for the tokens of a sequence, 0 for its padding, int32 like the tokens.
+
+    Args:
+      padding_id: the token that fills a sequence up.
+    """
+
+    def __init__(self, padding_id: int = 0, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.padding_id = padding_id
+
+    def call(self, inputs: Any) -> Any:
+        """The mask, int32 [batch, length]."""
+        return tf.cast(tf.not_equal(inputs, self.padding_id), inputs.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` takes."""
+        return {**super().get_config(), "padding_id": self.padding_id}

@@ -272,6 +272,9 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "Slice": _slice,
     "SpaceToDepth": _space_to_depth,
     "StopGradient": lambda layer, x: keras3.ops.stop_gradient(x),
+    "TokenMask": lambda layer, x: keras3.ops.cast(
+        keras3.ops.not_equal(x, layer.padding_id), x.dtype
+    ),
 }
 _LAYERS: Mapping[str, Callable[..., Any]] = {
     "ChannelScale": _channel_scale,

@@ -6,7 +6,7 @@ Knows which figures stand in which column and how a missing one reads. Does not 
 from __future__ import annotations
 
 from tfcompress.layer_coverage import Coverage
-from tfcompress.report import comparison, metric, text
+from tfcompress.report import comparison, metric, text, wording
 from tfcompress.report.tables import Cell, Column, Table, pairs, settings, without_empty
 from tfcompress.results import CompressionReport, LayerReport, Results, StageResult
 
@@ -130,7 +130,7 @@ def coverage(found: Coverage) -> Table:
 
 def data(results: Results) -> Table:
     """Which data was used and how it was split."""
-    record = results.data
+    record, noun = results.data, "text" if wording.is_of_texts(results) else "image"
     rows = [
         ("Data set", record.name),
         ("Source", record.source),
@@ -139,31 +139,37 @@ def data(results: Results) -> Table:
             if record.targets
             else ("Classes", f"{len(record.classes)}: {_shorten(record.classes)}")
         ),
-        *((f"Images, {split}", text.count(size)) for split, size in record.split_sizes.items()),
+        *(
+            (f"{noun.capitalize()}s, {split}", text.count(size))
+            for split, size in record.split_sizes.items()
+        ),
         ("Input of the network", _input(results)),
         ("Parameters of the baseline", text.count(results.baseline.parameters)),
-        ("Multiply-accumulates of the baseline, one image", text.count(results.baseline.macs)),
+        (f"Multiply-accumulates of the baseline, one {noun}", text.count(results.baseline.macs)),
     ]
     if results.evaluation_speed is not None:
-        rows += _evaluation_rows(results)
+        rows += _evaluation_rows(results, noun=noun)
     return pairs("Data and model", rows)
 
 
 def _input(results: Results) -> str:
     for stage in results.stages:
         if preprocessing := stage.config.get("preprocessing"):
+            if "tokenizer_sha256" in preprocessing:
+                length, words = preprocessing["length"], preprocessing["vocabulary"]
+                return f"{length} ids of tokens, of {text.count(words)}"
             shape = "x".join(str(size) for size in preprocessing["image_shape"])
             return f"{shape} (height, width, channels), {preprocessing['channel_order']}"
     return text.MISSING
 
 
-def _evaluation_rows(results: Results) -> list[tuple[str, str]]:
+def _evaluation_rows(results: Results, *, noun: str) -> list[tuple[str, str]]:
     speed = results.evaluation_speed
     assert speed is not None
     return [
         (
             f"Evaluation of {speed.artifact}",
-            f"{speed.batched:,.0f} images a second in batches of {speed.batch}, "
+            f"{speed.batched:,.0f} {noun}s a second in batches of {speed.batch}, "
             f"{speed.single:,.0f} one at a time "
             f"({text.ratio(comparison.ratio(speed.batched, speed.single))})",
         )

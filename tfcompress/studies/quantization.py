@@ -195,7 +195,7 @@ class _Study:
         self._reporter = reporter
         self._source = source
         self._dataset, self._preprocessing = source.dataset, source.preprocessing
-        images = self._dataset.calibration.images
+        images = self._dataset.calibration.examples
         self._calibration = self._preprocessing.apply(images)
 
     def carry_out(self, baseline: Any) -> Study:

@@ -291,7 +291,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         image_shape=dataset.image_shape,
         seed=request["seed"],
     )
-    calibration = preprocessing.apply(dataset.calibration.images)
+    calibration = preprocessing.apply(dataset.calibration.examples)
     started = time.perf_counter()
     wrapped, callbacks = _wrapped(request["method"], model, calibration, batches, config)
     begun = time.perf_counter()

@@ -259,7 +259,7 @@ class Trials:
         found = counted(model, given.stages)
         if given.trial.frozen or given.trial.seed != self._config.seeds[0]:
             return found
-        images = given.task.dataset.calibration.images[:_CALIBRATION]
+        images = given.task.dataset.calibration.examples[:_CALIBRATION]
         artifact = export.convert(model, "int8", calibration=given.task.preprocessing.apply(images))
         return dataclasses.replace(
             found, int8_bytes=artifact.size_bytes, int8_gzip_bytes=artifact.gzip_size_bytes

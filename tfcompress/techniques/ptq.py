@@ -188,7 +188,7 @@ def adjust(
     if config.calibration is None:
         raise ValueError(
             "ptq needs calibration images. Received: none. Pass "
-            "PTQConfig(calibration=preprocessing.apply(dataset.calibration.images))."
+            "PTQConfig(calibration=preprocessing.apply(dataset.calibration.examples))."
         )
     form = _form(before, config)
     images = config.calibration

@@ -45,7 +45,7 @@ def test_a_fifth_of_each_class_is_held_out_whatever_the_seed(animals):
 
 def test_ids_are_positions_in_the_sorted_files(animals):
     test = read(animals).test
-    for image, label, position in zip(test.images, test.labels, test.ids, strict=True):
+    for image, label, position in zip(test.examples, test.labels, test.ids, strict=True):
         # ape/00 ... ape/19 (drawn with seeds 100 ...), then cat/00 ... cat/19 (seeds 0 ...).
         assert label == position // 20
         seed = 100 + position if position < 20 else position - 20
@@ -72,7 +72,7 @@ def test_grey_and_transparent_images_become_rgb_beside_rgb(tmp_path):
     put(tmp_path / "a" / "rgb.png", picture(0))
     put(tmp_path / "b" / "rgba.png", picture(1, (6, 5, 4)))
     put(tmp_path / "b" / "rgb.png", picture(2))
-    images = folder._read(tmp_path, ("a", "b"), image_size=0).images
+    images = folder._read(tmp_path, ("a", "b"), image_size=0).examples
     assert images.shape == (4, 6, 5, 3)
     assert (images[0] == 7).all()
     np.testing.assert_array_equal(images[3], picture(1, (6, 5, 4))[..., :3])
@@ -81,7 +81,7 @@ def test_grey_and_transparent_images_become_rgb_beside_rgb(tmp_path):
 def test_all_grey_images_stay_grey(tmp_path):
     for name in ("a", "b"):
         put(tmp_path / name / "0.png", picture(0, (6, 5, 1)))
-    assert folder._read(tmp_path, ("a", "b"), image_size=0).images.shape == (2, 6, 5, 1)
+    assert folder._read(tmp_path, ("a", "b"), image_size=0).examples.shape == (2, 6, 5, 1)
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
@@ -92,7 +92,7 @@ def test_pixels_are_those_that_an_exported_file_predicts_on(tmp_path, orientatio
         exif = image.getexif()
         exif[0x0112] = orientation
         image.save(tmp_path / name / "1.jpg", exif=exif)
-    images = folder._read(tmp_path, ("a", "b"), image_size=24).images
+    images = folder._read(tmp_path, ("a", "b"), image_size=24).examples
     np.testing.assert_array_equal(images[1], read_image(tmp_path / "a" / "1.jpg"))
     upright = {3: 2, 6: -1, 8: 1}[orientation]
     stored = np.rot90(images[1].astype(int), k=-upright)
@@ -169,7 +169,7 @@ def test_several_sizes_need_an_image_size(animals):
     put(animals / "cat" / "99.png", picture(0, (9, 7, 3)))
     with pytest.raises(ValueError, match=r"99.png is .9, 7., the first one .6, 5.*Set image_size"):
         read(animals)
-    assert read(animals, image_size=4).train.images.shape == (33, 4, 4, 3)
+    assert read(animals, image_size=4).train.examples.shape == (33, 4, 4, 3)
 
 
 # Values instead of classes.
@@ -190,7 +190,7 @@ def test_a_table_makes_a_regression_of_which_a_fifth_is_held_out(tmp_path):
     assert (len(published.train), len(published.test)) == (8, 2)
     for split in (published.train, published.test):
         np.testing.assert_array_equal(split.labels[:, 0], split.ids + 0.5)
-        for image, position in zip(split.images, split.ids, strict=True):
+        for image, position in zip(split.examples, split.ids, strict=True):
             np.testing.assert_array_equal(image, picture(position))
 
 

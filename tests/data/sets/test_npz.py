@@ -26,7 +26,7 @@ def test_arrays_arrive_as_saved(tmp_path):
     published = read(tmp_path, classes=np.array(["ant", "bee", "cow"]))
     expected = arrays()
     assert published.classes == ("ant", "bee", "cow")
-    np.testing.assert_array_equal(published.train.images, expected["x_train"])
+    np.testing.assert_array_equal(published.train.examples, expected["x_train"])
     np.testing.assert_array_equal(published.test.labels, expected["y_test"])
     assert published.test.ids.tolist() == list(range(9))
 
@@ -38,7 +38,7 @@ def test_keras_layouts_are_taken(tmp_path):
         "y_train": (np.arange(40) % 3).astype(np.uint8)[:, None],
     }
     published = read(tmp_path, **grey)
-    assert published.train.images.shape == (40, 5, 4, 1)
+    assert published.train.examples.shape == (40, 5, 4, 1)
     assert published.train.labels.shape == (40,)
     assert published.classes == ("0", "1", "2")
 
@@ -184,5 +184,5 @@ def test_values_that_do_not_fit_are_refused(tmp_path, changed, message):
 
 def test_a_constant_target_is_refused(tmp_path):
     read(tmp_path, **angles(y_train=np.full(40, 0.5)))
-    with pytest.raises(ValueError, match=r"target is 0\.5 for every image of train"):
+    with pytest.raises(ValueError, match=r"target is 0\.5 for every example of train"):
         load(DataConfig(name=f"npz:{tmp_path / 'data.npz'}"))

@@ -22,8 +22,8 @@ def test_every_digit_is_turned_by_its_own_angle(pair):
         for index in (0, 77, len(plain) - 1):
             degrees = _rotation.angle(number, int(plain.ids[index]))
             assert split.labels[index, 0] == np.float32(degrees)
-            expected = _rotation.turned_image(plain.images[index], degrees)
-            assert np.abs(split.images[index].astype(int) - expected).max() <= 1
+            expected = _rotation.turned_image(plain.examples[index], degrees)
+            assert np.abs(split.examples[index].astype(int) - expected).max() <= 1
 
 
 def test_angles_are_spread_evenly_and_are_those_of_no_digit_class(pair):

@@ -27,7 +27,7 @@ def test_sample_is_class_balanced(name, shape, train, test):
     assert published.source == "sample"
     assert len(published.classes) == 10
     for split, count in ((published.train, train), (published.test, test)):
-        assert split.images.shape == (count, *shape)
+        assert split.examples.shape == (count, *shape)
         assert np.bincount(split.labels).tolist() == [count // 10] * 10
         assert len(np.unique(split.ids)) == count
 
@@ -40,7 +40,7 @@ def test_samples_together_stay_within_their_budget():
 def test_no_test_image_is_a_training_image(name):
     published = SAMPLES[name].published(DataConfig(name=name), "")
     train, test = (
-        {image.tobytes() for image in split.images} for split in (published.train, published.test)
+        {image.tobytes() for image in split.examples} for split in (published.train, published.test)
     )
     assert not train & test
 
@@ -58,7 +58,7 @@ def test_sample_holds_the_published_images_under_their_ids(name):
         known = split.take(np.flatnonzero(split.ids < len(whole)))
         # A 7.5th of MNIST and a 50th of CIFAR-10 lie in the training sample.
         assert len(known) > 10
-        np.testing.assert_array_equal(known.images, whole.images[known.ids])
+        np.testing.assert_array_equal(known.examples, whole.examples[known.ids])
         np.testing.assert_array_equal(known.labels, whole.labels[known.ids])
 
 
@@ -103,5 +103,5 @@ def test_written_sample_reads_back(tmp_path):
     path = tmp_path / "again.npz"
     sha256 = sample.write(path, published)
     again = sample.shipped(path, sha256=sha256, classes=published.classes)
-    np.testing.assert_array_equal(again.test.images, published.test.images)
+    np.testing.assert_array_equal(again.test.examples, published.test.examples)
     np.testing.assert_array_equal(again.train.ids, published.train.ids)

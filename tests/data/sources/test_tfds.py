@@ -30,18 +30,22 @@ def test_prepared_directory_gives_every_published_image_in_the_same_order(prepar
     first, again = (prepared.obtain(Request("tiny_pictures", str(prepared_dir))) for _ in "ab")
     assert first.source == "prepared"
     assert first.classes == ("even", "odd")
-    assert {image.tobytes() for image in first.train.images} == {p.tobytes() for p in PICTURES[:20]}
-    assert {image.tobytes() for image in first.test.images} == {p.tobytes() for p in PICTURES[20:]}
-    for image, label in zip(first.train.images, first.train.labels, strict=True):
+    assert {image.tobytes() for image in first.train.examples} == {
+        p.tobytes() for p in PICTURES[:20]
+    }
+    assert {image.tobytes() for image in first.test.examples} == {
+        p.tobytes() for p in PICTURES[20:]
+    }
+    for image, label in zip(first.train.examples, first.train.labels, strict=True):
         index = next(i for i in range(20) if (PICTURES[i] == image).all())
         assert label == index % 2
     assert first.train.ids.tolist() == list(range(20))
-    np.testing.assert_array_equal(again.train.images, first.train.images)
+    np.testing.assert_array_equal(again.train.examples, first.train.examples)
 
 
 def test_images_are_resized_as_they_are_read(prepared_dir):
     request = Request("tiny_pictures", str(prepared_dir), image_size=8)
-    assert prepared.obtain(request).test.images.shape == (10, 8, 8, 1)
+    assert prepared.obtain(request).test.examples.shape == (10, 8, 8, 1)
 
 
 def test_work_of_a_process_killed_long_ago_is_removed(tiny_builder, tmp_path):

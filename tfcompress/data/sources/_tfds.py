@@ -12,7 +12,8 @@ import numpy as np
 
 from tfcompress._keras import tf
 from tfcompress.data.dataset import Published, Split
-from tfcompress.data.sources import Request, SourceUnavailableError
+from tfcompress.data.sources import Request, SourceUnavailableError, _tfds_texts
+from tfcompress.data.texts import PublishedTexts
 from tfcompress.registry import UnknownNameError
 
 _READ_BATCH = 1000
@@ -22,7 +23,8 @@ def builder(request: Request) -> Any:
     """TFDS's builder for the data set; nothing is downloaded or written.
 
     Raises:
-      ValueError: TFDS knows no such data set or configuration, or it is no image classification.
+      ValueError: TFDS knows no such data set or configuration, or it is no classification of what
+        was asked for, images or single texts.
     """
     tf.get_logger()  # Loads TensorFlow through the package's door before TFDS loads it.
     import tensorflow_datasets as tfds
@@ -31,6 +33,9 @@ def builder(request: Request) -> Any:
         made = tfds.builder(request.name, data_dir=request.data_dir or None)
     except tfds.core.DatasetNotFoundError as error:
         raise UnknownNameError(f"TFDS knows no data set {request.name!r}.") from error
+    if request.is_text:
+        _tfds_texts.keys(made, request)
+        return made
     keys, features = made.info.supervised_keys, made.info.features
     if (
         keys is None
@@ -40,7 +45,8 @@ def builder(request: Request) -> Any:
     ):
         raise ValueError(
             f"TFDS data set {request.name!r} is no image classification: expected supervised keys "
-            f"(image, label). Received: {keys} of {list(features)}."
+            f"(image, label). Received: {keys} of {list(features)}. For texts say --task=text "
+            "(DataConfig.task)."
         )
     image = features[keys[0]]
     if image.np_dtype != np.uint8 or image.shape[-1] not in (1, 3):
@@ -86,7 +92,7 @@ def prepare(made: Any, *, download_dir: str | None = None) -> None:
             ) from error
 
 
-def read(made: Any, request: Request, *, source: str) -> Published:
+def read(made: Any, request: Request, *, source: str) -> Published | PublishedTexts:
     """Reads the published splits of a prepared data set into memory.
 
     A data set without a `test` split is tested on its published `validation` split.
@@ -100,6 +106,8 @@ def read(made: Any, request: Request, *, source: str) -> Published:
       ValueError: no image classification, no second split, or images of several sizes and no
         image_size.
     """
+    if request.is_text:
+        return _tfds_texts.read(made, request, source=source)
     splits = made.info.splits
     test = next((name for name in ("test", "validation") if name in splits), None)
     if "train" not in splits or test is None:

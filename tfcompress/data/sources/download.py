@@ -11,11 +11,12 @@ import urllib.request
 
 from tfcompress.data.dataset import Published
 from tfcompress.data.sources import Request, SourceUnavailableError, _tfds
+from tfcompress.data.texts import PublishedTexts
 
 PROBE_SECONDS = 10.0
 
 
-def obtain(request: Request) -> Published:
+def obtain(request: Request) -> Published | PublishedTexts:
     """Downloads and prepares the data set with TFDS, if its host answers within `PROBE_SECONDS`.
 
     Raises:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from tfcompress.data.dataset import Published
 from tfcompress.data.sources import Request, SourceUnavailableError, _tfds
+from tfcompress.data.texts import PublishedTexts
 
 
-def obtain(request: Request) -> Published:
+def obtain(request: Request) -> Published | PublishedTexts:
     """The data set from the TFDS directory.
 
     Raises:

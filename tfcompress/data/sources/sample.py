@@ -55,10 +55,10 @@ def write(path: Path, published: Published) -> str:
     with durable.whole_file(path) as temporary:
         np.savez_compressed(
             temporary,
-            train_images=train.images,
+            train_images=train.examples,
             train_labels=train.labels,
             train_ids=train.ids,
-            test_images=test.images,
+            test_images=test.examples,
             test_labels=test.labels,
             test_ids=test.ids,
         )

@@ -1,0 +1,142 @@
+"""Tables of texts: what is read from them, and what is refused."""
+
+import numpy as np
+import pytest
+
+from tfcompress import data
+from tfcompress.data import DataConfig
+from tfcompress.data.sets import text
+from tfcompress.tokenization import TokenIds
+
+ROWS = [("a good film", "up"), ('so "bad" , really', "down"), ("fine", "up"), ("dull", "down")]
+
+
+def write(path, rows=ROWS, header="sentence\tlabel", *, times=1):
+    lines = [header, *("\t".join(row) for row in rows * times)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def read(path, **options):
+    return text.published(DataConfig(name=f"text:{path}", **options), str(path))
+
+
+def tokenize(texts):
+    """One id for each letter."""
+    ids = np.zeros([len(texts), 6], np.int32)
+    for row, found in zip(ids, texts, strict=True):
+        row[: len(found)] = [ord(letter) for letter in found[:6]]
+    return TokenIds(ids, sum(len(found) > 6 for found in texts))
+
+
+def test_a_table_of_classes(tmp_path):
+    found = read(write(tmp_path / "x.tsv"))
+    assert (found.classes, found.targets, found.test) == (("down", "up"), (), None)
+    assert found.train.texts == tuple(sentence for sentence, _ in ROWS)
+    assert found.train.labels.tolist() == [1, 0, 1, 0]
+
+
+def test_numbers_of_classes_keep_their_order(tmp_path):
+    rows = [("a", "10"), ("b", "2"), ("c", "1")]
+    assert read(write(tmp_path / "x.tsv", rows)).classes == ("1", "2", "10")
+
+
+def test_a_csv_has_quotation_marks_and_lines_within(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text('text,label\n"one, ""two""\nthree",a\nfour,b\n', encoding="utf-8")
+    assert read(path).train.texts == ('one, "two"\nthree', "four")
+
+
+@pytest.mark.parametrize("beside", ["test", "dev", "validation"])
+def test_a_published_test_split_stands_beside_train(tmp_path, beside):
+    path = write(tmp_path / "train.tsv")
+    write(tmp_path / f"{beside}.tsv", ROWS[:1])
+    if beside == "test":
+        write(tmp_path / "dev.tsv", ROWS[:3])
+    assert read(path).test.texts == ("a good film",)
+
+
+def test_other_files_have_a_fifth_held_out(tmp_path):
+    path = write(tmp_path / "x.tsv", times=50)
+    said = []
+    config = DataConfig(name=f"text:{path}", seed=3)
+    found = data.load(config, tokenize=tokenize, note=said.append)
+    assert found.is_text
+    assert len(found.test) == 40
+    assert np.bincount(found.test.labels).tolist() == [20, 20]
+    assert said == ["100 of 200 texts are longer than 6 tokens and were cut"]
+    again = data.load(DataConfig(name=f"text:{path}", seed=4), tokenize=tokenize)
+    assert again.test.ids.tolist() == found.test.ids.tolist()
+
+
+def test_values_in_their_own_column_or_as_labels(tmp_path):
+    rows = [("a", "1.5"), ("b", "2")]
+    found = read(write(tmp_path / "x.tsv", rows, "text\tstars"))
+    assert (found.targets, found.train.labels.tolist()) == (("stars",), [[1.5], [2.0]])
+    assert read(write(tmp_path / "y.tsv", rows)).targets == ("label",)
+    whole = write(tmp_path / "z.tsv", [("a", "1"), ("b", "2")])
+    assert read(whole, task="regression").targets == ("label",)
+    assert read(whole).classes == ("1", "2")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "holds nothing. Expected a first row"),
+        ("sentence\tlabel\n", "holds no row. Expected a first row"),
+        ("words\tlabel\na\t1\nb\t2\n", "no column sentence or text. Received: words, label"),
+        ("sentence\tclass\na\tx\nb\ty\n", "no column label. Received: sentence, class"),
+        ("sentence\tlabel\na\t1\nb\n", "line 3: expected 2 cells, for sentence, label. Rec"),
+        ("sentence\tlabel\na\t1\n \t2\n", "line 3: there is no text"),
+        ("sentence\tlabel\na\tx\nb\t\n", "line 3: there is no label"),
+        ("sentence\tlabel\na\tx\nb\tx\n", "has one class: x. A classifier needs two or more"),
+        (
+            "sentence\tlabel\n" + "".join(f"a\t{i}\n" for i in range(101)),
+            "label could be classes or values. Received: 101 distinct whole numbers",
+        ),
+    ],
+)
+def test_tables_that_cannot_be_used_are_refused(tmp_path, content, message):
+    path = tmp_path / "x.tsv"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        read(path)
+
+
+def test_a_class_that_train_lacks_is_refused(tmp_path):
+    path = write(tmp_path / "train.tsv")
+    write(tmp_path / "test.tsv", [("a", "up"), ("b", "sideways")])
+    with pytest.raises(ValueError, match=r"test.tsv, line 3: the label 'sideways' is no class"):
+        read(path)
+
+
+def test_values_that_are_no_numbers_are_refused(tmp_path):
+    path = write(tmp_path / "x.tsv")
+    with pytest.raises(ValueError, match="column label of finite numbers"):
+        read(path, task="regression")
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"no table of texts. Expected a .tsv or .csv file"):
+        read(tmp_path / "x.json")
+    (tmp_path / "x.tsv").write_bytes(b"sentence\tlabel\n\xff\t1\n")
+    with pytest.raises(ValueError, match="no TSV in UTF-8"):
+        read(tmp_path / "x.tsv")
+
+
+def test_texts_need_a_tokenizer_and_images_have_none(tmp_path):
+    name = f"text:{write(tmp_path / 'x.tsv')}"
+    with pytest.raises(ValueError, match=r"is of texts. Expected a text encoder"):
+        data.load(DataConfig(name=name))
+    with pytest.raises(ValueError, match=r"is of images. Expected a network for images"):
+        data.load(DataConfig(name="mnist_sample"), tokenize=tokenize)
+    with pytest.raises(ValueError, match="which have no size in pixels"):
+        data.check(DataConfig(name=name, image_size=32))
+    with pytest.raises(ValueError, match=r"is of images. Received: task text"):
+        data.check(DataConfig(name="mnist_sample", task="text"))
+
+
+def test_names_of_tfds_are_texts_where_the_task_says_so():
+    assert data.is_text(DataConfig(name="glue/sst2", task="text"))
+    assert not data.is_text(DataConfig(name="mnist"))

@@ -1,0 +1,233 @@
+"""A text encoder as what a run starts from, instead of a network for images.
+
+Knows how an encoder's tokens become one row of numbers for a text, and that it has one input.
+Does not know encoders' architectures or files (`encoders` does), data sets or training.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfcompress import encoders, registry
+from tfcompress._keras import keras
+from tfcompress.backbones._heads import with_head
+from tfcompress.backbones._own_model import sha256_of_path
+from tfcompress.goals import Goal
+from tfcompress.tokenization import TokenIds, Tokenization, Tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tf_keras import KerasTensor, Model
+
+FOLDER = "encoder:"
+POOLINGS = ("auto", "pooler", "mean")
+WEIGHTS = ("default", "none")
+# Of integers, too: -10,000 would leave no steps for true scores. See `encoders.build_encoder`.
+_MASKED_SCORE = -64.0
+
+
+def text_names() -> tuple[str, ...]:
+    """The text encoders known by name, and the form for others. No TensorFlow is imported.
+
+    Example:
+      >>> text_names()
+      ('minilm_l6', 'encoder:FOLDER')
+    """
+    return (*encoders.names(), f"{FOLDER}FOLDER")
+
+
+def is_text_name(name: str) -> bool:
+    """Whether a backbone's name is that of a text encoder.
+
+    Example:
+      >>> is_text_name("minilm_l6"), is_text_name("encoder:mine"), is_text_name("lenet5")
+      (True, True, False)
+    """
+    return name in encoders.names() or name.startswith(FOLDER)
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Which text encoder, with which weights.
+
+    Attributes:
+      name: one of `encoders.names()`, or `"encoder:FOLDER"` for a folder that a checkpoint of BERT
+        or RoBERTa was published in, with its tokenizer.
+      weights: `"default"`, the published ones, or `"none"` for random ones.
+      sequence_length: tokens of every text, padding included; longer texts are cut. Half the
+        length is more than twice as fast.
+      pooling: what stands for a text: `"pooler"`, a Dense layer with tanh on the first token, as
+        BERT was pretrained and RoBERTa is fine-tuned; `"mean"`, the mean over the tokens; `"auto"`,
+        the pooler where its weights were published, else the mean.
+      dropout: fraction of features dropped before the head in training, in [0, 1). Within the
+        encoder its own description says it.
+      sha256: of the folder's files by their names; empty for an encoder by name.
+
+    Raises:
+      ValueError: an unknown name, weights or pooling, a folder without a description, a length that
+        the encoder's table of positions does not have, or a dropout out of its range.
+
+    Example:
+      >>> TextConfig(name="minilm_l6", sequence_length=32).resolved_weights
+      'default'
+    """
+
+    name: str = "minilm_l6"
+    weights: str = "default"
+    sequence_length: int = 64
+    pooling: str = "auto"
+    dropout: float = 0.1
+    sha256: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        if not is_text_name(self.name):
+            raise registry.UnknownNameError(
+                f"Unknown text encoder: {self.name!r}. Known: {', '.join(text_names())}."
+            )
+        registry.require(self.weights, WEIGHTS, what="weights of a text encoder")
+        registry.require(self.pooling, POOLINGS, what="pooling of a text encoder")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(
+                f"TextConfig.dropout must be in [0, 1). Received: {self.dropout}. "
+                "For 20% dropout pass 0.2."
+            )
+        folder = self._folder
+        if folder is not None:
+            if not folder.is_dir():
+                raise ValueError(
+                    f"TextConfig.name must be {FOLDER}FOLDER with a folder that is there. "
+                    f"Received: {self.name!r}."
+                )
+            object.__setattr__(self, "sha256", sha256_of_path(folder))
+        longest = encoders.described(self.encoder).longest
+        length = self.sequence_length
+        if type(length) is not int or not 1 <= length <= longest:
+            raise ValueError(
+                f"TextConfig.sequence_length must be from 1 to {longest}, the positions that "
+                f"{self.name} has. Received: {length!r}."
+            )
+
+    @property
+    def _folder(self) -> Path | None:
+        if not self.name.startswith(FOLDER):
+            return None
+        return Path(self.name.removeprefix(FOLDER)).expanduser()
+
+    @property
+    def encoder(self) -> str | Path:
+        """What `encoders.load` takes."""
+        return self._folder or self.name
+
+    @property
+    def resolved_weights(self) -> str:
+        """The weights, as they were asked for."""
+        return self.weights
+
+
+@dataclass(frozen=True)
+class TextNetwork:
+    """A text encoder with its tokenizer.
+
+    Attributes:
+      config: which one.
+      tokenizer: the one that it was trained with.
+    """
+
+    config: TextConfig
+    tokenizer: Tokenizer
+
+    def tokenize(self, texts: Sequence[str]) -> TokenIds:
+        """Texts as ids of tokens of the config's length."""
+        return self.tokenizer.token_ids(texts, length=self.config.sequence_length)
+
+    def preprocessing(self, shape: tuple[int, ...]) -> Tokenization:
+        """What the model reads of a text.
+
+        Args:
+          shape: not needed; the config says the length.
+        """
+        del shape
+        return self.tokenizer.tokenization(self.config.sequence_length)
+
+    def build_model(
+        self, *, goal: Goal, image_shape: tuple[int, ...], seed: int, keep_head: bool
+    ) -> Model:
+        """A flat model from ids of tokens to logits or values, with a new head.
+
+        Args:
+          goal: what it is to say of a text.
+          image_shape: not needed; the config says the length.
+          seed: of the random weights.
+          keep_head: whether to keep an own head, which no encoder has.
+
+        Raises:
+          ValueError: an own head is asked for.
+          WeightsError: weights that cannot be had or do not fit.
+        """
+        del image_shape
+        if keep_head:
+            raise ValueError(
+                f"{self.config.name} has no head of its own: use --transfer=full, fine_tune or "
+                "linear_probe."
+            )
+        keras.utils.set_random_seed(seed)
+        encoder, pools = self._encoder()
+        features = encoder.output if pools else _mean(encoder)
+        name = re.sub(r"\W+", "_", self.config.name).strip("_")
+        dropout = self.config.dropout
+        return with_head(encoder.input, features, goal=goal, dropout=dropout, name=name)
+
+    def _encoder(self) -> tuple[Model, bool]:
+        """The encoder, and whether it ends in its pooler."""
+        config = self.config
+        settings: dict[str, Any] = {
+            "length": config.sequence_length,
+            "masked_score": _MASKED_SCORE,
+            "mask_input": False,
+        }
+        if config.weights == "none":
+            pools = config.pooling != "mean"
+            described = encoders.described(config.encoder)
+            return encoders.build_encoder(described, pooler=pools, **settings), pools
+        pretrained = encoders.load(config.encoder)
+        pools = pretrained.has_pooler if config.pooling == "auto" else config.pooling == "pooler"
+        return encoders.build_pretrained(pretrained, pooler=pools, **settings), pools
+
+    def record(self, *, keep_head: bool) -> dict[str, Any]:
+        """What a run's record should say about where the model comes from."""
+        del keep_head
+        if self.config.weights == "none":
+            return {"weights": "random"}
+        return {"weights": encoders.load(self.config.encoder).origin}
+
+
+def opened(config: TextConfig) -> TextNetwork:
+    """An encoder with its tokenizer.
+
+    Raises:
+      TokenizerError: there is none, or it belongs to another model.
+      WeightsError: a package that holds it cannot be had.
+      ValueError: no room for a text's tokens.
+    """
+    found = TextNetwork(config, encoders.tokenizer(config.encoder))
+    found.preprocessing(())
+    return found
+
+
+def _mean(encoder: Model) -> KerasTensor:
+    """The mean of the tokens that are no padding, [batch, width].
+
+    A softmax of what the mask adds to scores gives each token its share.
+    """
+    from tfcompress.graph import _layers
+
+    length = encoder.input_shape[1]
+    bias = encoder.get_layer("mask/bias").output
+    row = keras.layers.Reshape([1, length], name="mean/mask")(bias)
+    shares = keras.layers.Softmax(name="mean/shares")(row)
+    summed = _layers.MatMul(name="mean/tokens")([shares, encoder.output])
+    return keras.layers.Reshape([encoder.output_shape[-1]], name="mean/joined")(summed)

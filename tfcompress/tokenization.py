@@ -1,0 +1,373 @@
+"""How a text becomes what a model reads: ids of tokens, as data and with the model's own tokenizer.
+
+Takes the place of `Preprocessing` where examples are texts. Knows the files that tokenizers are
+published in, and that a file of results can be told by its SHA-256. Cutting up a text is left to
+the library `tokenizers`, which loads at the first use. No TensorFlow here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tfcompress import durable
+from tfcompress.preprocessing import Preprocessing
+
+FILE = "tokenizer.json"
+"""The name of a tokenizer's file beside the files that read its tokens."""
+_VOCABULARY, _SETTINGS = "vocab.txt", "tokenizer_config.json"
+_PAIRS = ("vocab.json", "merges.txt")
+_PADDING = ("[PAD]", "<pad>")
+# Tables have rows that no token uses where they were brought to a round size.
+_MOST_UNUSED = 1024
+_AT_ONCE = 4096
+
+
+class TokenizerError(ValueError):
+    """A tokenizer that is absent or damaged, or that belongs to another model."""
+
+
+@dataclass(frozen=True)
+class Tokenization:
+    """What a model reads of a text: so many ids of tokens, of one tokenizer.
+
+    Attributes:
+      length: ids for each text, those of padding included.
+      tokenizer_sha256: of the tokenizer's file.
+      vocabulary: ids are below it.
+      padding_id: fills a short text up.
+
+    Raises:
+      ValueError: a number out of its range.
+
+    Example:
+      >>> tokenization = Tokenization(length=3, tokenizer_sha256="0" * 64, vocabulary=9)
+      >>> tokenization.apply(np.array([[2, 8, 0]], np.int32)).tolist()
+      [[2, 8, 0]]
+    """
+
+    length: int
+    tokenizer_sha256: str
+    vocabulary: int
+    padding_id: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("length", 1), ("vocabulary", 1), ("padding_id", 0)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise ValueError(
+                    f"Tokenization.{name} must be an integer of at least {least}. "
+                    f"Received: {value!r}."
+                )
+        if self.padding_id >= self.vocabulary:
+            raise ValueError(
+                f"Tokenization.padding_id must be below the vocabulary's {self.vocabulary}. "
+                f"Received: {self.padding_id}."
+            )
+        if type(self.tokenizer_sha256) is not str or len(self.tokenizer_sha256) != 64:
+            raise ValueError(
+                "Tokenization.tokenizer_sha256 must be 64 hexadecimal digits. "
+                f"Received: {self.tokenizer_sha256!r}."
+            )
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """What the model takes for each text."""
+        return (self.length,)
+
+    def apply(self, token_ids: np.ndarray) -> np.ndarray:
+        """Checks ids of tokens, which a model reads as they are.
+
+        Args:
+          token_ids: int32 [batch, length], see `Tokenizer.token_ids`.
+
+        Returns:
+          the same.
+
+        Raises:
+          ValueError: another type or shape, or an id beyond the vocabulary.
+        """
+        if token_ids.dtype != np.int32 or token_ids.shape[1:] != (self.length,):
+            raise ValueError(
+                f"Ids of tokens must be int32 [batch, {self.length}]. "
+                f"Received: {token_ids.dtype} {list(token_ids.shape)}."
+            )
+        if token_ids.size and not 0 <= token_ids.min() <= token_ids.max() < self.vocabulary:
+            raise ValueError(
+                f"Ids of tokens must be from 0 to {self.vocabulary - 1}. "
+                f"Received: {token_ids.min()} to {token_ids.max()}."
+            )
+        return token_ids
+
+    def for_calibration(self, token_ids: np.ndarray) -> np.ndarray:
+        """Texts to find the ranges of an integer file on, a half-filled one first.
+
+        Of texts that all fill the length, what a mask adds to the scores of padding would be seen
+        at 0 alone: an integer file would have no number for it.
+
+        Args:
+          token_ids: int32 [texts, length], one text or more.
+
+        Returns:
+          int32 [texts + 1, length]: before the texts a copy of the first one whose second half is
+          padding.
+
+        Example:
+          >>> tokenization = Tokenization(length=4, tokenizer_sha256="0" * 64, vocabulary=9)
+          >>> tokenization.for_calibration(np.array([[2, 8, 7, 3]], np.int32)).tolist()
+          [[2, 8, 0, 0], [2, 8, 7, 3]]
+        """
+        half = self.apply(token_ids)[:1].copy()
+        half[:, (self.length + 1) // 2 :] = self.padding_id
+        return np.concatenate([half, token_ids])
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready record."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Tokenization:
+        """The inverse of `to_dict`."""
+        names = ("length", "tokenizer_sha256", "vocabulary", "padding_id")
+        return cls(**{name: record[name] for name in names})
+
+
+Preparation: TypeAlias = Preprocessing | Tokenization
+"""What happens to an example before a model reads it: an image's pixels, or a text's tokens."""
+
+
+@dataclass(frozen=True)
+class TokenIds:
+    """Texts as ids of tokens.
+
+    Attributes:
+      ids: int32 [texts, length].
+      cut: how many of the texts are longer, so that their ends are missing.
+    """
+
+    ids: np.ndarray
+    cut: int
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A model's tokenizer.
+
+    Attributes:
+      content: the text of its `tokenizer.json`.
+      source: what messages call it.
+
+    Raises:
+      TokenizerError: the content is no tokenizer, or one with no token of padding.
+    """
+
+    content: str
+    source: str = "the tokenizer"
+
+    def __post_init__(self) -> None:
+        _ = self.padding_id
+
+    @classmethod
+    def from_file(cls, path: Path) -> Tokenizer:
+        """Reads a `tokenizer.json`.
+
+        Raises:
+          TokenizerError: there is no such file, or it is damaged.
+        """
+        return cls(_read(path), str(path))
+
+    @classmethod
+    def from_vocabulary(cls, path: Path, *, lower_case: bool = True) -> Tokenizer:
+        """The tokenizer of BERT over a file of words.
+
+        Args:
+          path: one word a line.
+          lower_case: whether texts lose case and accents first.
+
+        Raises:
+          TokenizerError: there is no such file, or it lacks one of BERT's own tokens.
+        """
+        tokenizers, _ = _library(), _read(path)
+        try:
+            made = tokenizers.BertWordPieceTokenizer(str(path), lowercase=lower_case)
+        # The library raises plain Exception and TypeError.
+        except Exception as error:
+            raise TokenizerError(
+                f"{path} is no vocabulary of a BERT tokenizer ({error}). Expected one word a "
+                "line, [PAD], [UNK], [CLS] and [SEP] among them."
+            ) from error
+        return cls(made.to_str(), str(path))
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Tokenizer:
+        """The tokenizer that was published in a folder.
+
+        Of these the first is read: `tokenizer.json`; `vocab.txt`, with `do_lower_case` of
+        `tokenizer_config.json`; `vocab.json` with `merges.txt`, RoBERTa's.
+
+        Raises:
+          TokenizerError: there is none, or it is damaged.
+        """
+        if (folder / FILE).is_file():
+            return cls.from_file(folder / FILE)
+        if (folder / _VOCABULARY).is_file():
+            settings = durable.read_json(folder / _SETTINGS) if _exists(folder, _SETTINGS) else {}
+            lower_case = bool(settings.get("do_lower_case", True))
+            return cls.from_vocabulary(folder / _VOCABULARY, lower_case=lower_case)
+        if all(_exists(folder, name) for name in _PAIRS):
+            return cls._from_pairs(*(folder / name for name in _PAIRS))
+        raise TokenizerError(
+            f"{folder} holds no tokenizer. Expected {FILE}, {_VOCABULARY}, or "
+            f"{' and '.join(_PAIRS)}, as they were published with the weights."
+        )
+
+    @classmethod
+    def _from_pairs(cls, vocabulary: Path, merges: Path) -> Tokenizer:
+        tokenizers = _library()
+        try:
+            made = tokenizers.ByteLevelBPETokenizer(str(vocabulary), str(merges))
+            ends = [(token, made.token_to_id(token)) for token in ("</s>", "<s>")]
+            made._tokenizer.post_processor = tokenizers.processors.RobertaProcessing(
+                *ends, add_prefix_space=False
+            )
+        # The library raises plain Exception and TypeError.
+        except Exception as error:
+            raise TokenizerError(
+                f"{vocabulary} and {merges.name} are no tokenizer of RoBERTa ({error})."
+            ) from error
+        return cls(made.to_str(), str(vocabulary))
+
+    @property
+    def sha256(self) -> str:
+        """Of the file that `save` writes."""
+        return durable.sha256(self.content.encode())
+
+    @cached_property
+    def padding_id(self) -> int:
+        """The id that fills a short text up."""
+        padding = self._native.padding
+        if padding is not None:
+            return int(padding["pad_id"])
+        found = [self._native.token_to_id(token) for token in _PADDING]
+        known = [number for number in found if number is not None]
+        if not known:
+            raise TokenizerError(
+                f"{self.source} has no token of padding. Expected one called "
+                f"{' or '.join(_PADDING)}."
+            )
+        return int(known[0])
+
+    @cached_property
+    def vocabulary(self) -> int:
+        """Ids are below it."""
+        ids: list[int] = list(self._native.get_vocab(with_added_tokens=True).values())
+        return 1 + max(ids)
+
+    @cached_property
+    def _native(self) -> Any:
+        tokenizers = _library()
+        try:
+            return tokenizers.Tokenizer.from_str(self.content)
+        # The library raises plain Exception.
+        except Exception as error:
+            raise TokenizerError(
+                f"{self.source} is no tokenizer that can be read ({error}). It may be truncated."
+            ) from error
+
+    def require_fit(self, *, vocabulary: int, padding_id: int, what: str) -> None:
+        """Refuses a tokenizer of another model.
+
+        Args:
+          vocabulary: rows of the model's table of tokens.
+          padding_id: the token that the model takes for padding.
+          what: the model, for the message.
+
+        Raises:
+          TokenizerError: ids beyond the table, far fewer than it has rows, or other padding.
+        """
+        unused = vocabulary - self.vocabulary
+        if not 0 <= unused <= _MOST_UNUSED:
+            raise TokenizerError(
+                f"{self.source} has {self.vocabulary:,} tokens, {what} a table of {vocabulary:,}: "
+                "it belongs to another model. Pass the tokenizer that was published with the "
+                "weights."
+            )
+        if padding_id != self.padding_id:
+            raise TokenizerError(
+                f"{self.source} fills texts up with token {self.padding_id}, {what} takes token "
+                f"{padding_id} for padding: it belongs to another model. Pass the tokenizer that "
+                "was published with the weights."
+            )
+
+    def tokenization(self, length: int) -> Tokenization:
+        """The record of texts brought to a length.
+
+        Raises:
+          ValueError: no room for a token of the text.
+        """
+        own = self._native.num_special_tokens_to_add(False)
+        if length <= own:
+            raise ValueError(
+                f"length must be above {own}, the tokens that {self.source} puts around every "
+                f"text. Received: {length}."
+            )
+        return Tokenization(length, self.sha256, self.vocabulary, self.padding_id)
+
+    def token_ids(self, texts: Sequence[str], *, length: int) -> TokenIds:
+        """Texts as ids of tokens, cut or filled up to a length.
+
+        Args:
+          texts: any count of them.
+          length: ids for each text.
+
+        Raises:
+          ValueError: an item that is no text, or no room for a token of the text.
+        """
+        padding = self.tokenization(length).padding_id
+        for text in texts:
+            if not isinstance(text, str):
+                raise ValueError(f"Expected texts. Received: {type(text).__name__} {text!r:.80}.")
+        native = self._native
+        native.no_padding()
+        native.enable_truncation(length)
+        ids, cut = np.full([len(texts), length], padding, np.int32), 0
+        for start in range(0, len(texts), _AT_ONCE):
+            encodings = native.encode_batch(list(texts[start : start + _AT_ONCE]))
+            for row, encoding in enumerate(encodings, start):
+                ids[row, : len(encoding.ids)] = encoding.ids
+                cut += bool(encoding.overflowing)
+        return TokenIds(ids, cut)
+
+    def save(self, folder: Path) -> Path:
+        """Writes the tokenizer's file into a folder, whole or not at all."""
+        durable.write_bytes(folder / FILE, self.content.encode())
+        return folder / FILE
+
+
+def _exists(folder: Path, name: str) -> bool:
+    return (folder / name).is_file()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise TokenizerError(f"There is no tokenizer's file {path}.") from error
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"{path} is no text in UTF-8: {error}.") from error
+
+
+def _library() -> Any:
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise TokenizerError(
+            "Texts need the package tokenizers, which is not installed. "
+            'Run: pip install "tfcompress[text]".'
+        ) from error
+    return tokenizers
