@@ -175,7 +175,6 @@ def test_files_cost_what_the_model_of_their_layers_costs(exported, quadrants, fo
     [
         ("resnet8", {"image_size": 32}),
         ("MobileNet", {"image_size": 96, "width": 0.25}),
-        ("efficientnet_lite0", {"image_size": 64}),
     ],
 )
 @pytest.mark.parametrize("format", ["float32", "int8"])

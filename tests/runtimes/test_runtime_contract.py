@@ -67,7 +67,7 @@ def cases():
     """Each runtime as it is, on every file that can be made here, and with each other option."""
     for name in registry.names("runtimes"):
         for suffix in runtimes.choose(name).suffixes:
-            if suffix in (".tflite", ".keras", ".h5"):
+            if suffix in (".tflite", ".keras"):
                 yield name, suffix
     for name in OPTIONS:
         yield name, next(s for s in runtimes.choose(name).suffixes if s != ".onnx")
