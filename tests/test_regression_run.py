@@ -180,6 +180,7 @@ def test_studies_of_accuracy_refuse_the_run(finished):
         run.require_classes("sensitivity")
 
 
+@pytest.mark.slow
 def test_its_baseline_goes_on_as_a_model_of_its_own(finished, tmp_path):
     found, folder = finished
     config = dataclasses.replace(
@@ -327,6 +328,7 @@ def test_a_unit_changes_no_training(tmp_path):
         assert scaled["val_mean_absolute_error"] == pytest.approx(1000 * error, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_several_targets_have_figures_each_and_together(tmp_path):
     pairs = np.stack([FLOATS, 50 * FLOATS[::-1]], axis=1)
     config = dataclasses.replace(

@@ -130,6 +130,7 @@ def test_the_report_speaks_of_texts(finished):
     assert not [line for line in lines if "image" in line.lower()]
 
 
+@pytest.mark.slow
 def test_the_head_alone_trains_on_texts_that_are_encoded_once(tmp_path, reviews, tiny_encoder):
     mean = TextConfig(name=f"encoder:{tiny_encoder}", sequence_length=8, pooling="mean")
     config = RunConfig(
@@ -146,6 +147,7 @@ def test_the_head_alone_trains_on_texts_that_are_encoded_once(tmp_path, reviews,
     assert found.baseline.accuracy > 0.7
 
 
+@pytest.mark.slow
 def test_a_regression_of_texts(tmp_path, tiny_encoder):
     generator = np.random.default_rng(0)
     stars = generator.uniform(1, 5, 200)

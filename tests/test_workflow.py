@@ -315,6 +315,7 @@ def test_statistics_are_taken_anew_where_a_recipe_says_so(tmp_path):
     assert changed == {"moving_mean:0", "moving_variance:0"}
 
 
+@pytest.mark.slow
 def test_a_student_of_its_own_size_learns_from_outputs_that_are_kept(tmp_path):
     recipe = "distill(student=ds_cnn, student_width=0.25, student_image_size=14, views=2, epochs=3)"
     config = dataclasses.replace(CONFIG, recipes=(f"{recipe}+qat(epochs=1)",))
@@ -337,6 +338,7 @@ def test_a_student_of_its_own_size_learns_from_outputs_that_are_kept(tmp_path):
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "encoded").iterdir()} == files
 
 
+@pytest.mark.slow
 def test_each_student_has_a_coverage_of_its_own(tmp_path):
     recipes = [f"distill(student=ds_cnn, student_width={w}, epochs=1)" for w in (0.25, 0.5)]
     config = dataclasses.replace(
@@ -360,6 +362,7 @@ CHANNELS = dataclasses.replace(
 )
 
 
+@pytest.mark.slow
 def test_channels_go_in_rounds_and_an_interrupted_run_makes_the_same_file(tmp_path, monkeypatch):
     from tfcompress import training
 
