@@ -51,6 +51,7 @@ def entries(folder):
     return [coverage_table.read_entry(network, values) for network in SUBSET]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", range(len(SUBSET)), ids=SUBSET)
 def test_everything_is_carried_out(subset, index):
     found = entries(subset[0])[index]
@@ -65,6 +66,7 @@ def test_everything_is_carried_out(subset, index):
     assert all(r.top1_agreement >= 0.9 for r in emulated), emulated
 
 
+@pytest.mark.slow
 def test_tf_mot_alone_refuses_what_it_is_known_to_refuse(subset):
     by_network = {found.network: found.forms for found in entries(subset[0])}
     flat, nested, keras3 = by_network["MobileNet"]
@@ -75,12 +77,14 @@ def test_tf_mot_alone_refuses_what_it_is_known_to_refuse(subset):
     assert by_network["RegNetX002"][0].tfmot["prune"]
 
 
+@pytest.mark.slow
 def test_the_page_says_so(subset):
     page = (subset[0] / "page.md").read_text()
     assert "**3 of 3 are carried out in every column**" in page
     assert page.count("| RegNetX002 |") == 5
 
 
+@pytest.mark.slow
 def test_the_same_command_makes_no_entry_again(subset):
     folder, arguments, done = subset
     assert "8 of 8 recipes carried out" in done.stdout
