@@ -16,7 +16,7 @@ from tfcompress.tokenization import Tokenization, Tokenizer, TokenizerError
 from tfcompress.training import TrainingConfig
 
 RECIPES = ("prune(0.5)", "cluster(4)", "factorize(energy=0.4)")
-FORMATS = ("float32", "float16", "dynamic", "int8")
+FORMATS = ("float32", "dynamic", "int8")
 
 
 def settings(table, encoder, **changed):

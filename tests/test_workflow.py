@@ -226,6 +226,7 @@ def placed_run(tmp_path_factory):
     return workflow.run(config, folder), config, folder
 
 
+@pytest.mark.slow
 def test_what_is_exported_of_a_half_precision_training_computes_in_single(placed_run):
     found, _, folder = placed_run
     row = next(row for row in found.artifacts if row.stages == ("prune",))
@@ -293,6 +294,7 @@ def test_a_file_with_no_minimal_form_is_kept_as_it_is(tmp_path, finished, monkey
     assert row.size_bytes == plain["baseline-float32"].size_bytes
 
 
+@pytest.mark.slow
 def test_statistics_are_taken_anew_where_a_recipe_says_so(tmp_path):
     from tfcompress._keras import keras
 

@@ -27,12 +27,14 @@ def made(**changes):
 
 
 def tables(profile, *, slowest=0, reason=None):
-    return list(profile_tables.tables(Profiled("a", 1, 2, profile, reason), slowest=slowest))
+    return list(
+        profile_tables.tables(Profiled("a", "litert_cpu", 1, 2, profile, reason), slowest=slowest)
+    )
 
 
 def test_the_table_accounts_for_the_whole_call():
     by_name, single = tables(made(), slowest=1)
-    assert by_name.title == "Where the time of a goes, 1 thread, batch 2"
+    assert by_name.title == "Where the time of a on litert_cpu goes, 1 thread, batch 2"
     assert by_name.note.startswith("builtin kernels, mean of the quieter half of 3 calls")
     lines = table_text.markdown_lines(by_name)[2:]
     assert lines == [
