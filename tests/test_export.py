@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tfcompress import export
+from tfcompress import export, parity_limits
 from tfcompress.export import ExportConfig, ExportError, ParityError, convert
 from tfcompress.results import Parity
 
@@ -12,7 +12,7 @@ from tfcompress.results import Parity
 def test_every_format_runs_and_agrees_with_the_model(exported, quadrants, format):
     artifact = exported(format)
     parity = export.parity(artifact, quadrants.model, quadrants.inputs[64:])
-    export.require_parity(parity, format)
+    parity_limits.require_parity(parity, format)
     assert parity.examples == 192
     assert parity.top1_agreement >= 0.98
     assert artifact.metadata == {
@@ -194,7 +194,7 @@ def figures(agreement, mean, scale=None):
     ],
 )
 def test_small_disagreement_passes(format, parity):
-    export.require_parity(parity, format)
+    parity_limits.require_parity(parity, format)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_small_disagreement_passes(format, parity):
 )
 def test_gross_disagreement_is_refused_with_figures_and_causes(format, parity):
     with pytest.raises(ParityError) as caught:
-        export.require_parity(parity, format, name="mine")
+        parity_limits.require_parity(parity, format, name="mine")
     for part in ("mine", format, "100 validation", f"{parity.top1_agreement:.1%}", "Likely causes"):
         assert part in str(caught.value)
 
@@ -223,7 +223,7 @@ def test_file_of_another_model_is_refused(exported, quadrants):
     other.set_weights([-weight if weight.ndim > 1 else weight for weight in weights])
     parity = export.parity(exported("int8"), other, quadrants.inputs[:64])
     with pytest.raises(ParityError):
-        export.require_parity(parity, "int8")
+        parity_limits.require_parity(parity, "int8")
 
 
 def test_outputs_that_are_not_finite_are_refused(exported, quadrants):
@@ -360,11 +360,11 @@ def test_parity_of_values_by_hand(quadrants, exported):
 def test_values_that_disagree_grossly_are_refused(format, relative, refused):
     parity = Parity(64, None, 90.0, 30.0, 1.0, relative_difference=relative)
     if not refused:
-        export.require_parity(parity, format)
+        parity_limits.require_parity(parity, format)
         return
     with pytest.raises(ParityError, match=f"values differ by {relative} of their standard dev"):
-        export.require_parity(parity, format)
+        parity_limits.require_parity(parity, format)
     # Within four steps of a coarse output it is rounding.
     coarse = replace(parity, output_scale=10.0)
     if format == "int8":
-        export.require_parity(coarse, format)
+        parity_limits.require_parity(coarse, format)

@@ -1,22 +1,18 @@
 """Turns a Keras model into TFLite bytes, and says how far the two agree.
 
 Knows TensorFlow's converter, its formats, options and calibration, and what must stand in a file's
-metadata. Does not know how the model was trained, where examples come from, or how a file is timed.
+metadata. Does not know how the model was trained, where examples come from, what a file must be
+(`exported_file`) and how far it may lie from its model (`parity_limits`), or how it is timed.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,20 +20,17 @@ import tfcompress
 from tfcompress import native_output
 from tfcompress._keras import keras, tf
 from tfcompress.artifact import Artifact
+from tfcompress.exported_file import ENDS, ExportError, require_running
 from tfcompress.graph.kernels import require_finite
 from tfcompress.metadata import labels_of, preprocessing_of, targets_of
+from tfcompress.parity_limits import ParityError
 from tfcompress.predictions import VALUES
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.registry import require
 from tfcompress.results import Parity
 from tfcompress.tokenization import Tokenization
 
-if TYPE_CHECKING:
-    from tfcompress.litert import Session
-
 FORMATS = ("float32", "float16", "dynamic", "int8", "int16x8")
-_OF_TOKENS = ("CAST", "QUANTIZE")
-_ENDS = {"int8": np.dtype(np.int8), "int16x8": np.dtype(np.int16)}
 # What a model with fake-quantization operators can become: the simulation, or the real thing.
 _QUANTIZATION_AWARE_FORMATS = ("float32", "int8")
 
@@ -89,14 +82,6 @@ class ExportConfig:
                 "ExportConfig.calibration_size must be at least 1. "
                 f"Received: {self.calibration_size}."
             )
-
-
-class ExportError(ValueError):
-    """The converter refused a model. The message holds what it said."""
-
-
-class ParityError(ValueError):
-    """An artifact's outputs have little to do with those of its Keras model."""
 
 
 def convert(
@@ -166,7 +151,7 @@ def convert(
         not dense_per_channel
     )
     artifact = Artifact(_run_converter(converter, format)).with_metadata(record)
-    _require_running(artifact, format, quantization_aware=quantization_aware)
+    require_running(artifact, format, quantization_aware=quantization_aware)
     return artifact
 
 
@@ -186,35 +171,6 @@ def output_kind(model: keras.Model) -> str:
     activation = getattr(activation, "activation", activation)
     softmax = type(layer).__name__ == "Softmax" or getattr(activation, "__name__", "") == "softmax"
     return "probabilities" if softmax else "logits"
-
-
-@dataclass(frozen=True)
-class _Tolerance:
-    """Disagreement is gross where both bounds are passed.
-
-    One bound would not do: a hardly trained model has ties that rounding breaks, and a trained one
-    with large outputs has large differences that change no decision.
-    """
-
-    top1_agreement: float
-    """Of values, 1 minus the mean difference in standard deviations stands for it."""
-    mean_difference: float
-    output_steps: float = 0.0
-
-
-# Below what agreement, and beyond what mean difference, a file is refused.
-_TOLERANCES = {
-    # The same arithmetic in another order: differences are near 1e-6 of the outputs.
-    "float32": _Tolerance(0.99, 1e-3),
-    # Each weight is rounded to 11 bits, a relative error of at most 2**-11.
-    "float16": _Tolerance(0.95, 1e-2),
-    # Weights of 8 bits, activations quantized for each call: some hundredths of a logit.
-    "dynamic": _Tolerance(0.5, 2e-2),
-    # The output alone rounds by half a step; rounding through the layers adds one to three steps.
-    "int8": _Tolerance(0.5, 0.0, output_steps=4.0),
-    # Activations are all but exact; the error of the int8 weights spans many of the small steps.
-    "int16x8": _Tolerance(0.5, 2e-2),
-}
 
 
 def parity(
@@ -268,61 +224,6 @@ def _in_deviations(difference: np.ndarray, expected: np.ndarray) -> float:
     """The mean of differences in standard deviations of each value."""
     spread = expected.std(axis=0)
     return float(np.mean(difference / np.where(spread > 0, spread, 1.0)))
-
-
-def require_parity(parity: Parity, format: str, *, name: str = "The artifact") -> None:
-    """Refuses an artifact that disagrees grossly with its Keras model.
-
-    Args:
-      parity: what `parity` found.
-      format: one of `FORMATS`; each has its own tolerance.
-      name: what to call the artifact in the message.
-
-    Raises:
-      ParityError: agreement and difference are both beyond the format's tolerance.
-    """
-    require(format, FORMATS, what="export format")
-    tolerance = _TOLERANCES[format]
-    if parity.top1_agreement is None:
-        _require_value_parity(parity, format, tolerance, name=name)
-        return
-    allowed = tolerance.mean_difference + tolerance.output_steps * (parity.output_scale or 0.0)
-    if parity.top1_agreement >= tolerance.top1_agreement or parity.mean_difference <= allowed:
-        return
-    raise ParityError(
-        f"{name} ({format}) disagrees with its Keras model on {parity.examples} validation images: "
-        f"same top class in {parity.top1_agreement:.1%} (expected at least "
-        f"{tolerance.top1_agreement:.0%}), mean difference {parity.mean_difference:.4g} (expected "
-        f"at most {allowed:.4g}), greatest {parity.max_difference:.4g}. "
-        f"Likely causes: {_CAUSES[format]}."
-    )
-
-
-def _require_value_parity(parity: Parity, format: str, tolerance: _Tolerance, *, name: str) -> None:
-    relative, allowed = parity.relative_difference or 0.0, 1 - tolerance.top1_agreement
-    steps = tolerance.output_steps * (parity.output_scale or 0.0)
-    if relative <= allowed or parity.mean_difference <= steps:
-        return
-    raise ParityError(
-        f"{name} ({format}) disagrees with its Keras model on {parity.examples} validation images: "
-        f"values differ by {relative:.3g} of their standard deviation on average (expected at most "
-        f"{allowed:.2g}), by {parity.mean_difference:.4g}, greatest {parity.max_difference:.4g}. "
-        f"Likely causes: {_CAUSES[format]}."
-    )
-
-
-_INTEGER_CAUSES = (
-    "calibration images preprocessed otherwise than the training images; an activation or a "
-    "channel with a range far wider than the rest; a channel of near-zero weights whose bias no "
-    "longer fits. Quantization-aware training usually helps"
-)
-_CAUSES = {
-    "float32": "a layer that behaves otherwise in training mode; a custom layer; random operators",
-    "float16": "weights beyond 65504 or all below 6e-8 in a layer",
-    "dynamic": "a layer with a weight range far wider than the rest",
-    "int8": _INTEGER_CAUSES,
-    "int16x8": _INTEGER_CAUSES,
-}
 
 
 def inference(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
@@ -380,7 +281,7 @@ def _check_options(
             f"fake-quantization operators. Received: {format}. Export the model from before that "
             "stage."
         )
-    if format in _ENDS and calibration is None and not quantization_aware:
+    if format in ENDS and calibration is None and not quantization_aware:
         raise ValueError(
             f"{format} needs calibration images to find the range of each activation. Received: "
             "none. Pass calibration=preprocessing.apply(dataset.calibration.examples), 100 or more."
@@ -514,9 +415,9 @@ def _set_options(
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if format == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if format not in _ENDS:
+    if format not in ENDS:
         return
-    ends = tf.as_dtype(_ENDS[format])
+    ends = tf.as_dtype(ENDS[format])
     converter.inference_input_type = converter.inference_output_type = ends
     if calibration is None:
         # With the integer operator set the converter insists on calibration, also where the model
@@ -545,69 +446,3 @@ def _run_converter(converter: Any, format: str) -> bytes:
             + "\n  ".join(lines[:5])
             + "\nExport another format, or replace the layer that it names."
         ) from error
-
-
-# Loads a file and runs it once, in a process that can be lost.
-_ONE_RUN = """
-import sys
-import numpy as np
-from tfcompress.litert import Session
-session = Session(sys.argv[1])
-session.run(np.zeros(session.input_details.shape, session.input_details.dtype))
-"""
-
-
-def _require_survived(artifact: Artifact, format: str) -> None:
-    """Refuses a file that ends the process which runs it.
-
-    LiteRT's integer kernels abort where the steps of two tensors lie too far apart, as where
-    calibration saw one value alone: of the mask, if no text had padding.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "candidate.tflite"
-        path.write_bytes(artifact.data)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        command = [sys.executable, "-c", _ONE_RUN, str(path)]
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if ended.returncode < 0:
-        said = "".join(ended.stderr.splitlines(keepends=True)[-3:]).strip() or "nothing"
-        raise ExportError(
-            f"LiteRT ends the process that runs the {format} file (signal {-ended.returncode}). It "
-            f"said: {said}. Calibration texts with no padding are the usual cause: begin with "
-            "Tokenization.for_calibration, or export dynamic."
-        )
-
-
-def _require_running(artifact: Artifact, format: str, *, quantization_aware: bool) -> None:
-    try:
-        session: Session = artifact.session()
-        details = session.input_details
-        if details.dtype == np.int32 and format in _ENDS:
-            _require_survived(artifact, format)
-        outputs = session.run(np.zeros(details.shape, details.dtype))
-    except (ValueError, RuntimeError) as error:
-        raise ExportError(f"The {format} file does not run: {error}") from error
-    texts = details.dtype == np.int32
-    # What becomes of ids of tokens before they have a scale: the mask of padding.
-    own = _OF_TOKENS if texts else ()
-    left = [
-        operator.name
-        for operator in artifact.operators
-        if not operator.integer and operator.name not in own
-    ]
-    if quantization_aware and left:
-        # Layers that were trained in float stay in float, and the file's ends with them.
-        return
-    expected = _ENDS.get(format, np.dtype(np.float32))
-    taken = np.dtype(np.int32) if texts else expected
-    if details.dtype != taken or outputs.dtype != expected:
-        raise ExportError(
-            f"The {format} file takes {details.dtype} and gives {outputs.dtype}. "
-            f"Expected {expected}."
-        )
-    if format in _ENDS and left:
-        raise ExportError(
-            f"The {format} file keeps {len(left)} of {len(artifact.operators)} operators in float: "
-            f"{', '.join(sorted(set(left)))}. Expected none. Quantize the layers they come from, "
-            "or export dynamic."
-        )

@@ -28,6 +28,7 @@ from tfcompress import (
     judged_files,
     judging,
     minimal,
+    parity_limits,
     results,
     statistics,
 )
@@ -260,7 +261,7 @@ class _Run:
         )
         sample = self._dataset.validation.examples[:_PARITY_EXAMPLES]
         parity = export.parity(artifact, item.model, item.inputs.preprocessing.apply(sample))
-        export.require_parity(parity, item.format, name=item.name)
+        parity_limits.require_parity(parity, item.format, name=item.name)
         self._verify_file(item, artifact)
         # After the effects were counted, which goes by the names of tensors.
         minimized = self._minimized(item.name, artifact) if config.minimal else None
