@@ -248,39 +248,34 @@ def run_config_from_flags() -> Any:
 
 
 def _with_text_encoder(config: Any, changes: dict[str, dict[str, Any]]) -> Any:
-    """The config with the text encoder of `--backbone`, if it is one; checks the others' flags."""
+    """The config with the text encoder of `--backbone`, if it is one."""
     given = changes.get("backbone", {})
-    name = given.get("name")
-    is_text = (
-        isinstance(config.backbone, backbones.TextConfig)
-        if name is None
-        else (backbones.is_text_name(name))
-    )
-    own, others = (
-        TEXT_FLAGS,
-        {
-            field: flag
-            for flag, (part, field, _) in RUN_FLAGS.items()
-            if part == "backbone" and field not in TEXT_FIELDS
-        },
-    )
-    wrong = (
-        [others[field] for field in given if field in others]
-        if is_text
-        else ([flag for flag, (field, _) in own.items() if field in given])
-    )
-    if wrong:
-        raise ValueError(
-            f"{', '.join(f'--{flag}' for flag in wrong)} "
-            f"{'does' if len(wrong) == 1 else 'do'} not go with a backbone for "
-            f"{'texts' if is_text else 'images'}. Leave it out."
-        )
-    if not is_text or isinstance(config.backbone, backbones.TextConfig):
+    of_texts = isinstance(config.backbone, backbones.TextConfig)
+    if "name" in given:
+        of_texts = backbones.is_text_name(given["name"])
+    _check_kind(given, of_texts=of_texts)
+    if not of_texts or isinstance(config.backbone, backbones.TextConfig):
         return config
     start = backbones.TextConfig(**changes.pop("backbone"))
     # With the data at once: texts go with a text encoder only.
     data = dataclasses.replace(config.data, **changes.pop("data", {}))
     return dataclasses.replace(config, backbone=start, data=data)
+
+
+def _check_kind(given: Mapping[str, Any], *, of_texts: bool) -> None:
+    """Refuses settings of a backbone for texts with one for images, and the other way round."""
+    of_images = {
+        field: flag
+        for flag, (part, field, _) in RUN_FLAGS.items()
+        if part == "backbone" and field not in TEXT_FIELDS
+    }
+    foreign = of_images if of_texts else {field: flag for flag, (field, _) in TEXT_FLAGS.items()}
+    wrong = [f"--{foreign[field]}" for field in given if field in foreign]
+    if wrong:
+        raise ValueError(
+            f"{', '.join(wrong)} {'does' if len(wrong) == 1 else 'do'} not go with a backbone for "
+            f"{'texts' if of_texts else 'images'}. Leave it out."
+        )
 
 
 def _from_model(

@@ -176,3 +176,26 @@ def digits() -> Digits:
         found.validation.labels[:500],
         {"preprocessing": preprocessing, "labels": found.classes},
     )
+
+
+@pytest.fixture
+def made_profile() -> Callable[..., Any]:
+    """Makes a profile of three calls by hand. The third was interrupted."""
+    from tfcompress.operator_profile import OperatorProfile, OperatorTime
+
+    def make(**changes: Any) -> OperatorProfile:
+        fields = {
+            "kernels": "builtin",
+            "threads": 1,
+            "batch": 2,
+            "operators": (
+                OperatorTime("CONV_2D", 0, "first|one", "builtin", (10, 12, 99)),
+                OperatorTime("ADD", 1, "second", "builtin", (1, 0, 0)),
+                OperatorTime("CONV_2D", 2, "third", "builtin", (20, 20, 20)),
+            ),
+            "recorded_us": (31.0, 32.0, 119.0),
+            "plain_us": (39.0, 300.0, 41.0),
+        }
+        return OperatorProfile(**(fields | changes))
+
+    return make

@@ -19,6 +19,7 @@ from tfcompress.benchmark import (
     answering,
     measure_cases,
     measure_latency,
+    opening,
     ratio,
     run_in_process,
     summarize,
@@ -81,7 +82,7 @@ def test_models_take_turns_in_every_round(files):
     assert samples["small"].session == samples["base"].session != ""
 
 
-def test_no_model_always_has_the_same_place_or_neighbour():
+def test_no_model_always_has_the_same_place_or_stands_before_another():
     names = "abcd"
     orders = [turn_order(names, number) for number in range(8)]
     for name in names:
@@ -157,7 +158,7 @@ def test_the_first_call_is_not_among_the_samples(files, monkeypatch):
     """A cold cache is told as such, and not mixed into the figure."""
     clock = SlowStart()
     monkeypatch.setattr(runtimes, "choose", lambda text: clock.engine)
-    monkeypatch.setattr(answering.time, "perf_counter_ns", clock)
+    monkeypatch.setattr(opening.time, "perf_counter_ns", clock)
     monkeypatch.setattr(answering, "warm_up", functools.partial(warm_up, clock=clock))
     monkeypatch.setattr(answering, "time_calls", functools.partial(time_calls, clock=clock))
     config = LatencyConfig(min_runs=20, min_seconds=0, max_warmup_seconds=1e9)

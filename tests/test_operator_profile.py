@@ -11,44 +11,27 @@ from tfcompress.machine_state import MachineState, Stretch
 from tfcompress.operator_profile import OperatorProfile, OperatorTime, from_dict
 
 
-def made(**changes):
-    # The third call was interrupted: the quieter half are the first two.
-    fields = {
-        "kernels": "builtin",
-        "threads": 1,
-        "batch": 2,
-        "operators": (
-            OperatorTime("CONV_2D", 0, "first|one", "builtin", (10, 12, 99)),
-            OperatorTime("ADD", 1, "second", "builtin", (1, 0, 0)),
-            OperatorTime("CONV_2D", 2, "third", "builtin", (20, 20, 20)),
-        ),
-        "recorded_us": (31.0, 32.0, 119.0),
-        "plain_us": (39.0, 300.0, 41.0),
-    }
-    return OperatorProfile(**(fields | changes))
-
-
-def test_figures_are_means_over_the_quieter_half_of_the_calls():
-    profile = made()
+def test_figures_are_means_over_the_quieter_half_of_the_calls(made_profile):
+    profile = made_profile()
     assert profile.operators_us == (11.0, 0.5, 20.0)
     assert profile.call_us == 40.0
     assert profile.unaccounted_us == 8.5
     assert profile.share(20.0) == 0.5
 
 
-def test_operators_of_a_name_are_added_up():
-    assert made().by_name() == (("CONV_2D", "builtin", 2, 31.0), ("ADD", "builtin", 1, 0.5))
+def test_operators_of_a_name_are_added_up(made_profile):
+    assert made_profile().by_name() == (("CONV_2D", "builtin", 2, 31.0), ("ADD", "builtin", 1, 0.5))
 
 
-def test_the_slowest_come_first():
-    assert [(one.index, time) for one, time in made().slowest(2)] == [(2, 20.0), (0, 11.0)]
+def test_the_slowest_come_first(made_profile):
+    assert [(one.index, time) for one, time in made_profile().slowest(2)] == [(2, 20.0), (0, 11.0)]
 
 
-def test_the_record_holds_every_sample_and_comes_back():
-    record = json.loads(json.dumps(made().to_dict()))
+def test_the_record_holds_every_sample_and_comes_back(made_profile):
+    record = json.loads(json.dumps(made_profile().to_dict()))
     assert record["operators"][0]["samples_us"] == [10, 12, 99]
     assert record["unaccounted_us"] == 8.5
-    assert from_dict(record) == made()
+    assert from_dict(record) == made_profile()
 
 
 MACHINE = MachineState(usable_cores=2, busy_seconds=0.0, own_seconds=0.0, wall_seconds=0.0)
@@ -62,7 +45,7 @@ def steady(**changes):
         "plain_us": plain,
         "recorded_us": tuple(call + 5 for call in plain),
     }
-    return made(**(fields | changes))
+    return OperatorProfile(kernels="builtin", threads=1, batch=2, **(fields | changes))
 
 
 def during(busy):

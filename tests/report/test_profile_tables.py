@@ -5,25 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tfcompress.benchmark_record import Profiled
-from tfcompress.operator_profile import OperatorProfile, OperatorTime
+from tfcompress.operator_profile import OperatorTime
 from tfcompress.report import profile_tables, table_text
-
-
-def made(**changes):
-    # The third call was interrupted: the quieter half are the first two.
-    fields = {
-        "kernels": "builtin",
-        "threads": 1,
-        "batch": 2,
-        "operators": (
-            OperatorTime("CONV_2D", 0, "first|one", "builtin", (10, 12, 99)),
-            OperatorTime("ADD", 1, "second", "builtin", (1, 0, 0)),
-            OperatorTime("CONV_2D", 2, "third", "builtin", (20, 20, 20)),
-        ),
-        "recorded_us": (31.0, 32.0, 119.0),
-        "plain_us": (39.0, 300.0, 41.0),
-    }
-    return OperatorProfile(**(fields | changes))
 
 
 def tables(profile, *, slowest=0, reason=None):
@@ -32,8 +15,8 @@ def tables(profile, *, slowest=0, reason=None):
     )
 
 
-def test_the_table_accounts_for_the_whole_call():
-    by_name, single = tables(made(), slowest=1)
+def test_the_table_accounts_for_the_whole_call(made_profile):
+    by_name, single = tables(made_profile(), slowest=1)
     assert by_name.title == "Where the time of a on litert_cpu goes, 1 thread, batch 2"
     assert by_name.note.startswith("builtin kernels, mean of the quieter half of 3 calls")
     lines = table_text.markdown_lines(by_name)[2:]
@@ -47,20 +30,20 @@ def test_the_table_accounts_for_the_whole_call():
     assert table_text.markdown_lines(single)[2:] == [r"| CONV\_2D | 2 | third | 20.0 | 50.0 |"]
 
 
-def test_a_name_cannot_break_the_table():
-    _, single = tables(made(), slowest=2)
+def test_a_name_cannot_break_the_table(made_profile):
+    _, single = tables(made_profile(), slowest=2)
     assert r"| CONV\_2D | 0 | first\|one | 11.0 | 27.5 |" in table_text.markdown_lines(single)
 
 
-def test_it_is_said_whose_operators_the_rows_are():
+def test_it_is_said_whose_operators_the_rows_are(made_profile):
     single = (OperatorTime("Add (ND)", 0, None, "xnnpack", (1, 1, 1)),)
-    (table,) = tables(made(kernels="xnnpack", operators=single))
+    (table,) = tables(made_profile(kernels="xnnpack", operators=single))
     assert "its rows are its own operators, not the file's" in table.note
-    assert "not the file's" not in tables(made())[0].note
+    assert "not the file's" not in tables(made_profile())[0].note
 
 
-def test_a_profile_that_says_nothing_gives_its_reason_instead_of_shares():
-    noisy = made(stable=False)
+def test_a_profile_that_says_nothing_gives_its_reason_instead_of_shares(made_profile):
+    noisy = made_profile(stable=False)
     (table,) = tables(noisy, slowest=10)
     assert [cell.value for cell in table.rows[0]] == ["the call", "too noisy"]
     assert table.reasons == (noisy.reason,)

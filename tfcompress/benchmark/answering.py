@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tfcompress import machine_state, resource_use, runtimes
-from tfcompress.benchmark.inputs import make_inputs
+from tfcompress.benchmark.opening import open_and_call
 from tfcompress.benchmark.process import doing, serve
 from tfcompress.benchmark.timing import time_calls, warm_up
 from tfcompress.machine_state import GpuState, Stretch
@@ -35,28 +34,21 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
       `warmup_runs`, `stable`, `samples_ns`, `machine`, `placement`, `finite_outputs`,
       `joules_per_call`, `peak_memory_bytes`.
     """
-    doing("importing the runtime")
-    runtime = runtimes.choose(request["runtime"])
-    started = time.perf_counter_ns()
-    runtime.prepare(request["path"])
-    prepared = time.perf_counter_ns()
-    # Before anything of ours runs there: its utilization is that by others.
-    gpus = machine_state.read_gpus() if runtime.device == "gpu" else None
-    doing("loading the model")
-    before = time.perf_counter_ns()
-    session = runtime.open(request["path"], threads=request["threads"], batch=request["batch"])
-    loaded = time.perf_counter_ns()
-    inputs = make_inputs(session.inputs, request["inputs"])
-    doing("making the first call")
-    calling = time.perf_counter_ns()
-    outputs = session.run(inputs)
-    called = time.perf_counter_ns()
+    on_gpu = runtimes.choose(request["runtime"]).device == "gpu"
+    gpus: list[tuple[GpuState, ...] | None] = []
+
+    def watch(moment: str) -> None:
+        # Before anything of ours runs there: its utilization is that by others.
+        if moment == "prepared":
+            gpus.append(machine_state.read_gpus() if on_gpu else None)
+
+    opened = open_and_call(request, at=watch)
     return {
-        "prepare_ns": prepared - started,
-        "load_ns": loaded - before,
-        "first_call_ns": called - calling,
-        "finite_outputs": _finite(outputs),
-        **_warm_samples(session, inputs, request, gpus),
+        "prepare_ns": opened.prepare_ns,
+        "load_ns": opened.load_ns,
+        "first_call_ns": opened.first_call_ns,
+        "finite_outputs": _finite(opened.outputs),
+        **_warm_samples(opened.session, opened.inputs, request, gpus[0]),
     }
 
 

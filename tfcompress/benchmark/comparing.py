@@ -10,12 +10,9 @@ the whole cannot be done with is refused before any work. Does not know how it i
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import itertools
-import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -23,12 +20,7 @@ from typing import TypeAlias
 from tfcompress import (
     durable,
     environment,
-    file_cost,
-    latency,
-    memory_plan,
-    output_difference,
     registry,
-    roofline,
     runtimes,
 )
 from tfcompress.benchmark.config import LatencyConfig
@@ -36,22 +28,21 @@ from tfcompress.benchmark.measuring import Case, measure_cases
 from tfcompress.benchmark.peaks import peaks_in_process
 from tfcompress.benchmark.process import MeasurementError
 from tfcompress.benchmark.profiling import ProfileConfig, profile_in_process
+from tfcompress.benchmark.rows import TFLITE, Rows, Setting, facts_of
 from tfcompress.benchmark.trial import Trial, try_in_process
 from tfcompress.benchmark_record import (
     Benchmark,
     FileFacts,
-    OutputDifference,
     Profiled,
-    RooflineShare,
-    Row,
 )
 from tfcompress.latency import LatencySamples
 from tfcompress.roofline import Peaks
+from tfcompress.runtimes import litert_cpu
 
 Say: TypeAlias = Callable[[str, int, int], None]
 """Called after each process with what is done, the count done of it, and of all."""
 
-_TFLITE = ".tflite"
+_CHANGED = "The file was changed or removed while it was measured. Measure again."
 
 
 @dataclass(frozen=True)
@@ -133,20 +124,6 @@ class BenchmarkConfig:
 
 
 @dataclass(frozen=True)
-class _Setting:
-    """A file on a runtime with a count of threads and a batch: what a row is of."""
-
-    file: str
-    runtime: str
-    threads: int
-    batch: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.file}, {self.runtime}, threads {self.threads}, batch {self.batch}"
-
-
-@dataclass(frozen=True)
 class Found:
     """A benchmark and the raw samples of each row that was measured, in the order of the rows."""
 
@@ -166,7 +143,7 @@ def run(config: BenchmarkConfig, *, say: Say | None = None) -> Found:
     """
     say = say or _silent
     paths = dict(zip(short_names(config.artifacts), config.artifacts, strict=True))
-    files = tuple(_facts(name, path) for name, path in paths.items())
+    files = tuple(facts_of(name, path) for name, path in paths.items())
     settings = _settings(config, paths)
     trials = _try_all(config, paths, settings, say)
     running = {each: trial for each, trial in trials.items() if isinstance(trial, Trial)}
@@ -179,11 +156,13 @@ def run(config: BenchmarkConfig, *, say: Say | None = None) -> Found:
         raise _nothing(settings, trials)
     notes = _left_out(config, paths)
     peaks = _peaks(config, paths, running, notes, say) if config.roofline else ()
-    rows = _Rows(config, paths, settings, trials, samples, peaks, notes).all()
     profiles = _profiles(config, paths, notes, say) if config.profile else ()
-    for each in files:
-        if durable.sha256_of_file(each.path) != each.sha256:
-            notes.append(f"{each.path} was changed while it was measured: its rows mean nothing.")
+    changed = {each.name for each in files if not _is_still(each)}
+    trials |= {each: _CHANGED for each in settings if each.file in changed}
+    samples = {each: found for each, found in samples.items() if each.file not in changed}
+    if not samples:
+        raise _nothing(settings, trials)
+    rows = Rows(config.runtimes[0], paths, settings, trials, samples, peaks, notes).all()
     benchmark = Benchmark(
         settings=dataclasses.asdict(config),
         environment=environment.collect(),
@@ -211,8 +190,16 @@ def short_names(files: Sequence[str]) -> list[str]:
     return list(files)
 
 
+def _is_still(facts: FileFacts) -> bool:
+    """Whether the file is the one that was read at the beginning."""
+    try:
+        return durable.sha256_of_file(facts.path) == facts.sha256
+    except OSError:
+        return False
+
+
 def _nothing(
-    settings: Sequence[_Setting], trials: Mapping[_Setting, Trial | str]
+    settings: Sequence[Setting], trials: Mapping[Setting, Trial | str]
 ) -> MeasurementError:
     reasons = "\n".join(f"  {each.name}: {trials[each]}" for each in settings)
     return MeasurementError(f"Nothing could be measured:\n{reasons}")
@@ -229,11 +216,11 @@ def _silent(what: str, done: int, total: int) -> None:
     """Says nothing."""
 
 
-def _settings(config: BenchmarkConfig, paths: Mapping[str, str]) -> list[_Setting]:
+def _settings(config: BenchmarkConfig, paths: Mapping[str, str]) -> list[Setting]:
     suffixes = {name: runtimes.choose(name).suffixes for name in config.runtimes}
     every = itertools.product(config.batches, paths, config.runtimes, config.threads)
     return [
-        _Setting(file, runtime, threads, batch)
+        Setting(file, runtime, threads, batch)
         for batch, file, runtime, threads in every
         if paths[file].endswith(suffixes[runtime])
     ]
@@ -250,10 +237,10 @@ def _left_out(config: BenchmarkConfig, paths: Mapping[str, str]) -> list[str]:
 
 
 def _try_all(
-    config: BenchmarkConfig, paths: Mapping[str, str], settings: Sequence[_Setting], say: Say
-) -> dict[_Setting, Trial | str]:
+    config: BenchmarkConfig, paths: Mapping[str, str], settings: Sequence[Setting], say: Say
+) -> dict[Setting, Trial | str]:
     """The trial of each case, or why it cannot be measured."""
-    found: dict[_Setting, Trial | str] = {}
+    found: dict[Setting, Trial | str] = {}
     for done, each in enumerate(settings, start=1):
         try:
             found[each] = try_in_process(
@@ -273,10 +260,10 @@ def _try_all(
 def _measure(
     config: BenchmarkConfig,
     paths: Mapping[str, str],
-    running: Sequence[_Setting],
+    running: Sequence[Setting],
     failures: dict[str, str],
     say: Say,
-) -> dict[_Setting, LatencySamples]:
+) -> dict[Setting, LatencySamples]:
     cases = {
         each.name: Case(paths[each.file], config.latency(each.runtime, each.threads, each.batch))
         for each in running
@@ -292,7 +279,7 @@ def _measure(
 def _peaks(
     config: BenchmarkConfig,
     paths: Mapping[str, str],
-    trials: Mapping[_Setting, Trial],
+    trials: Mapping[Setting, Trial],
     notes: list[str],
     say: Say,
 ) -> tuple[Peaks, ...]:
@@ -300,7 +287,7 @@ def _peaks(
         (each.runtime, each.threads)
         for each, trial in trials.items()
         # The processor plays the GPU: the ceilings would mean as little as the times.
-        if not trial.placement.software and paths[each.file].endswith(_TFLITE)
+        if not trial.placement.software and paths[each.file].endswith(TFLITE)
     ]
     asked = list(dict.fromkeys(asked))
     found = []
@@ -319,8 +306,10 @@ def _profiles(
     config: BenchmarkConfig, paths: Mapping[str, str], notes: list[str], say: Say
 ) -> tuple[Profiled, ...]:
     engines = {name: runtimes.choose(name) for name in config.runtimes}
-    files = [file for file, path in paths.items() if path.endswith(_TFLITE)]
-    known = [name for name, engine in engines.items() if hasattr(engine.options, "kernels")]
+    files = [file for file, path in paths.items() if path.endswith(TFLITE)]
+    known = [
+        name for name, engine in engines.items() if isinstance(engine.options, litert_cpu.Options)
+    ]
     for name in engines:
         if name not in known:
             notes.append(f"No profile on {name}: LiteRT's profiler knows the processor alone.")
@@ -340,114 +329,3 @@ def _profiles(
             found.append(Profiled(file, name, threads, batch, None, str(error)))
         say(f"where the time of {file} goes", done, len(asked))
     return tuple(found)
-
-
-def _facts(name: str, path: str) -> FileFacts:
-    data = Path(path).read_bytes()
-    facts = FileFacts(
-        name=name,
-        path=path,
-        sha256=durable.sha256(data),
-        size_bytes=len(data),
-        gzip_size_bytes=len(gzip.compress(data, 9, mtime=0)),
-    )
-    # What its bytes do not tell stays open; whether it runs is known from the trial.
-    with suppress(ValueError):
-        if path.endswith(_TFLITE):
-            return _counted(facts, data)
-    return facts
-
-
-def _counted(facts: FileFacts, data: bytes) -> FileFacts:
-    cost = file_cost.count(data, source=facts.path)
-    plan = memory_plan.plan(data, source=facts.path, batch=1)
-    return dataclasses.replace(
-        facts,
-        macs=None if cost.uncounted else round(cost.macs / cost.batch),
-        parameters=cost.parameters,
-        activation_bytes=plan.lower_bound_bytes,
-        arena_bytes=plan.arena_bytes,
-    )
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Makes the rows of what was tried and measured; `notes` receives what cannot be told."""
-
-    config: BenchmarkConfig
-    paths: Mapping[str, str]
-    settings: Sequence[_Setting]
-    trials: Mapping[_Setting, Trial | str]
-    samples: Mapping[_Setting, LatencySamples]
-    peaks: Iterable[Peaks]
-    notes: list[str]
-
-    def all(self) -> tuple[Row, ...]:
-        return tuple(map(self._row, self.settings))
-
-    def _row(self, each: _Setting) -> Row:
-        trial = self.trials[each]
-        row = Row(**dataclasses.asdict(each))
-        if isinstance(trial, str):
-            return dataclasses.replace(row, refused=trial)
-        samples = self.samples[each]
-        if samples.finite_outputs is False:
-            self.notes.append(f"{each.name}: outputs that are NaN or infinite, of finite inputs.")
-        first = dataclasses.replace(each, runtime=self.config.runtimes[0])
-        baseline = dataclasses.replace(each, file=next(iter(self.paths)))
-        # Where its runtime does not take the baseline file, the first one's figure serves.
-        other = baseline if baseline in self.trials else self._first(each)
-        row = dataclasses.replace(
-            row,
-            latency=latency.summarize(samples),
-            ratio=self._ratio(each, other),
-            ratio_to="" if other == baseline else f"{other.file} on {other.runtime}",
-            runtime_ratio=self._ratio(each, first),
-            outputs=self._difference(each, first),
-            placement=dataclasses.asdict(trial.placement),
-            cold=trial.cold,
-            memory=trial.memory,
-            peak_memory_bytes=samples.peak_memory_bytes,
-        )
-        return dataclasses.replace(row, roofline=self._share(row))
-
-    def _first(self, each: _Setting) -> _Setting:
-        """The first case with the same threads and batch."""
-        alike = ((one.threads, one.batch) == (each.threads, each.batch) for one in self.settings)
-        return next(itertools.compress(self.settings, alike))
-
-    def _ratio(self, one: _Setting, other: _Setting) -> latency.Ratio | None:
-        if one == other or other not in self.samples:
-            return None
-        return latency.ratio(self.samples[one], self.samples[other])
-
-    def _difference(self, one: _Setting, other: _Setting) -> OutputDifference | None:
-        ours, theirs = self.trials[one], self.trials.get(other)
-        if one == other or not isinstance(ours, Trial) or not isinstance(theirs, Trial):
-            return None
-        arrays = ours.outputs, theirs.outputs, theirs.details
-        greatest, steps = output_difference.greatest(*arrays)
-        fraction = output_difference.fraction(*arrays)
-        if not (math.isfinite(greatest) and math.isfinite(fraction)):
-            return OutputDifference(other.runtime, None, None, None)
-        return OutputDifference(other.runtime, greatest, steps, fraction)
-
-    def _share(self, row: Row) -> RooflineShare | None:
-        peaks = [p for p in self.peaks if (p.runtime, p.threads) == (row.runtime, row.threads)]
-        path = self.paths[row.file]
-        if not peaks or row.latency is None or row.latency.steady is False:
-            return None
-        if not path.endswith(_TFLITE):
-            return None
-        try:
-            found = roofline.attained(
-                Path(path).read_bytes(),
-                source=row.file,
-                peaks=peaks[0],
-                latency_ms=row.latency.p50,
-                batch=row.batch,
-            )
-        except ValueError as error:
-            self.notes.append(str(error))
-            return None
-        return RooflineShare(found.share, found.bound, found.intensity)

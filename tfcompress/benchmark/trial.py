@@ -21,22 +21,21 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from tfcompress import litert, resource_use, runtimes
-from tfcompress.benchmark.inputs import make_inputs
-from tfcompress.benchmark.process import doing, run_in_process, serve
+from tfcompress.benchmark.opening import open_and_call
+from tfcompress.benchmark.process import run_in_process, serve
 from tfcompress.benchmark_record import ColdStart, ModelMemory
 from tfcompress.litert import TensorDetails
 from tfcompress.runtimes import Placement
 
-T = TypeVar("T")
+_MILLISECOND = 1_000_000
 _MODULE = "tfcompress.benchmark.trial"
 
 
@@ -109,50 +108,34 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
       the `placement`, `scales` (scale and zero point of each output), `memory` and `cold` of a
       `Trial`.
     """
-    engine = runtimes.choose(request["runtime"])
-    reason = engine.unavailable()
+    reason = runtimes.choose(request["runtime"]).unavailable()
     if reason is not None:
         raise ValueError(f"The runtime {request['runtime']} is not available. {reason}")
-    path, threads, batch = (request[name] for name in ("path", "threads", "batch"))
-    doing("importing the runtime")
-    _, prepare = _timed(lambda: engine.prepare(path))
-    doing("loading the model")
-    before = _anonymous()
-    session, load = _timed(lambda: engine.open(path, threads=threads, batch=batch))
-    loaded = _anonymous()
-    inputs = make_inputs(session.inputs, request["inputs"])
-    doing("making the first call")
-    ready = _anonymous()
-    outputs, first_call = _timed(lambda: session.run(inputs))
-    memory = _memory(path, (before, loaded, ready, _anonymous()))
-    np.savez(request["outputs"], *outputs)
+    grown: dict[str, int | None] = {}
+
+    def weigh(moment: str) -> None:
+        grown[moment] = resource_use.or_none(resource_use.anonymous_bytes)
+
+    opened = open_and_call(request, at=weigh)
+    path, batch = request["path"], request["batch"]
+    memory = _memory(path, grown)
+    np.savez(request["outputs"], *opened.outputs)
+    times = (opened.prepare_ns, opened.load_ns, opened.first_call_ns)
     return {
-        "placement": dataclasses.asdict(session.placement),
-        "scales": _scales(path, batch, outputs),
+        "placement": dataclasses.asdict(opened.session.placement),
+        "scales": _scales(path, batch, opened.outputs),
         "memory": None if memory is None else dataclasses.asdict(memory),
-        "cold": dataclasses.asdict(ColdStart(prepare, load, first_call)),
+        "cold": dataclasses.asdict(ColdStart(*(each / _MILLISECOND for each in times))),
     }
 
 
-def _timed(work: Callable[[], T]) -> tuple[T, float]:
-    """What work gives, and the milliseconds that it took."""
-    start = time.perf_counter_ns()
-    found = work()
-    return found, (time.perf_counter_ns() - start) / 1e6
-
-
-def _anonymous() -> int | None:
-    return resource_use.or_none(resource_use.anonymous_bytes)
-
-
-def _memory(path: str, grown: Sequence[int | None]) -> ModelMemory | None:
-    known = [size for size in grown if size is not None]
+def _memory(path: str, grown: Mapping[str, int | None]) -> ModelMemory | None:
+    known = {moment: size for moment, size in grown.items() if size is not None}
     if len(known) < len(grown):
         return None
-    before, loaded, ready, called = known
     return ModelMemory(
-        load=loaded - before,
-        first_call=called - ready,
+        load=known["loaded"] - known["prepared"],
+        first_call=known["called"] - known["ready"],
         mapped=resource_use.mapped_bytes(path),
     )
 

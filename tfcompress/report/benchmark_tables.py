@@ -33,18 +33,6 @@ _ALIKE = {
     ),
     " rounds disagree": "the rounds disagree, over the range that stands with it",
 }
-# Absent, they have no columns of their own in the CSV; present, one for each of their fields.
-_GROUPS = (
-    "cold",
-    "interval",
-    "latency",
-    "memory",
-    "outputs",
-    "placement",
-    "ratio",
-    "roofline",
-    "runtime_ratio",
-)
 
 
 def tables(found: Benchmark) -> list[Table]:
@@ -216,9 +204,9 @@ class Notes:
     def __init__(self) -> None:
         self._reasons: list[str] = []
 
-    def mark(self, reasons: str | None) -> str:
-        """The numbers that stand for reasons, which semicolons part; nothing for none."""
-        numbers = sorted({self._number(one) for one in (reasons or "").split("; ") if one})
+    def mark(self, *reasons: str | None) -> str:
+        """The numbers that stand for reasons; nothing for none."""
+        numbers = sorted({self._number(one) for one in reasons if one})
         return f"note {' '.join(map(str, numbers))}" if numbers else ""
 
     def _number(self, reason: str) -> int:
@@ -244,7 +232,9 @@ def _percentiles(row: Row, notes: Notes) -> tuple[Cell, ...]:
     if latency.steady is False:
         rounds = f"{number(min(latency.round_p50))} to {number(max(latency.round_p50))}"
         spread = Cell(text.percent(latency.spread, 1))
-        noisy = Cell(NOISY, ", ".join(filter(None, (rounds, notes.mark(latency.reason)))))
+        # `latency.summarize` joins them so.
+        marks = notes.mark(*(latency.reason or "").split("; "))
+        noisy = Cell(NOISY, ", ".join(filter(None, (rounds, marks))))
         return (noisy, _EMPTY, _EMPTY, spread, _EMPTY)
     interval = latency.interval
     ends = "" if interval is None else f"{number(interval.low)} to {number(interval.high)}"
@@ -341,23 +331,24 @@ def number(milliseconds: float | None) -> str:
 
 
 def csv_text(found: Benchmark) -> str:
-    """All rows as CSV: nothing rounded, absent is empty, `latency.steady` says what is noise."""
+    """All rows as CSV: nothing rounded, absent is empty, `latency.steady` says what is noise.
+
+    A column with no figure at all is left out.
+    """
     facts = {each.name: each for each in found.files}
     lines = [_flat(row, facts[row.file]) for row in found.rows]
-    heads = list(dict.fromkeys(head for line in lines for head in line))
+    # A group that is absent in one row and there in another has columns for its fields alone.
+    heads = list(dict.fromkeys(head for line in lines for head in line if line[head] != ""))
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, heads, restval="", lineterminator="\n")
+    writer = csv.DictWriter(stream, heads, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return stream.getvalue()
 
 
 def _flat(row: Row, facts: FileFacts) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
     whole = {"file": row.file, **_only(facts, skip=("name",))} | _only(row, skip=("file",))
-    for name, value in _leaves(whole):
-        flat[name] = value
-    return flat
+    return dict(_leaves(whole))
 
 
 def _only(record: Any, *, skip: Sequence[str]) -> dict[str, Any]:
@@ -368,8 +359,6 @@ def _leaves(record: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any
     for key, value in record.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{key}.")
-        elif key in _GROUPS and value is None:
-            continue
         elif isinstance(value, list | tuple):
             yield f"{prefix}{key}", " ".join(map(str, value))
         else:

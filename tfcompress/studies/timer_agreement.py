@@ -19,7 +19,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -27,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfcompress import benchmark, latency
+from tfcompress import benchmark, latency, own_process
 from tfcompress.benchmark import LatencyConfig, MeasurementError
 from tfcompress.litert import check_counts
 
@@ -179,12 +178,9 @@ def _tool(path: str, config: AgreementConfig) -> float:
             options = [f"--model={path}", f"--num_threads={config.threads}"]
             options += [f"--num_runs={count}", f"--warmup_runs={count}", f"--result_json={record}"]
             try:
-                subprocess.run(
-                    [sys.executable, "-m", TOOL, *options],
-                    capture_output=True,
-                    check=True,
-                    timeout=_TIMEOUT_SECONDS + 4 * config.seconds,
-                )
+                own_process.run_module(
+                    TOOL, *options, timeout_seconds=_TIMEOUT_SECONDS + 4 * config.seconds
+                ).check_returncode()
             except subprocess.SubprocessError as error:
                 raise MeasurementError(f"LiteRT's tool failed on {path}: {error}") from error
         return _median_ms(record)
