@@ -20,7 +20,13 @@ def test_small_integers_take_their_whole_range():
 
 def test_wide_integers_are_valid_indices_of_any_table():
     assert not random_values(np.dtype(np.int32), (5,)).any()
-    assert not random_values(np.dtype(np.bool_), (5,)).any()
+    assert not random_values(np.dtype(np.int64), (5,)).any()
+
+
+def test_truth_values_are_both():
+    values = random_values(np.dtype(np.bool_), (100,))
+    assert values.dtype == np.bool_
+    assert 0 < values.sum() < 100
 
 
 def test_every_process_gets_the_same():

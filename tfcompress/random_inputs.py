@@ -1,8 +1,8 @@
 """Inputs for a call of which only the time or the memory counts. Knows shapes and types.
 
 They are the same in every process. Numbers that are slow to compute with, or no numbers at all, do
-not occur: float inputs lie in [0, 1), 8-bit ones take their whole range, and wider integers, which
-may be indices into a table, are 0. Nothing but numpy.
+not occur: float inputs lie in [0, 1), 8-bit ones take their whole range, truth values are both, and
+wider integers, which may be indices into a table, are 0. Nothing but numpy.
 """
 
 from __future__ import annotations
