@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from absl import flags
@@ -173,6 +173,20 @@ def define_run_flags() -> None:
     flags.DEFINE_string("pooling", None, TEXT_FLAGS["pooling"][1])
     for name, (part, field, text) in RUN_FLAGS.items():
         _define(name, _default(part, field), text)
+
+
+def given(*, without: Collection[str] = ()) -> list[str]:
+    """The flags of a run that were given, as they would be written: those that are a command's.
+
+    Args:
+      without: names to leave out.
+
+    Returns:
+      Such as `["--dataset=mnist", "--flip"]`, to be joined by blanks after `shlex.quote`.
+    """
+    own = ("config", "seed", "model", "model_preprocessing", *TEXT_FLAGS, *RUN_FLAGS)
+    names = [name for name in own if name not in without and flags.FLAGS[name].present]
+    return [flags.FLAGS[name].serialize() for name in names]
 
 
 def _define(name: str, default: Any, text: str) -> None:

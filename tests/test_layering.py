@@ -18,6 +18,7 @@ TIERS = {
     "foundation": (
         "artifact",
         "benchmark_record",
+        "budgets",
         "byte_counts",
         "compact",
         "durable",
@@ -26,6 +27,7 @@ TIERS = {
         "file_building",
         "file_cost",
         "file_graph",
+        "file_locks",
         "flatbuffer",
         "goals",
         "gpu_proof",
@@ -57,6 +59,7 @@ TIERS = {
         "results",
         "robustness",
         "roofline",
+        "search_record",
         "settings",
         "sparse_encoding",
         "speed",
@@ -92,6 +95,7 @@ TIERS = {
         "judged_files",
         "probe",
         "run_folder",
+        "search",
         "stage_state",
         "stages",
         "supplies",
@@ -106,6 +110,7 @@ OPEN_TIERS = ("foundation", "workflow")
 # Beside the tiers: rendered from results, on a machine with no TensorFlow.
 REPORT_SEES = (
     "benchmark_record",
+    "budgets",
     "durable",
     "judging",
     "latency",
@@ -116,6 +121,7 @@ REPORT_SEES = (
     "results",
     "robustness",
     "roofline",
+    "search_record",
     "speed",
     "statistics",
     "transfer",
