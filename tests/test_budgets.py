@@ -38,9 +38,7 @@ def test_no_limit_is_always_kept():
 
 
 def test_overruns_are_fractions_of_the_limit():
-    budget = Budget(
-        max_size_bytes=1000, max_gzip_size_bytes=500, max_drop=0.02, max_latency_ms=0.5
-    )
+    budget = Budget(max_size_bytes=1000, max_gzip_size_bytes=500, max_drop=0.02, max_latency_ms=0.5)
     figures = Figures(1500, 400, 0.13, 0.5)
     over = budget.overruns(figures, baseline_error=0.08, least_error=0.001)
     # 0.10 may be wrong, 0.13 is.

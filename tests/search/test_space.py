@@ -31,12 +31,8 @@ def test_stages_words_and_ranges_are_combined():
 
 def test_places_may_stand_in_places():
     found = texts("{{cluster({8..64 log})|none}+{qat|int8}|ptq}", levels=2)
-    assert found == ["cluster(8)+qat", "cluster(8)+int8", "cluster(64)+qat"] + [
-        "cluster(64)+int8",
-        "qat",
-        "int8",
-        "ptq",
-    ]
+    clusters = ["cluster(8)+qat", "cluster(8)+int8", "cluster(64)+qat", "cluster(64)+int8"]
+    assert found == [*clusters, "qat", "int8", "ptq"]
 
 
 def test_several_spaces_are_one_choice():
@@ -46,7 +42,9 @@ def test_several_spaces_are_one_choice():
 
 
 def test_names_are_of_technique_and_setting():
-    space = parse(["{distill(temperature={1..8 log})|none}+prune({0.1..0.9/0.1})+qat(epochs={1..3})"])
+    space = parse(
+        ["{distill(temperature={1..8 log})|none}+prune({0.1..0.9/0.1})+qat(epochs={1..3})"]
+    )
     assert space.domains == {
         "distill.temperature": Range(1, 8, log=True, whole=True),
         "distill or none": Words(("distill(temperature={1..8 log})", "none")),

@@ -39,11 +39,7 @@ from tfcompress.search_record import FINISHED, STOPPED, Finalist, SearchRecord, 
 
 NAMES = ("front-size", "front-latency", "tried", "history", "importance")
 """Of the figures that the report may have."""
-_LIMITS = {
-    "max_size_bytes": ("stored", lambda value: f"{text.kib(value)} KiB"),
-    "max_gzip_size_bytes": ("gzipped", lambda value: f"{text.kib(value)} KiB"),
-    "max_latency_ms": ("latency", lambda value: f"{text.milliseconds(value)} ms"),
-}
+_NAMED = {"max_size_bytes": "stored", "max_gzip_size_bytes": "gzipped", "max_latency_ms": "latency"}
 
 
 def load(folder: str | os.PathLike[str]) -> SearchRecord:
@@ -168,20 +164,22 @@ def verdict(record: SearchRecord) -> Verdict:
 
 def limits_in_words(record: SearchRecord, main: MainMetric) -> str:
     """The budget in a line."""
-    found = [
-        f"{show(limit)} {what}" if what != "latency" else f"{show(limit)}"
-        for name, (what, show) in _LIMITS.items()
-        if (limit := getattr(record.budget, name)) is not None
-    ]
-    if record.budget.max_drop is not None:
-        drop = main.with_unit(main.amount(record.budget.max_drop))
+    budget, found = record.budget, []
+    if budget.max_size_bytes is not None:
+        found.append(f"{text.kib(budget.max_size_bytes)} KiB stored")
+    if budget.max_gzip_size_bytes is not None:
+        found.append(f"{text.kib(budget.max_gzip_size_bytes)} KiB gzipped")
+    if budget.max_latency_ms is not None:
+        found.append(f"{text.milliseconds(budget.max_latency_ms)} ms")
+    if budget.max_drop is not None:
+        drop = main.with_unit(main.amount(budget.max_drop))
         found.append(f"{drop} lost" if main.better > 0 else f"{drop} more error")
     return ", ".join(found)
 
 
 def over_in_words(finalist: Finalist, *, only_over: bool = False) -> list[str]:
     """By how much a file is over each limit, or below it."""
-    names = {**{name: what for name, (what, _) in _LIMITS.items()}, "max_drop": "error"}
+    names = {**_NAMED, "max_drop": "error"}
     return [
         f"{text.signed(100 * over, 0)}% {names[name]}"
         for name, over in finalist.overruns.items()

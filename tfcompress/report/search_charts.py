@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -62,7 +63,7 @@ def draw_tried(
         chosen = [point for point in points if point.kind == kind]
         if not chosen:
             continue
-        style = {
+        style: dict[str, Any] = {
             "marker": marker,
             "markersize": 7 if filled else 6,
             "color": COLORS[color],

@@ -195,12 +195,12 @@ def _draw_limits(axes: Axes, limits: Limits) -> None:
     """The budget's edges, and a shade over what keeps it."""
     if limits == _NO_LIMITS:
         return
-    color, style = COLORS["green"], {"lw": 1.2, "ls": (0, (1, 2))}
+    color, style = COLORS["green"], (0, (1, 2))
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     if limits.x is not None:
-        axes.axvline(limits.x, color=color, **style)
+        axes.axvline(limits.x, color=color, lw=1.2, ls=style)
     if limits.accuracy is not None:
-        axes.axhline(limits.accuracy, color=color, **style)
+        axes.axhline(limits.accuracy, color=color, lw=1.2, ls=style)
     edges = (right if limits.x is None else limits.x, limits.accuracy or bottom)
     axes.fill_between([left, edges[0]], edges[1], top, color=color, alpha=0.07, lw=0)
 

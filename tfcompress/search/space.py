@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tfcompress import compose
-from tfcompress.recipe import Value, text_of
+from tfcompress.recipe import text_of
 
 NONE = "none"
 _WORD = re.compile(r"[\w.:/\\~@*+-]+")
@@ -365,7 +365,7 @@ class _Reader:
         return Range(low, high, step, log, whole)
 
 
-def _number(text: str) -> Value:
+def _number(text: str) -> int | float:
     try:
         return int(text)
     except ValueError:

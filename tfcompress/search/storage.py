@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import optuna
 
 JOURNAL = "journal.log"
-_WITH_PASSWORD = re.compile(r"(?<=:)[^:@/]+(?=@)")
+_PASSWORD = re.compile(r"(?<=:)[^:@/]+(?=@)|(?<=password=)[^&\s]+")
 
 
 class StorageError(ValueError):
@@ -46,7 +46,7 @@ def shown(url: str) -> str:
       >>> shown("postgresql+psycopg2://me:secret@host/searches"), shown("")
       ('postgresql+psycopg2://me:***@host/searches', '')
     """
-    return _WITH_PASSWORD.sub("***", url)
+    return _PASSWORD.sub("***", url)
 
 
 @contextmanager

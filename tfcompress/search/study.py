@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 _RECIPE, _NUMBER, _ATTEMPTS, _SAME = "recipe", "number", "attempts", "same"
 _EXHAUSTED = "exhausted"
-# So many known recipes in a row, and the sampler is taken to find no other.
-_MOST_REPEATS = 200
+# After so many known recipes in a row one is drawn at random, and after so many more there is
+# taken to be no other.
+_PATIENCE = 5
+_MOST_REPEATS = 50
 # Of NSGA-II: small, since a trial may take minutes, and a search has tens of them.
 _POPULATION = 10
 _STARTUP = 10
@@ -176,7 +178,7 @@ class Study:
         return bool(self._study.user_attrs.get(_EXHAUSTED))
 
     def _trials(self) -> list[optuna.trial.FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
+        return list(self._study.get_trials(deepcopy=False))
 
     def _counted(self) -> list[optuna.trial.FrozenTrial]:
         return [trial for trial in self._trials() if _NUMBER in trial.user_attrs]
@@ -210,7 +212,10 @@ class Study:
         trials = self._trials()
         number = len(self._counted())
         with storage.quiet():
-            self._study.sampler = self._new_sampler(len(trials))
+            lost = _repeats(trials) >= _PATIENCE
+            self._study.sampler = self._new_sampler(
+                "random" if lost else self._sampler, len(trials)
+            )
             trial = self._study.ask()
             if self._sampler == "nsga2":
                 # It crosses only choices that every trial has made.
@@ -236,8 +241,7 @@ class Study:
 
         trial.set_user_attr(_SAME, True)
         self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        last = self._trials()[-_MOST_REPEATS:]
-        if len(last) == _MOST_REPEATS and all(each.user_attrs.get(_SAME) for each in last):
+        if _repeats(self._trials()) >= _PATIENCE + _MOST_REPEATS:
             self._study.set_user_attr(_EXHAUSTED, True)
 
     def _lock(self, number: int) -> file_locks.FileLock | None:
@@ -249,14 +253,13 @@ class Study:
 
         def choose(name: str, domain: Domain) -> float | str:
             value: float | str = trial.params[name]
-            is_range = isinstance(domain, Range)
-            found[name] = domain.text(float(value)) if is_range else str(value)
+            found[name] = domain.text(float(value)) if isinstance(domain, Range) else str(value)
             return value
 
         self._space.recipe(choose)
         return found
 
-    def _new_sampler(self, place: int) -> Any:
+    def _new_sampler(self, kind: str, place: int) -> Any:
         """A sampler whose choice depends on the trials so far and on the place of the next alone.
 
         So a search that is interrupted goes on as it would have, and workers do not choose alike.
@@ -265,12 +268,18 @@ class Study:
 
         digest = hashlib.sha256(f"{self._seed} {place}".encode()).digest()
         seed = int.from_bytes(digest[:4], "little")
-        if self._sampler == "tpe":
+        if kind == "tpe":
             return samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP, constant_liar=True)
-        if self._sampler == "nsga2":
+        if kind == "nsga2":
             return samplers.NSGAIISampler(seed=seed, population_size=_POPULATION)
         # The points of a grid are waiting already.
         return samplers.RandomSampler(seed=seed)
+
+
+def _repeats(trials: Sequence[optuna.trial.FrozenTrial]) -> int:
+    """How many of the last trials named a known recipe."""
+    same = itertools.takewhile(lambda trial: trial.user_attrs.get(_SAME), reversed(trials))
+    return len(list(same))
 
 
 def _canonical(text: str) -> str:
@@ -281,9 +290,10 @@ def _suggest(trial: optuna.trial.Trial, name: str, domain: Domain) -> float | st
     if not isinstance(domain, Range):
         return str(trial.suggest_categorical(name, domain.options))
     if domain.whole:
-        low, high, step = int(domain.low), int(domain.high), int(domain.step or 1)
-        return trial.suggest_int(name, low, high, step=step, log=domain.log)
-    return trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
+        ends, step = (int(domain.low), int(domain.high)), int(domain.step or 1)
+        return int(trial.suggest_int(name, *ends, step=step, log=domain.log))
+    found = trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
+    return float(found)
 
 
 def grid(
