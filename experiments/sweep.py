@@ -55,6 +55,12 @@ def define_flags() -> None:
         "draft_examples", 1000, "Of validation, by which a recipe is judged before its training."
     )
     flags.DEFINE_string(
+        "cache",
+        None,
+        "Folder in which searches leave what they trained to one another: with it, another budget "
+        "or sampler trains no recipe again.",
+    )
+    flags.DEFINE_string(
         "storage",
         "",
         "URL of a database for the trials, such as postgresql+psycopg2://user@host/name. By "
@@ -74,7 +80,14 @@ def main() -> None:
     values, config = flags.FLAGS, search_config()
     output_dir = Path(values.output_dir or default_folder(config))
     reporter = Reporter(Console(), every_layer=values.coverage)
-    record = search(config, output_dir, url=values.storage, repeat=command, reporter=reporter)
+    record = search(
+        config,
+        output_dir,
+        url=values.storage,
+        cache=values.cache,
+        repeat=command,
+        reporter=reporter,
+    )
     search_terminal.print_summary(record, Console())
     print(f"\nReport: {output_dir / 'report.html'}\n        {output_dir / 'report.md'}")
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from tfcompress import compose, data, recipe
 from tfcompress.budgets import Budget
@@ -17,6 +18,8 @@ from tfcompress.goals import CLASSIFICATION
 from tfcompress.registry import require
 from tfcompress.search import space as spaces
 from tfcompress.search.space import Space, SpaceError
+
+T = TypeVar("T")
 
 SAMPLERS = ("tpe", "nsga2", "random", "grid")
 """How recipes are chosen: by Optuna's TPE or NSGA-II, at random, or evenly over the space."""
@@ -158,8 +161,21 @@ def _with_format(text: str, formats: tuple[str, ...]) -> str:
 
 
 def _plans(space: Space) -> list[compose.Plan]:
-    points = itertools.islice(space.points(1), _MOST_CHECKED)
-    return [compose.plan(recipe.parse(text)) for _, text in points]
+    texts = (text for _, text in space.points(1))
+    return [
+        _tried(space, text, lambda text: compose.plan(recipe.parse(text)))
+        for text in itertools.islice(texts, _MOST_CHECKED)
+    ]
+
+
+def _tried(space: Space, text: str, make: Callable[[str], T]) -> T:
+    try:
+        return make(text)
+    except ValueError as error:
+        raise SpaceError(
+            f"The space {', '.join(space.texts)} holds the recipe {text}, which cannot be "
+            f"carried out: {error}"
+        ) from error
 
 
 def require_possible(space: Space, run: RunConfig) -> None:
@@ -176,10 +192,4 @@ def require_possible(space: Space, run: RunConfig) -> None:
       SpaceError: the message names the recipe and the reason.
     """
     for _, text in itertools.islice(space.points(2), _MOST_CHECKED):
-        try:
-            dataclasses.replace(run, recipes=(text,))
-        except ValueError as error:
-            raise SpaceError(
-                f"The space {', '.join(space.texts)} holds the recipe {text}, which cannot be "
-                f"carried out: {error}"
-            ) from error
+        _tried(space, text, lambda text: dataclasses.replace(run, recipes=(text,)))

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from tfcompress import durable, file_locks, search_record
 from tfcompress.goals import CLASSIFICATION
@@ -50,6 +51,7 @@ def search(
     output_dir: str | os.PathLike[str],
     *,
     url: str = "",
+    cache: str | os.PathLike[str] | None = None,
     repeat: Callable[[str], str] = lambda recipe: "",
     reporter: Reporter | None = None,
     poll_seconds: float = _POLL_SECONDS,
@@ -64,6 +66,8 @@ def search(
       output_dir: the search's folder; new, empty, or of the same search. `config.trials` may have
         grown since, but for a grid.
       url: of a database for the trials; empty for a journal file in the folder.
+      cache: a folder in which searches leave what they trained to one another: the baseline and
+        trials of the same settings are not trained again under another budget or sampler.
       repeat: gives the command that repeats a recipe alone, for the report.
       reporter: told of the progress.
       poll_seconds: between two looks at what other workers do, at the end.
@@ -84,7 +88,7 @@ def search(
         identity = _identity(folder, url)
         # A storage that cannot be reached is told of before anything is trained.
         storage.opened(identity.study, url=url, folder=trials, objectives=len(config.objectives))
-        shared, space = _prepared(config, folder, reporter)
+        shared, space = _prepared(config, folder, reporter, cache=cache and Path(cache))
     except ValueError:
         if begun and not any((folder.root / BASELINE_FOLDER / STAGES).glob("*/*.npz")):
             _forget(folder)
@@ -140,7 +144,9 @@ def _forget(folder: RunFolder) -> None:
         shutil.rmtree(folder.root / name, ignore_errors=True)
 
 
-def _prepared(config: SearchConfig, folder: RunFolder, reporter: Reporter) -> tuple[Shared, Space]:
+def _prepared(
+    config: SearchConfig, folder: RunFolder, reporter: Reporter, *, cache: Path | None
+) -> tuple[Shared, Space]:
     """Trains the baseline, or finds it trained; what all trials share, and the recipes to try."""
     baseline = RunFolder(folder.root / BASELINE_FOLDER)
     export = dataclasses.replace(config.run.export, formats=config.baseline_formats)
@@ -152,10 +158,14 @@ def _prepared(config: SearchConfig, folder: RunFolder, reporter: Reporter) -> tu
     assert lock is not None
     try:
         with baseline.open_for(run.to_dict()):
+            if cache is not None:
+                baseline.take_over(trial.cached(cache, run), trial.ALL)
             job = Job(run, baseline, reporter)
             config.budget.require_task(of_classes=job.dataset.goal.task == CLASSIFICATION)
             config = dataclasses.replace(config, spaces=_spaces(config, folder, job, reporter))
             found = job.select()
+            if cache is not None:
+                trial.cached(cache, run).take_over(baseline, trial.ALL)
     finally:
         lock.release()
     shared = Shared(
@@ -166,6 +176,7 @@ def _prepared(config: SearchConfig, folder: RunFolder, reporter: Reporter) -> tu
         baseline_error=trial.errors_of(found.baseline)[0],
         plain=(),
         reporter=reporter,
+        cache=cache,
     )
     plain = tuple(
         shared.candidate(row, name=row.name, recipe=str(row.format), folder=baseline.root)

@@ -7,6 +7,7 @@ that goes on where an earlier worker left it. Does not know which recipe comes n
 from __future__ import annotations
 
 import dataclasses
+import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,19 @@ _LENT = (
     f"{ENCODED}/**/*",
     "predictions/validation/baseline.npz*",
 )
+ALL = (
+    f"{STAGES}/**/*",
+    f"{CANDIDATES}/**/*",
+    f"{ENCODED}/**/*",
+    "artifacts/*",
+    "models/*",
+    "predictions/validation/*",
+    "data.json",
+    "draft.json",
+    "latency.json",
+    "progress.json",
+)
+"""Files of a run folder that another run of the same settings can go on with."""
 _RETURNED = (f"{CANDIDATES}/**/*", f"{ENCODED}/**/*")
 
 
@@ -67,6 +81,7 @@ class Shared:
       baseline_error: on validation.
       plain: files of the baseline.
       reporter: told of the progress.
+      cache: a folder in which searches leave what they trained to one another; None for none.
     """
 
     config: SearchConfig
@@ -76,6 +91,7 @@ class Shared:
     baseline_error: float
     plain: tuple[Candidate, ...]
     reporter: Reporter
+    cache: Path | None = None
 
     def candidate(self, row: ArtifactResult, *, name: str, recipe: str, folder: Path) -> Candidate:
         """A file with its figures on validation, held against the budget."""
@@ -100,6 +116,17 @@ class Shared:
             least_error=least_error(self.dataset),
         )
         return dataclasses.replace(found, overruns=over)
+
+
+def cached(cache: Path, run: RunConfig) -> RunFolder:
+    """Where searches leave what a run of these settings came to.
+
+    Args:
+      cache: the folder.
+      run: all settings.
+    """
+    key = json.dumps(run.to_dict(), sort_keys=True)
+    return RunFolder(cache / durable.sha256(key.encode())[:16])
 
 
 def least_error(dataset: Dataset) -> float:
@@ -204,10 +231,10 @@ class _Trial:
         shared: Shared,
         earlier: Callable[[], Sequence[TrialRecord]],
     ) -> None:
-        self._record = record
         self._folder = folder
         self._shared = shared
         self._earlier = earlier
+        self._record = record
 
     def ended(self) -> TrialRecord:
         """The record at the end of the trial, however it ends."""
@@ -216,7 +243,9 @@ class _Trial:
         run = dataclasses.replace(self._shared.config.run, recipes=(record.recipe,))
         try:
             with self._folder.open_for(run.to_dict()):
+                self._borrow(run)
                 candidate = self._file(run)
+                self._lend(run)
             return dataclasses.replace(self._record, state=FINISHED, candidate=candidate)
         except TrialStopped as stopped:
             reporter.note(f"stopped: {stopped}")
@@ -227,9 +256,23 @@ class _Trial:
             reporter.note(f"failed: {error}")
             return dataclasses.replace(self._record, reason=str(error) or type(error).__name__)
 
+    def _borrow(self, run: RunConfig) -> None:
+        """Takes what is there of the baseline, of earlier workers and of equal trials elsewhere."""
+        self._folder.take_over(self._shared.baseline, _LENT)
+        if self._shared.cache is not None:
+            self._folder.take_over(cached(self._shared.cache, run), ALL)
+        kept = self._folder.found(self._progress_path, self._record.recipe, _KeptProgress)
+        if kept is not None:
+            self._record = dataclasses.replace(self._record, progress=kept.progress)
+
+    def _lend(self, run: RunConfig) -> None:
+        """Gives what others may need: measurements of the baseline, and the trial itself."""
+        self._shared.baseline.take_over(self._folder, _RETURNED)
+        if self._shared.cache is not None:
+            cached(self._shared.cache, run).take_over(self._folder, ALL)
+
     def _file(self, run: RunConfig) -> Candidate:
         shared, folder = self._shared, self._folder
-        folder.take_over(shared.baseline, _LENT)
         job = Job(run, folder, shared.reporter, dataset=shared.dataset, watch=self._watch)
         stages = run.plans[0].stages
         if any(compose.is_trained(stage) for stage in stages):
@@ -237,7 +280,6 @@ class _Trial:
                 job, teaches=stages[0].technique == "distill" and bool(stages[0].config.student)
             )
         found = job.select().artifacts[-1]
-        shared.baseline.take_over(folder, _RETURNED)
         record = self._record
         return shared.candidate(found, name=record.name, recipe=record.recipe, folder=folder.root)
 
@@ -250,7 +292,7 @@ class _Trial:
             path, self._record.recipe, Draft, lambda: self._drafted(job, teaches=teaches)
         )
         self._record = dataclasses.replace(self._record, draft=draft)
-        if draft.error is not None:
+        if draft.error is not None and not self._record.progress:
             self._note_progress(0.0, draft.error)
         if not self._shared.config.stop_poor:
             return
@@ -315,8 +357,7 @@ class _Trial:
 
     def _note_progress(self, share: float, error: float) -> None:
         """Keeps how far the trial has come, for a worker that goes on with it too."""
-        kept = self._folder.found(self._progress_path, self._record.recipe, _KeptProgress)
-        before = [each for each in (kept.progress if kept else ()) if each.share < share]
+        before = [each for each in self._record.progress if each.share < share]
         progress = (*before, Progress(share, error))
         value = {"key": self._record.recipe, "value": {"progress": [vars(p) for p in progress]}}
         durable.write_json(self._progress_path, value)
