@@ -88,7 +88,9 @@ def search(
         identity = _identity(folder, url)
         # A storage that cannot be reached is told of before anything is trained.
         storage.opened(identity.study, url=url, folder=trials, objectives=len(config.objectives))
-        shared, space = _prepared(config, folder, reporter, cache=cache and Path(cache))
+        shared, space = _prepared(
+            config, folder, reporter, cache=None if cache is None else Path(cache)
+        )
     except ValueError:
         if begun and not any((folder.root / BASELINE_FOLDER / STAGES).glob("*/*.npz")):
             _forget(folder)
