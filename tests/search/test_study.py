@@ -144,6 +144,14 @@ def test_the_trial_of_a_killed_worker_is_taken_up(tmp_path):
     assert at.is_complete
 
 
+def test_a_worker_that_ends_of_its_own_accord_counts_for_nothing(tmp_path):
+    at = study(tmp_path)
+    for _ in range(3):
+        claim = at.claim()
+        assert (claim.number, claim.attempts) == (0, 1)
+        at.give_back(claim)
+
+
 def test_a_worker_killed_while_it_asked_leaves_no_trial(tmp_path):
     at = study(tmp_path, trials=2)
     at._study.ask()

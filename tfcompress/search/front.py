@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,7 +163,10 @@ class Judge:
         config = self._shared.config
         nearest = sorted(candidates, key=lambda c: (budgets.distance(c.overruns), c.error))
         wanted = [*front(candidates, config.objectives), candidates[0], nearest[0]]
-        wanted += [each for each in candidates if each.in_budget]
+        wanted.append(answer(candidates, config)[0])
+        if config.budget.max_latency_ms is not None or config.best_by == LATENCY:
+            # Which of them is the answer is told by latencies that can be compared.
+            wanted += [each for each in candidates if each.in_budget]
         timed = self._timed(list({each.name: each for each in wanted}.values()))
         best, reached = answer(timed, config)
         kept = {each.name: each for each in (best, timed_like(timed, candidates[0]))}
@@ -193,18 +196,9 @@ class Judge:
         found = []
         for each, samples in zip(chosen, kept.files, strict=True):
             timed = dataclasses.replace(each, latency=benchmark.summarize(samples))
-            over = self._overruns(timed, timed.error, shared.baseline_error)
+            over = shared.overruns(timed.figures)
             found.append(dataclasses.replace(timed, overruns=over))
         return found
-
-    def _overruns(
-        self, each: Candidate, error: float, baseline_error: float
-    ) -> Mapping[str, float]:
-        figures = dataclasses.replace(each.figures, error=error)
-        examples = len(self._shared.dataset.validation)
-        return self._shared.config.budget.overruns(
-            figures, baseline_error=baseline_error, least_error=1 / examples
-        )
 
     def _baseline(self) -> ArtifactResult:
         """The Keras baseline on the test split."""
@@ -252,7 +246,11 @@ class Judge:
             row, self._answers(judged_files.of_artifact(each.name, artifact)), reference
         )
         self._shared.reporter.note(f"{each.name}: {judging.sentence(row)}")
-        over = self._overruns(each, errors_of(row)[0], errors_of(baseline)[0])
+        over = self._shared.config.budget.overruns(
+            dataclasses.replace(each.figures, error=errors_of(row)[0]),
+            baseline_error=errors_of(baseline)[0],
+            least_error=1 / len(reference),
+        )
         repeat = self._repeat(each.recipe) if each.name.startswith("trial") else ""
         return Finalist(each.name, each.recipe, row, over, repeat)
 

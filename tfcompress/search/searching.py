@@ -91,7 +91,7 @@ def search(
         shared, space = _prepared(
             config, folder, reporter, cache=None if cache is None else Path(cache)
         )
-    except ValueError:
+    except (ValueError, FloatingPointError):
         if begun and not any((folder.root / BASELINE_FOLDER / STAGES).glob("*/*.npz")):
             _forget(folder)
         raise
@@ -109,7 +109,7 @@ def search(
     _work(study, shared, poll_seconds=poll_seconds)
     from tfcompress import report
 
-    with file_locks.held(folder.root / ".front.lock"):
+    with file_locks.held(folder.root / ".lock-front"):
         record = _concluded(study, shared, repeat=repeat)
         report.render(folder.root)
     return record
@@ -122,7 +122,7 @@ def _identity(folder: RunFolder, url: str) -> _Identity:
       RunFolderError: the search keeps its trials elsewhere.
     """
     (folder.root / trial.FOLDER).mkdir(exist_ok=True)
-    with file_locks.held(folder.root / ".study.lock"):
+    with file_locks.held(folder.root / ".lock-study"):
         kept = folder.kept(
             folder.root / "study.json",
             "",
@@ -153,10 +153,10 @@ def _prepared(
     baseline = RunFolder(folder.root / BASELINE_FOLDER)
     export = dataclasses.replace(config.run.export, formats=config.baseline_formats)
     run = dataclasses.replace(config.run, export=export)
-    lock = file_locks.take(folder.root / ".baseline.lock")
+    lock = file_locks.take(folder.root / ".lock-baseline")
     if lock is None:
         reporter.stage("wait", "another worker is at the baseline")
-        lock = file_locks.take(folder.root / ".baseline.lock", wait=True)
+        lock = file_locks.take(folder.root / ".lock-baseline", wait=True)
     assert lock is not None
     try:
         with baseline.open_for(run.to_dict()):
@@ -227,8 +227,7 @@ def _carry_out(claim: Claim, study: Study, shared: Shared) -> None:
     try:
         record = trial.carry_out(claim, shared, lambda: trial.all_of(shared.root))
     except BaseException:
-        # Not told: the next worker takes the trial up.
-        claim.lock.release()
+        study.give_back(claim)
         raise
     values = None
     if record.candidate is not None:

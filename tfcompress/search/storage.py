@@ -22,6 +22,14 @@ JOURNAL = "journal.log"
 _PASSWORD = re.compile(r"(?<=:)[^:@/]+(?=@)|(?<=password=)[^&\s]+")
 
 
+# Importances of few trials; a constraint that a worker set before it was killed, to the same value.
+_EXPECTED = (
+    ".*quantiles select the same set",
+    "The number of trials is too small",
+    "The constraint value is ignored",
+)
+
+
 class StorageError(ValueError):
     """A storage that cannot be used. The message says why and what to do."""
 
@@ -51,7 +59,7 @@ def shown(url: str) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Holds back Optuna's warnings of what it may change and of too few trials, and its log."""
+    """Holds back Optuna's log, and those of its warnings that nobody has to act on."""
     import optuna
 
     before = optuna.logging.get_verbosity()
@@ -59,9 +67,8 @@ def quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            warnings.filterwarnings("ignore", module="optuna")
-            warnings.filterwarnings("ignore", message=".*quantiles select the same set")
-            warnings.filterwarnings("ignore", message="The number of trials is too small")
+            for message in _EXPECTED:
+                warnings.filterwarnings("ignore", message=message)
             yield
     finally:
         optuna.logging.set_verbosity(before)

@@ -18,6 +18,7 @@ import numpy as np
 from tfcompress import benchmark, compose, durable, evaluate, judging
 from tfcompress._keras import keras
 from tfcompress.artifact import Artifact
+from tfcompress.budgets import Figures
 from tfcompress.config import RunConfig
 from tfcompress.data import Dataset
 from tfcompress.progress import Reporter, Stopwatch
@@ -110,12 +111,16 @@ class Shared:
             drop_interval=drop_interval,
             latency=row.latency_ms[0],
         )
-        over = self.config.budget.overruns(
-            found.figures,
+        return dataclasses.replace(found, overruns=self.overruns(found.figures))
+
+    def overruns(self, figures: Figures) -> dict[str, float]:
+        """By which fraction of each limit a file is over it, on validation."""
+        return self.config.budget.overruns(
+            figures,
             baseline_error=self.baseline_error,
-            least_error=least_error(self.dataset),
+            # One example of all.
+            least_error=1 / len(self.dataset.validation),
         )
-        return dataclasses.replace(found, overruns=over)
 
 
 def cached(cache: Path, run: RunConfig) -> RunFolder:
@@ -127,11 +132,6 @@ def cached(cache: Path, run: RunConfig) -> RunFolder:
     """
     key = json.dumps(run.to_dict(), sort_keys=True)
     return RunFolder(cache / durable.sha256(key.encode())[:16])
-
-
-def least_error(dataset: Dataset) -> float:
-    """The smallest step of an error on validation that counts: one example of all."""
-    return 1 / len(dataset.validation)
 
 
 def errors_of(
