@@ -87,7 +87,7 @@ def budget(text: str) -> Any:
     from tfcompress import recipe, registry
     from tfcompress.budgets import Budget
 
-    limits = dict(recipe.parse_term(f"budget({text})", what="Budget").options)
+    limits: dict[str, Any] = dict(recipe.parse_term(f"budget({text})", what="Budget").options)
     known = tuple(field.name for field in dataclasses.fields(Budget))
     for name in limits:
         registry.require(name, known, what="limit")

@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tfcompress.settings import require_types
+
 SMALLEST_FILE = 400
 """Bytes that no TFLite file of a network is below: its tables alone take more."""
 
@@ -58,6 +60,7 @@ class Budget:
     max_latency_ms: float | None = None
 
     def __post_init__(self) -> None:
+        require_types(self)
         for name in ("max_size_bytes", "max_gzip_size_bytes"):
             size = getattr(self, name)
             if size is not None and size < SMALLEST_FILE:

@@ -64,10 +64,10 @@ def render(run_dir: str | os.PathLike[str]) -> ReportPaths:
 
 
 def _render_search(folder: str | os.PathLike[str]) -> ReportPaths:
-    from tfcompress.report import search, wording
+    from tfcompress.report import search, search_figures, wording
 
     record = search.load(folder)
-    parts, drawn = search.contents(record), search.draw_all(record)
+    parts, drawn = search.contents(record), search_figures.draw_all(record)
     if wording.is_of_texts(search.as_results(record)):
         parts, drawn = wording.of_texts(parts), wording.of_texts(drawn)
     return _write(Path(folder), parts, drawn, csv={})
@@ -145,7 +145,7 @@ def _write(
     folder: Path, parts: Contents, drawn: Sequence[Drawn], *, csv: Mapping[str, str]
 ) -> ReportPaths:
     from tfcompress import durable
-    from tfcompress.report import drawing, figures, html, markdown, search
+    from tfcompress.report import drawing, figures, html, markdown, search_figures
 
     paths = ReportPaths(
         markdown=folder / "report.md",
@@ -154,7 +154,7 @@ def _write(
         tables=tuple(folder / "tables" / f"{name}.csv" for name in csv),
     )
     # What an earlier report had and this one has not.
-    for name in (*figures.NAMES, *search.NAMES):
+    for name in (*figures.NAMES, *search_figures.NAMES):
         if (path := folder / "figures" / f"{name}.svg") not in paths.figures:
             path.unlink(missing_ok=True)
     for path, each in zip(paths.figures, drawn, strict=True):
