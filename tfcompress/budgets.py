@@ -175,4 +175,4 @@ def distance(overruns: Mapping[str, float]) -> tuple[float, float]:
       ((0.5, 0.5), (0.0, 0.0))
     """
     over = [max(each, 0.0) for each in overruns.values()]
-    return max(over, default=0.0), sum(over)
+    return max(over, default=0.0), sum(over, start=0.0)

@@ -17,11 +17,15 @@ from tfcompress.benchmark import LatencyConfig
 from tfcompress.config import RunConfig, StageTrainingConfig
 from tfcompress.data import DataConfig
 from tfcompress.predictions import Predictions
+from tfcompress.progress import Reporter
 from tfcompress.report.run import RunFolderError
+from tfcompress.run_folder import RunFolder
 from tfcompress.run_folder import RunFolderError as UnusableFolderError
-from tfcompress.search import Budget, SearchConfig, StorageError, search
+from tfcompress.search import Budget, SearchConfig, StorageError, search, trial
+from tfcompress.search.stopping import TrialStopped
 from tfcompress.search_record import FINISHED, STOPPED
 from tfcompress.training import TrainingConfig
+from tfcompress.workflow import Job
 
 RUN = RunConfig(
     data=DataConfig(name="mnist_sample", max_train=600, calibration_size=50),
@@ -74,8 +78,8 @@ def test_cheap_things_come_first(found):
 def test_the_baseline_is_trained_once(found):
     folder, record = found
     own = folder / "baseline" / "stages" / "00-baseline" / "best.npz"
-    for trial in record.trials:
-        theirs = folder / trial.folder / "stages" / "00-baseline" / "best.npz"
+    for each in record.trials:
+        theirs = folder / each.folder / "stages" / "00-baseline" / "best.npz"
         assert os.path.samefile(own, theirs)
 
 
@@ -83,7 +87,7 @@ def test_the_test_split_is_read_for_the_front_alone(found):
     folder, record = found
     read = {path.stem for path in (folder / "front" / "predictions").glob("*.npz")}
     assert read == {"baseline", *(each.name for each in record.finalists)}
-    for part in ("baseline", *(trial.folder for trial in record.trials)):
+    for part in ("baseline", *(each.folder for each in record.trials)):
         assert not list((folder / part / "predictions").glob("*.npz"))
     stored = Predictions.load(folder / "front" / "predictions" / f"{record.best}.npz")
     assert stored.correct.mean() == pytest.approx(record.winner.row.accuracy)
@@ -147,6 +151,34 @@ def test_what_cannot_be_used_is_told_before_any_training(tmp_path):
     assert not (tmp_path / "config.json").exists()
 
 
+def test_a_stopped_training_keeps_its_epochs(found, tmp_path):
+    """What a trial does when it is stopped, and what a worker does that takes one up."""
+    folder, _ = found
+    run = dataclasses.replace(RUN, recipes=("prune(0.5, epochs=2)+int8",))
+    own, told = RunFolder(tmp_path / "trial"), []
+
+    def watch(share, metrics):
+        told.append((share, trial.error_in(metrics)))
+        if share == 0.5:
+            raise TrialStopped("enough")
+
+    def select(**options):
+        with own.open_for(run.to_dict()):
+            own.take_over(RunFolder(folder / "baseline"), ("stages/**/*",))
+            return Job(run, own, Reporter(), **options).select()
+
+    with pytest.raises(TrialStopped):
+        select(watch=watch)
+    (row,) = select(
+        watch=lambda share, metrics: told.append((share, trial.error_in(metrics)))
+    ).artifacts
+    assert [share for share, _ in told] == [0.5, 1.0]
+    assert row.name == "prune-int8"
+    assert row.predictions is None
+    best = min(error for _, error in told)
+    assert 1 - row.accuracy == pytest.approx(best, abs=0.02)
+
+
 FLAGS = (
     "--config=smoke",
     "--max_train=400",
@@ -179,7 +211,7 @@ def test_a_worker_that_is_killed_in_a_trial_loses_none(tmp_path):
     folder = tmp_path / "search"
     workers = [worker(folder), worker(folder)]
     try:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 600
         # Both at a trial, one of them after the first of two epochs.
         while not (
             len(at_work(folder)) == 2 and list(folder.glob("trials/*/stages/01-*/checkpoint.npz"))
@@ -189,28 +221,28 @@ def test_a_worker_that_is_killed_in_a_trial_loses_none(tmp_path):
             time.sleep(0.02)
         victim, other = workers
         victim.send_signal(signal.SIGKILL)
-        said, _ = other.communicate(timeout=500)
+        said, _ = other.communicate(timeout=900)
     finally:
         for each in workers:
             each.kill()
             each.communicate()
     assert other.returncode == 0, said
     record = search_record.load(folder)
-    assert [trial.number for trial in record.trials] == [0, 1, 2, 3]
-    assert all(trial.state == FINISHED for trial in record.trials)
-    assert len({trial.recipe for trial in record.trials}) == 4
-    assert max(trial.attempts for trial in record.trials) == 2
+    assert [each.number for each in record.trials] == [0, 1, 2, 3]
+    assert all(each.state == FINISHED for each in record.trials)
+    assert len({each.recipe for each in record.trials}) == 4
+    assert max(each.attempts for each in record.trials) == 2
     assert "is the best file within the budget" in said.replace("\n", " ")
     # The command that the report gives goes on with the trial's own folder, to a report of its own.
     words = shlex.split(record.winner.command)
     assert words[:3] == ["python", "-m", "experiments.compress"]
-    trial = folder / record.trials[int(record.best.removeprefix("trial-"))].folder
+    own = folder / "trials" / record.best
     again = subprocess.run(
-        [sys.executable, *words[1:], f"--output_dir={trial}"],
+        [sys.executable, *words[1:], f"--output_dir={own}"],
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert again.returncode == 0, again.stderr
-    rows = {row.sha256: row for row in results.load(trial).artifacts}
+    rows = {row.sha256: row for row in results.load(own).artifacts}
     assert rows[record.winner.row.sha256].accuracy == record.winner.row.accuracy

@@ -218,7 +218,7 @@ def front_table(record: SearchRecord) -> Table:
         kept = [Cell(text.MISSING), *(_budget_cell(each) for each in record.finalists)]
         table = dataclasses.replace(
             table,
-            columns=(*table.columns, Column("Budget", "on the test split", numeric=False)),
+            columns=(*table.columns, Column("Budget", "on test", numeric=False)),
             rows=tuple((*row, cell) for row, cell in zip(table.rows, kept, strict=True)),
         )
     names = [each.name for each in record.finalists]
