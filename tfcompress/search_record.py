@@ -79,7 +79,7 @@ class Draft:
       size_bytes: of the file.
       gzip_size_bytes: after gzip at level 9.
       error: on a part of the validation split; None of a student that has learned nothing.
-      latency_ms: None where there is no limit of the latency.
+      latency_ms: None where there is no limit of the latency, or where it was too noisy.
     """
 
     size_bytes: int
@@ -211,7 +211,8 @@ class SearchRecord:
       budget: the limits.
       baseline: the trained, uncompressed model on the test split.
       baseline_error: of the baseline on validation.
-      finalists: the front, the best reached first, then by size; the baseline's float32 file too.
+      finalists: the best or nearest file, the baseline's float32 file, then the rest of the front
+        from the smallest.
       best: name of the file that answers the budget, or of the nearest where none keeps it.
       reached: whether `best` keeps the budget, on validation.
       plain: files of the baseline, with no recipe.

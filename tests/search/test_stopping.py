@@ -37,6 +37,8 @@ def test_a_draft_of_the_latency_counts_too():
     budget = Budget(max_latency_ms=0.5)
     found = stopping.beyond_budget(Draft(1, 1, latency_ms=0.8), budget, [made(1)])
     assert found == "untrained, its file has 0.8 for max_latency_ms=0.5"
+    # Where the machine was too busy to tell, nothing follows.
+    assert stopping.beyond_budget(Draft(1, 1), budget, [made(1)]) == ""
 
 
 PEERS = [trial(n, 100, 0.5, error, 0.1) for n, error in enumerate((0.10, 0.20, 0.30, 0.40))]

@@ -20,6 +20,7 @@ from tfcompress.artifact import Artifact
 from tfcompress.config import BASELINE
 from tfcompress.data import Dataset
 from tfcompress.goals import Classes
+from tfcompress.predictions import Predictions
 from tfcompress.results import ArtifactResult
 from tfcompress.run_folder import RunFolder
 from tfcompress.search.config import ERROR, LATENCY, SearchConfig
@@ -128,7 +129,7 @@ class Judged:
 
     Attributes:
       baseline: the Keras model on the test split.
-      finalists: the best or nearest first, then by size.
+      finalists: see `SearchRecord.finalists`.
       best: the file that answers.
       reached: whether it keeps the budget on validation.
     """
@@ -161,15 +162,15 @@ class Judge:
           candidates: every file, the float32 baseline's first.
         """
         config = self._shared.config
-        nearest = sorted(candidates, key=lambda c: (budgets.distance(c.overruns), c.error))
-        wanted = [*front(candidates, config.objectives), candidates[0], nearest[0]]
+        wanted = [*front(candidates, config.objectives), candidates[0]]
         wanted.append(answer(candidates, config)[0])
         if config.budget.max_latency_ms is not None or config.best_by == LATENCY:
-            # Which of them is the answer is told by latencies that can be compared.
-            wanted += [each for each in candidates if each.in_budget]
+            # Which of them is the answer is told by latencies that can be compared alone.
+            wanted += [each for each in candidates if _keeps_but_latency(each)]
         timed = self._timed(list({each.name: each for each in wanted}.values()))
         best, reached = answer(timed, config)
-        kept = {each.name: each for each in (best, timed_like(timed, candidates[0]))}
+        float32 = next(each for each in timed if each.name == candidates[0].name)
+        kept = {each.name: each for each in (best, float32)}
         kept |= {each.name: each for each in front(timed, config.objectives)}
         baseline = self._baseline()
         finalists = tuple(self._finalist(each, baseline) for each in kept.values())
@@ -225,8 +226,6 @@ class Judge:
             )
 
     def _finalist(self, each: Candidate, baseline: ArtifactResult) -> Finalist:
-        from tfcompress.predictions import Predictions
-
         artifact = Artifact.load(self._shared.root / each.path)
         reference = Predictions.load(self._folder.predictions(BASELINE))
         row = ArtifactResult(
@@ -255,6 +254,6 @@ class Judge:
         return Finalist(each.name, each.recipe, row, over, repeat)
 
 
-def timed_like(timed: Sequence[Candidate], candidate: Candidate) -> Candidate:
-    """The one of several files that has a candidate's name."""
-    return next(each for each in timed if each.name == candidate.name)
+def _keeps_but_latency(candidate: Candidate) -> bool:
+    others = {n: over for n, over in candidate.overruns.items() if n != "max_latency_ms"}
+    return budgets.keeps(others)

@@ -5,6 +5,7 @@ Knows the rules. Does not know how a trial is carried out.
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Sequence
 
@@ -33,6 +34,8 @@ def beyond_budget(draft: Draft, budget: Budget, candidates: Sequence[Candidate])
       candidates: every file so far.
     """
     least = 1 - MARGIN
+    if draft.latency_ms is None:
+        budget = dataclasses.replace(budget, max_latency_ms=None)
     figures = Figures(
         round(draft.size_bytes * least),
         round(draft.gzip_size_bytes * least),

@@ -331,12 +331,14 @@ class _Trial:
         count = min(self._shared.config.draft_examples, len(split))
         return dataclasses.replace(self._shared.dataset, validation=split.take(np.arange(count)))
 
-    def _latency_ms(self, artifact: Artifact) -> float:
+    def _latency_ms(self, artifact: Artifact) -> float | None:
+        """The median of a call; None where the machine was too busy to tell."""
         with tempfile.TemporaryDirectory() as name:
             path = Path(name) / "draft.tflite"
             artifact.save(path)
             samples = benchmark.measure_latency({"draft": path}, self._shared.config.run.latency)
-        return benchmark.summarize(samples["draft"]).p50
+        found = benchmark.summarize(samples["draft"])
+        return None if found.steady is False else found.p50
 
     # During the training.
 
