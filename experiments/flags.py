@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
@@ -175,18 +175,13 @@ def define_run_flags() -> None:
         _define(name, _default(part, field), text)
 
 
-def given(*, without: Collection[str] = ()) -> list[str]:
-    """The flags of a run that were given, as they would be written: those that are a command's.
+def given() -> list[str]:
+    """The settings of a run that were given as flags, as they would be written again.
 
-    Args:
-      without: names to leave out.
-
-    Returns:
-      Such as `["--dataset=mnist", "--flip"]`, to be joined by blanks after `shlex.quote`.
+    Without the recipes and the folder: such as `["--dataset=mnist", "--flip"]`.
     """
-    own = ("config", "seed", "model", "model_preprocessing", *TEXT_FLAGS, *RUN_FLAGS)
-    names = [name for name in own if name not in without and flags.FLAGS[name].present]
-    return [flags.FLAGS[name].serialize() for name in names]
+    names = ("config", "seed", "model", "model_preprocessing", *TEXT_FLAGS, *RUN_FLAGS)
+    return [flags.FLAGS[name].serialize() for name in names if flags.FLAGS[name].present]
 
 
 def _define(name: str, default: Any, text: str) -> None:

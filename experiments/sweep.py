@@ -122,7 +122,7 @@ def search_config() -> Any:
 
 def command(recipe: str) -> str:
     """The command that trains one recipe of the search alone."""
-    words = [*given(without=("export",)), f"--recipe={recipe}"]
+    words = [*given(), f"--recipe={recipe}"]
     return shlex.join(["python", "-m", "experiments.compress", *words])
 
 
