@@ -171,6 +171,15 @@ def test_a_regression_of_texts(tmp_path, tiny_encoder):
         ({"recipes": ("qat",)}, "qat: ptq and qat have no integer form of a text encoder's"),
         ({"recipes": ("prune(0.5)+ptq",)}, "prune and ptq: ptq and qat have no integer form"),
         ({"recipes": ("distill(student=resnet8)",)}, "brings a student that takes images"),
+        ({"recipes": ("distill(student=none_such)",)}, "Use student=encoder, a smaller encoder"),
+        (
+            {"recipes": ("distill(student=encoder, student_layers=3)",)},
+            "from 1 to 2 layers, those of the larger one. Received: 3",
+        ),
+        (
+            {"recipes": ("distill(student=encoder, student_width=0.7)",)},
+            "whole heads of the larger one's width, 4, and at most its 2",
+        ),
         (
             {"training": TrainingConfig(augmentation=pipeline.AugmentationConfig(flip=True))},
             "Augmentation changes images. Received: flip=True, for texts",

@@ -26,6 +26,7 @@ _PADDING = ("[PAD]", "<pad>")
 # Tables have rows that no token uses where they were brought to a round size.
 _MOST_UNUSED = 1024
 _AT_ONCE = 4096
+_LISTED = 5
 
 
 class TokenizerError(ValueError):
@@ -302,6 +303,27 @@ class Tokenizer:
                 f"{self.source} fills texts up with token {self.padding_id}, {what} takes token "
                 f"{padding_id} for padding: it belongs to another model. Pass the tokenizer that "
                 "was published with the weights."
+            )
+
+    def require_same(self, other: Tokenizer, *, what: str) -> None:
+        """Refuses another tokenizer whose ids mean other tokens.
+
+        Args:
+          other: gives the ids.
+          what: reads them, for the message.
+
+        Raises:
+          TokenizerError: the tokens or their ids differ, or the one of padding.
+        """
+        own, given = self._native.get_vocab(), other._native.get_vocab()
+        differing = sorted({token for token, _ in own.items() ^ given.items()})
+        if differing or self.padding_id != other.padding_id:
+            some = ", ".join(map(repr, differing[:_LISTED])) or "none"
+            raise TokenizerError(
+                f"{what} would be given the ids of {other.source}, and was trained with those of "
+                f"{self.source}. Tokens that one of them lacks or numbers otherwise: "
+                f"{len(differing)} ({some}); padding: {other.padding_id} and {self.padding_id}. "
+                "Pass one that was trained with the same vocabulary."
             )
 
     def tokenization(self, length: int) -> Tokenization:
