@@ -154,13 +154,14 @@ def test_a_regression_of_texts(tmp_path, tiny_encoder):
     rows = (f"a {'good' if s > 3 else 'bad'} film,{s:.2f}" for s in stars)
     table = tmp_path / "stars.csv"
     table.write_text("text,stars\n" + "\n".join(rows) + "\n")
-    export = ExportConfig(formats=("float32",))
-    found = workflow.run(RunConfig(**settings(table, tiny_encoder, export=export)), tmp_path / "r")
+    recipe = "distill(student=encoder, student_layers=1, features=1, epochs=4, learning_rate=0.01)"
+    changed = {"export": ExportConfig(formats=("float32",)), "recipes": (recipe,)}
+    found = workflow.run(RunConfig(**settings(table, tiny_encoder, **changed)), tmp_path / "r")
     assert found.data.targets == ("stars",)
-    (prediction,) = Artifact.load(tmp_path / "r/artifacts/baseline-float32.tflite").predict(
-        "a good film"
-    )
-    assert 3 < prediction.value < 5
+    for name in ("baseline", "distill"):
+        artifact = Artifact.load(tmp_path / f"r/artifacts/{name}-float32.tflite")
+        (prediction,) = artifact.predict("a good film")
+        assert 3 < prediction.value < 5
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,15 @@ def test_a_regression_of_texts(tmp_path, tiny_encoder):
         ({"recipes": ("qat",)}, "qat: ptq and qat have no integer form of a text encoder's"),
         ({"recipes": ("prune(0.5)+ptq",)}, "prune and ptq: ptq and qat have no integer form"),
         ({"recipes": ("distill(student=resnet8)",)}, "brings a student that takes images"),
-        ({"recipes": ("distill(student=none_such)",)}, "Use student=encoder, a smaller encoder"),
+        ({"recipes": ("distill(student=none_such)",)}, "for texts encoder, a smaller one of the"),
+        (
+            {"recipes": ("distill(student=minilm_l6, student_width=0.5)",)},
+            "has the sizes that it was published with. Received: student_width 0.5",
+        ),
+        (
+            {"recipes": ("distill(student=encoder:nowhere)",)},
+            "a folder that is there. Received: 'encoder:nowhere'",
+        ),
         (
             {"recipes": ("distill(student=encoder, student_layers=3)",)},
             "from 1 to 2 layers, those of the larger one. Received: 3",
@@ -190,6 +199,16 @@ def test_a_regression_of_texts(tmp_path, tiny_encoder):
 def test_what_texts_do_not_have_is_refused_before_any_work(reviews, tiny_encoder, changed, message):
     with pytest.raises(ValueError, match=message):
         RunConfig(**settings(reviews, tiny_encoder, **changed))
+
+
+@pytest.mark.parametrize("student", ["encoder, student_layers=1", "minilm_l6"])
+def test_students_that_take_texts_are_refused_for_images(student):
+    with pytest.raises(ValueError, match=r"brings a student that takes texts\. Received: images"):
+        RunConfig(
+            data=DataConfig(name="mnist_sample"),
+            backbone=BackboneConfig(name="lenet5"),
+            recipes=(f"distill(student={student})",),
+        )
 
 
 def test_random_weights_have_no_linear_probe(reviews, tiny_encoder):
