@@ -15,7 +15,8 @@ from tfcompress.predictions import Predictions
 from tfcompress.tokenization import Tokenization, Tokenizer, TokenizerError
 from tfcompress.training import TrainingConfig
 
-RECIPES = ("prune(0.5)", "cluster(4)", "factorize(energy=0.4)")
+STUDENT = "distill(student=encoder, student_layers=1, features=1, attention=1, learning_rate=0.01)"
+RECIPES = ("prune(0.5)", "cluster(4)", "factorize(energy=0.4)", f"{STUDENT}+float32")
 FORMATS = ("float32", "dynamic", "int8")
 
 
@@ -44,7 +45,7 @@ def test_every_file_is_judged_on_the_held_out_fifth(finished):
     assert (found.data.source, found.data.classes) == ("text", ("down", "up"))
     assert found.data.split_sizes["test"] == 64
     expected = {f"{m}-{f}" for m in ("baseline", "prune", "cluster", "factorize") for f in FORMATS}
-    assert {row.name for row in found.artifacts} == expected
+    assert {row.name for row in found.artifacts} == {*expected, "distill-float32"}
     assert found.baseline.accuracy > 0.9
     for row in found.artifacts:
         assert Predictions.load(folder / row.predictions).outputs.shape == (64, 2)
@@ -65,6 +66,16 @@ def test_recipes_leave_what_they_promise_in_the_files(finished):
     before, after = rows["baseline-float32"], rows["factorize-float32"]
     assert after.parameters < before.parameters
     assert after.macs < before.macs
+
+
+def test_a_student_of_fewer_layers_is_a_smaller_file(finished):
+    rows = {row.name: row for row in finished[0].artifacts}
+    before, after = rows["baseline-float32"], rows["distill-float32"]
+    assert after.accuracy > 0.8
+    assert after.parameters < before.parameters
+    assert after.size_bytes < before.size_bytes
+    # Four products of attention and two of the feed-forward part, for each of 8 tokens.
+    assert before.macs - after.macs == 8 * (4 * 8 * 8 + 2 * 8 * 12)
 
 
 def test_an_int8_file_keeps_ids_of_tokens_and_their_mask_alone_from_integers_with_a_scale(finished):

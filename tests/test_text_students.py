@@ -11,6 +11,8 @@ from tfcompress.data import DataConfig
 from tfcompress.export import ExportConfig
 from tfcompress.training import TrainingConfig
 
+pytestmark = pytest.mark.slow
+
 SHALLOW = "distill(student=encoder, student_layers=1, features=1, attention=1, learning_rate=0.01)"
 NARROW = "distill(student=encoder, student_width=0.5, views=1, epochs=4, learning_rate=0.01)"
 

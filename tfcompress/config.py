@@ -175,7 +175,13 @@ class RunConfig:
         if not isinstance(self.backbone, TextConfig):
             backbones.load_family(config.student)
         elif is_made:
-            self.backbone.smaller(layers=config.student_layers, width=config.student_width)
+            layers, width = config.student_layers, config.student_width
+            try:
+                self.backbone.smaller(layers=layers, width=width)
+            except ValueError as error:
+                raise ValueError(
+                    f"distill with student_layers={layers}, student_width={width:g}: {error}"
+                ) from error
         elif config.student_width != 1 or config.student_image_size:
             raise ValueError(
                 f"distill(student={config.student}) has the sizes that it was published with. "

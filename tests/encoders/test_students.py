@@ -120,3 +120,12 @@ def test_a_narrower_student_keeps_what_weighs_most():
     pooler = weights(teacher, "pooler/dense")[0]
     np.testing.assert_array_equal(weights(student, "pooler/dense")[0], pooler[UPPER][:, UPPER])
     assert np.isfinite(student(IDS).numpy()).all()
+
+
+def test_a_teacher_that_cannot_be_taken_over_is_refused():
+    shallow = built(encoders.smaller(CONFIG, layers=1))
+    with pytest.raises(ValueError, match=r"Received: 3 layers in the student, 1 in the teacher"):
+        encoders.take_over(built(CONFIG), shallow, head_width=4)
+    bare = encoders.build_encoder(CONFIG, length=LENGTH, mask_input=False)
+    with pytest.raises(ValueError, match=r"Missing there: pooler/dense, logits"):
+        encoders.take_over(shallow, bare, head_width=4)

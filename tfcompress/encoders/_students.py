@@ -103,17 +103,30 @@ def take_over(student: Model, teacher: Model, *, head_width: int) -> None:
         read a token's numbers, such as a classifier's head. Changed in place.
       teacher: the larger one, with the same further layers.
       head_width: numbers of a head, the same in both.
+
+    Raises:
+      ValueError: the teacher is no encoder, or has fewer layers or not the same further ones.
     """
-    taken = layers_kept(layers_of(student), of=layers_of(teacher))
+    depths = [layers_of(model) for model in (student, teacher)]
+    if not 1 <= depths[0] <= depths[1]:
+        raise ValueError(
+            "take_over takes an encoder and one of as many layers or more. "
+            f"Received: {depths[0]} layers in the student, {depths[1]} in the teacher."
+        )
+    taken = layers_kept(depths[0], of=depths[1])
     weights = {layer.name: layer.get_weights() for layer in teacher.layers if layer.weights}
-    importance = _importance(weights, layers=layers_of(teacher))
+    importance = _importance(weights, layers=depths[1])
     width = _largest(importance, student.get_layer(EMBEDDED).output_shape[-1])
-    for layer in student.layers:
-        if layer.weights:
-            name = _name_in(layer.name, taken)
-            shape = layer.weights[0].shape
-            rows, columns = _kept(name, weights, shape, width=width, head_width=head_width)
-            layer.set_weights([_cut(array, rows, columns) for array in weights[name]])
+    begun = {_name_in(layer.name, taken): layer for layer in student.layers if layer.weights}
+    if not begun.keys() <= weights.keys():
+        raise ValueError(
+            "take_over takes a teacher with the student's further layers. Missing there: "
+            f"{', '.join(name for name in begun if name not in weights)}."
+        )
+    for name, layer in begun.items():
+        shape = layer.weights[0].shape
+        rows, columns = _kept(name, weights, shape, width=width, head_width=head_width)
+        layer.set_weights([_cut(array, rows, columns) for array in weights[name]])
 
 
 def _name_in(name: str, taken: Sequence[int]) -> str:
