@@ -216,6 +216,8 @@ class RunConfig:
         if not texts:
             return
         pipeline.require_plain(self.training.augmentation)
+        for length in getattr(self.backbone, "shorter_lengths", ()):
+            self.latency.at_length(length)
         for plan in self.plans:
             if compose.quantizes(plan.stages):
                 raise ValueError(

@@ -195,9 +195,9 @@ class StageTrainer:
             export.convert(model, name, calibration=self.supplies().calibration[:1])
 
     def _train_head(self, model: Any, config: TrainingConfig, *, name: str) -> None:
-        """Trains the head on images that are encoded once."""
+        """Trains the head on examples that are encoded once."""
         if not stage_state.is_finished(self._folder.stage(name)):
-            self._reporter.note("encoding the images once")
+            self._reporter.note(f"encoding the {self._dataset.example}s once")
         head, batches = head_training.encoded(
             model,
             self._dataset,

@@ -72,6 +72,9 @@ def test_transfer_freezes_layers_as_of_any_model(tiny_encoder):
         ({"name": "encoder:nowhere"}, "a folder that is there. Received: 'encoder:nowhere'"),
         ({"sequence_length": 513}, "from 1 to 512, the positions that minilm_l6 has"),
         ({"sequence_length": 0}, "from 1 to 512"),
+        ({"shorter_lengths": (32, 16)}, r"below 64, ascending, .* Received: \(32, 16\)"),
+        ({"shorter_lengths": (64,)}, r"from 1 up to below 64"),
+        ({"shorter_lengths": [16]}, r"Received: \[16\]"),
         ({"pooling": "max"}, "pooling of a text encoder"),
         ({"weights": "imagenet"}, "weights of a text encoder"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
@@ -85,6 +88,9 @@ def test_settings_that_cannot_be_are_refused(settings, message):
 def test_a_length_beyond_the_positions_is_refused(tiny_encoder):
     with pytest.raises(ValueError, match="from 1 to 16, the positions"):
         TextConfig(f"encoder:{tiny_encoder}", sequence_length=17)
+    short = TextConfig(f"encoder:{tiny_encoder}", sequence_length=8, shorter_lengths=(2,))
+    with pytest.raises(ValueError, match="length must be above 2"):
+        backbones.opened(short)
     with pytest.raises(ValueError, match="length must be above 2"):
         backbones.opened(TextConfig(f"encoder:{tiny_encoder}", sequence_length=2))
 

@@ -228,6 +228,26 @@ def test_the_cost_is_counted_without_building(case):
     assert remaining.parameters(whole) == cost.parameters(model)
 
 
+def test_products_of_two_activations_are_part_of_the_cost():
+    from tfcompress._keras import keras
+    from tfcompress.graph._layers import MatMul
+
+    layers = keras.layers
+    inputs = keras.Input([5, 3])
+    x = layers.Dense(6, name="first")(inputs)
+    x = MatMul(name="context")([MatMul(transpose_b=True, name="scores")([x, x]), x])
+    x = layers.Dense(4, name="mix")(x)
+    model = keras.Model(inputs, layers.Dense(3, name="logits")(x))
+    graph = channel_graph(model)
+    kept = np.ones(graph.count, bool)
+    (mix,) = (group for group in free(graph) if group.layers == ("mix",))
+    kept[mix.units[:2]] = False
+    remaining, smaller = Remaining(model, graph), without(model, graph, ~kept)
+    # Scores and context: 5 by 6 by 5, and 5 by 5 by 6.
+    assert cost.macs(smaller) == 5 * (3 * 6 + 6 * 2 + 2 * 3) + 2 * 150
+    assert remaining.macs(kept) == cost.macs(smaller)
+
+
 def normalized(keras):
     layers = keras.layers
     inputs = keras.Input([8, 8, 3])

@@ -16,7 +16,7 @@ from tfcompress._keras import keras
 from tfcompress.backbones._heads import with_head
 from tfcompress.backbones._own_model import sha256_of_path
 from tfcompress.goals import Goal
-from tfcompress.tokenization import TokenIds, Tokenization, Tokenizer
+from tfcompress.tokenization import TokenIds, Tokenization, Tokenizer, require_shorter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +61,9 @@ class TextConfig:
       weights: `"default"`, the published ones, or `"none"` for random ones.
       sequence_length: tokens of every text, padding included; longer texts are cut. Half the
         length is more than twice as fast.
+      shorter_lengths: other lengths that the exported files take, ascending and below it, such as
+        `(16, 32)`: a short text is then filled up to the shortest that holds it. The model is
+        trained and judged at `sequence_length`; padding changes none of its outputs.
       pooling: what stands for a text: `"pooler"`, a Dense layer with tanh on the first token, as
         BERT was pretrained and RoBERTa is fine-tuned; `"mean"`, the mean over the tokens; `"auto"`,
         the pooler where its weights were published, else the mean.
@@ -82,6 +85,7 @@ class TextConfig:
     sequence_length: int = 64
     pooling: str = "auto"
     dropout: float = 0.1
+    shorter_lengths: tuple[int, ...] = ()
     sha256: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -111,6 +115,7 @@ class TextConfig:
                 f"TextConfig.sequence_length must be from 1 to {longest}, the positions that "
                 f"{self.name} has. Received: {length!r}."
             )
+        require_shorter(self.shorter_lengths, length, what="TextConfig.shorter_lengths")
 
     @property
     def _folder(self) -> Path | None:
@@ -180,7 +185,8 @@ class TextNetwork:
           shape: not needed; the config says the length.
         """
         del shape
-        return self.tokenizer.tokenization(self.config.sequence_length)
+        config = self.config
+        return self.tokenizer.tokenization(config.sequence_length, shorter=config.shorter_lengths)
 
     def build_model(
         self, *, goal: Goal, image_shape: tuple[int, ...], seed: int, keep_head: bool
@@ -303,9 +309,8 @@ def _mean(encoder: Model) -> KerasTensor:
     """
     from tfcompress.graph import _layers
 
-    length = encoder.input_shape[1]
     bias = encoder.get_layer("mask/bias").output
-    row = keras.layers.Reshape([1, length], name="mean/mask")(bias)
+    row = keras.layers.Reshape([1, -1], name="mean/mask")(bias)
     shares = keras.layers.Softmax(name="mean/shares")(row)
     summed = _layers.MatMul(name="mean/tokens")([shares, encoder.output])
     return keras.layers.Reshape([encoder.output_shape[-1]], name="mean/joined")(summed)

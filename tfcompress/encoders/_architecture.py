@@ -140,7 +140,7 @@ def build_encoder(
     inputs = {name: keras.Input([length], dtype="int32", name=name) for name in names}
     hidden = _embeddings(config, inputs[TOKEN_IDS], inputs.get(TOKEN_TYPES))
     mask = inputs[MASK] if mask_input else _own_mask(config, inputs[TOKEN_IDS])
-    bias = _mask_bias(mask, length, masked_score)
+    bias = _mask_bias(mask, masked_score)
     for layer in range(config.layers):
         hidden = _attention(config, hidden, bias, name=f"layer_{layer}/attention")
         hidden = _feed_forward(config, hidden, name=f"layer_{layer}/feed_forward")
@@ -173,9 +173,9 @@ def _own_mask(config: EncoderConfig, tokens: KerasTensor) -> KerasTensor:
     return _layers.TokenMask(config.padding_id, name="mask/of_tokens")(tokens)
 
 
-def _mask_bias(mask: KerasTensor, length: int, masked: float) -> KerasTensor:
+def _mask_bias(mask: KerasTensor, masked: float) -> KerasTensor:
     """0 for what is attended to, `masked` for padding: [batch, 1, 1, length]."""
-    wide = keras.layers.Reshape([1, 1, length], name="mask/wide")(mask)
+    wide = keras.layers.Reshape([1, 1, -1], name="mask/wide")(mask)
     return keras.layers.Rescaling(-masked, masked, name="mask/bias")(wide)
 
 

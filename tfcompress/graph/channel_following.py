@@ -38,7 +38,7 @@ def channel_graph(model: Any, *, keep: str = "") -> ChannelGraph:
 
     Args:
       model: flat functional model of plain layers, channels last.
-      keep: layer names or patterns, separated by `/`, whose channels all stay.
+      keep: layer names or patterns, separated by `|`, whose channels all stay.
 
     Example:
       >>> from tfcompress._keras import keras

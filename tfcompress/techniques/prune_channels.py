@@ -53,7 +53,7 @@ class ChannelPruningConfig:
         kernels of processors take 4 or more at a time.
       rounds: the model is cut and trained so many times, by equal factors, at least 1.
       least_kept: fraction of each layer's channels that stays in any case, in (0, 1].
-      skip: names or patterns (`conv1`, `block_*`), separated by `/`, of layers that go on giving
+      skip: names or patterns (`conv1`, `block_*`), separated by `|`, of layers that go on giving
         all of their channels.
       examples: what the model takes and what it should give for it, as a pair of arrays: float32
         [n, ...], and int64 classes [n] or float32 targets [n, ...], whose differences count in the
