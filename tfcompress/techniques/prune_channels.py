@@ -255,20 +255,27 @@ def report(before: Any, after: Any, config: ChannelPruningConfig) -> Compression
     graph = _followed(normal, config)
     reasons = _reasons(normal, graph)
     details = {
-        name: _detail(slots, after) for name, slots in graph.by_layer.items() if name not in reasons
+        name: _detail(graph, slots, after)
+        for name, slots in graph.by_layer.items()
+        if name not in reasons
     }
     reports = layer_reports(normal, after, reasons=reasons, without_kernel="", details=details)
     return CompressionReport("prune_channels", reports)
 
 
-def _detail(slots: Sequence[Slot], after: Any) -> str:
-    """How many channels a layer still gives, or takes where it gives as many as before."""
+def _detail(graph: ChannelGraph, slots: Sequence[Slot], after: Any) -> str:
+    """How much a layer still gives, or takes where it gives as much as before."""
     layer = after.get_layer(slots[0].layer)
     # What it gives says more than what it takes.
     for slot in sorted(slots, key=lambda slot: slot.role == CONSUMES):
         had, has = len(slot.units), int(layer.weights[slot.weight].shape[slot.axis])
         if has < had:
-            return f"{'takes ' if slot.role == CONSUMES else ''}{has} of {had} channels"
+            units = set(slot.units.tolist())
+            # Each head is as wide as the others.
+            width = had // len(units) if units <= graph.heads else 1
+            what = "heads" if units <= graph.heads else "channels"
+            takes = "takes " if slot.role == CONSUMES else ""
+            return f"{takes}{has // width} of {had // width} {what}"
     return "all channels kept"
 
 
