@@ -15,7 +15,8 @@ from tfcompress.predictions import Predictions
 from tfcompress.tokenization import Tokenization, Tokenizer, TokenizerError
 from tfcompress.training import TrainingConfig
 
-RECIPES = ("prune(0.5)", "cluster(4)", "factorize(energy=0.4)")
+HEADS = "prune_channels(0.3, importance=taylor)+prune(0.5)"
+RECIPES = ("prune(0.5)", "cluster(4)", "factorize(energy=0.4)", HEADS)
 FORMATS = ("float32", "dynamic", "int8")
 
 
@@ -43,7 +44,8 @@ def test_every_file_is_judged_on_the_held_out_fifth(finished):
     assert results.load(folder) == found
     assert (found.data.source, found.data.classes) == ("text", ("down", "up"))
     assert found.data.split_sizes["test"] == 64
-    expected = {f"{m}-{f}" for m in ("baseline", "prune", "cluster", "factorize") for f in FORMATS}
+    titles = ("baseline", "prune", "cluster", "factorize", "prune_channels+prune")
+    expected = {f"{title}-{name}" for title in titles for name in FORMATS}
     assert {row.name for row in found.artifacts} == expected
     assert found.baseline.accuracy > 0.9
     for row in found.artifacts:
@@ -65,6 +67,18 @@ def test_recipes_leave_what_they_promise_in_the_files(finished):
     before, after = rows["baseline-float32"], rows["factorize-float32"]
     assert after.parameters < before.parameters
     assert after.macs < before.macs
+
+
+def test_heads_and_units_are_gone_from_the_files(finished):
+    found, folder, _ = finished
+    rows = {row.name: row for row in found.artifacts}
+    before, after = (rows[f"{name}-float32"] for name in ("baseline", "prune_channels+prune"))
+    assert after.macs <= 0.7 * before.macs
+    assert after.size_bytes < before.size_bytes
+    assert after.sparsity == pytest.approx(0.5, abs=0.02)
+    report = (folder / "report.md").read_text(encoding="utf-8")
+    print(report)
+    assert "1 of 2 heads" in report
 
 
 def test_an_int8_file_keeps_ids_of_tokens_and_their_mask_alone_from_integers_with_a_scale(finished):

@@ -354,7 +354,7 @@ class Following:
             self.unclean.update(id(tensor) for tensor in tf.nest.flatten(node.outputs))
 
     def normalized(self, node: Any) -> np.ndarray:
-        """Over some axes, which lose nothing: their statistics would be others without a channel."""
+        """Over some axes, which lose nothing: without a channel, statistics would be others."""
         tensor = node.keras_inputs[0]
         axis, rank = getattr(node.layer, "axis", -1), len(tensor.shape)
         axes = axis if isinstance(axis, list | tuple) else [axis]
