@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfcompress import backbones, data, evaluate, export, finished_run, results, workflow
+from tfcompress import backbones, data, evaluate, export, finished_run, probe, results, workflow
 from tfcompress.artifact import Artifact
 from tfcompress.backbones import BackboneConfig, TextConfig
 from tfcompress.benchmark import LatencyConfig
@@ -76,9 +76,26 @@ def test_heads_and_units_are_gone_from_the_files(finished):
     assert after.macs <= 0.7 * before.macs
     assert after.size_bytes < before.size_bytes
     assert after.sparsity == pytest.approx(0.5, abs=0.02)
-    report = (folder / "report.md").read_text(encoding="utf-8")
-    print(report)
-    assert "1 of 2 heads" in report
+    assert "1 of 2 heads" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_heads_are_among_what_a_text_encoder_is_sensitive_to(finished):
+    run = finished_run.load(finished[1])
+    split = run.dataset.validation
+    found = probe.sensitivity(
+        run.baseline,
+        run.preprocessing.apply(split.examples),
+        split.labels,
+        kinds=["channels"],
+        levels={"channels": [0.5]},
+    )
+    parts = {"query+{0}/key+{0}/value": "attention", "inner": "feed_forward"}
+    assert {effect.name for effect in found.effects} == {
+        f"{layer}/{name.format(layer)}"
+        for layer in (f"layer_{number}/{part}" for number in (0, 1) for part in parts.values())
+        for name, part in parts.items()
+        if layer.endswith(part)
+    }
 
 
 def test_an_int8_file_keeps_ids_of_tokens_and_their_mask_alone_from_integers_with_a_scale(finished):
