@@ -189,7 +189,7 @@ class Following:
         # What is left of a tensor has to fill a box: of what depends on several axes, whole pieces
         # along the first of them go.
         for labels in self.tensors.values():
-            _, *others = varying(_of(units, labels)) or [None]
+            others = varying(_of(units, labels))[1:]
             if others:
                 self.whole(labels, others)
                 units = self._joined()

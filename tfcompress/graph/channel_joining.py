@@ -5,6 +5,7 @@ Knows sums and products value by value, concatenations, and products of matrices
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from tfcompress.graph.channel_following import Following
 
 _OWN, _SUMMED = -2, -1
+# Where in a product the channels of the first matrix lie, and those of the second.
+_OF_FIRST: Mapping[int | None, int | None] = {_SUMMED: None}
+_OF_SECOND: Mapping[int | None, int | None] = {_SUMMED: None, _OWN: -1}
 
 
 def merged(job: Following, node: Any) -> np.ndarray | None:
@@ -97,7 +101,11 @@ def multiplied(job: Following, node: Any) -> np.ndarray | None:
         return None
     _meet(job, node, one, other)
     _meet(job, node, other, one)
-    given = [(side, axis) for side, axis in ((one, _row(one)), (other, _column(other))) if axis]
+    places = (
+        (one, _OF_FIRST.get(one.axis, one.axis)),
+        (other, _OF_SECOND.get(other.axis, other.axis)),
+    )
+    given = [(side, axis) for side, axis in places if axis is not None]
     if len({axis for _, axis in given}) > 1:
         return None
     if not given:
@@ -141,13 +149,3 @@ def _meet(job: Following, node: Any, side: _Side, other: _Side) -> None:
     if side.axis == _SUMMED and side.unclean and other.unclean:
         reason = f"a channel of zeros is not zero where {described(node.layer)} is"
         job.protect(side.labels, reason)
-
-
-def _row(side: _Side) -> int | None:
-    """The axis of the product along which the first side's channels lie."""
-    return None if side.axis == _SUMMED else side.axis
-
-
-def _column(side: _Side) -> int | None:
-    """The axis of the product along which the second side's channels lie."""
-    return {_SUMMED: None, _OWN: -1}.get(side.axis, side.axis) if side.axis else None
