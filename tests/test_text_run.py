@@ -33,7 +33,14 @@ from tfcompress.tokenization import Tokenization, Tokenizer, TokenizerError
 from tfcompress.training import TrainingConfig
 
 STUDENT = "distill(student=encoder, student_layers=1, features=1, attention=1, learning_rate=0.01)"
-RECIPES = ("prune(0.5)", "cluster(4)", "factorize(energy=0.4)", f"{STUDENT}+float32")
+HEADS = "prune_channels(0.3, importance=taylor)+prune(0.5)"
+RECIPES = (
+    "prune(0.5)",
+    "cluster(4)",
+    "factorize(energy=0.4)",
+    f"{STUDENT}+float32",
+    f"{HEADS}+float32",
+)
 FORMATS = ("float32", "dynamic", "int8")
 LENGTH_FORMATS = ("float32", "int8")
 
@@ -152,7 +159,8 @@ def test_every_file_is_judged_on_the_held_out_fifth(finished):
     assert (found.data.source, found.data.classes) == ("text", ("down", "up"))
     assert found.data.split_sizes["test"] == 64
     expected = {f"{m}-{f}" for m in ("baseline", "prune", "cluster", "factorize") for f in FORMATS}
-    assert {row.name for row in found.artifacts} == {*expected, "distill-float32"}
+    expected |= {"distill-float32", "prune_channels+prune-float32"}
+    assert {row.name for row in found.artifacts} == expected
     assert found.baseline.accuracy > 0.9
     for row in found.artifacts:
         assert Predictions.load(folder / row.predictions).outputs.shape == (64, 2)
@@ -195,6 +203,35 @@ def test_a_student_of_fewer_layers_is_a_smaller_file(finished):
     assert after.size_bytes < before.size_bytes
     # Four products of attention and two of the feed-forward part, for each of 8 tokens.
     assert before.macs - after.macs >= 8 * (4 * 8 * 8 + 2 * 8 * 12)
+
+
+def test_heads_and_units_are_gone_from_the_files(finished):
+    found, folder, _ = finished
+    rows = {row.name: row for row in found.artifacts}
+    before, after = (rows[f"{name}-float32"] for name in ("baseline", "prune_channels+prune"))
+    assert after.macs <= 0.7 * before.macs
+    assert after.size_bytes < before.size_bytes
+    assert after.sparsity == pytest.approx(0.5, abs=0.02)
+    assert "1 of 2 heads" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_heads_are_among_what_a_text_encoder_is_sensitive_to(finished):
+    run = finished_run.load(finished[1])
+    split = run.dataset.validation
+    found = probe.sensitivity(
+        run.baseline,
+        run.preprocessing.apply(split.examples),
+        split.labels,
+        kinds=["channels"],
+        levels={"channels": [0.5]},
+    )
+    parts = {"query+{0}/key+{0}/value": "attention", "inner": "feed_forward"}
+    assert {effect.name for effect in found.effects} == {
+        f"{layer}/{name.format(layer)}"
+        for layer in (f"layer_{number}/{part}" for number in (0, 1) for part in parts.values())
+        for name, part in parts.items()
+        if layer.endswith(part)
+    }
 
 
 def test_an_int8_file_keeps_ids_of_tokens_and_their_mask_alone_from_integers_with_a_scale(finished):
