@@ -66,6 +66,7 @@ TIERS = {
         "transfer",
         "transfer_comparisons",
         "transfer_tables",
+        "vocabulary",
         "vulkan",
         "fraction_text",
     ),

@@ -35,8 +35,9 @@ from tfcompress.recipe import text_of
 from tfcompress.results import CompressionReport, StageResult
 from tfcompress.run_folder import ENCODED, RunFolder
 from tfcompress.supplies import Supplies
-from tfcompress.tokenization import Preparation
+from tfcompress.tokenization import Preparation, Tokenization, Tokenizer
 from tfcompress.training import TrainingConfig
+from tfcompress.vocabulary import TokenUsage
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class StageTrainer:
         self._supplies: dict[Preparation, Supplies] = {}
         self._done: dict[tuple[PlannedStage, ...], _Done] = {}
         self._baseline_name = ""
+        self._tokenizer = backbones.tokenizer_of(source)
         for plan in config.plans:
             compose.require_task(plan.stages, dataset.goal.task)
 
@@ -101,11 +103,49 @@ class StageTrainer:
             preprocessing = self._source.preprocessing(shape)
         else:
             preprocessing = backbones.preprocessing(student, self._dataset.image_shape)
+        tokenizer = compose.tokenizer(stages, supplied={"usage": self._usage})
+        if tokenizer is not None:
+            assert isinstance(preprocessing, Tokenization), "RunConfig refuses it for images"
+            preprocessing = tokenizer.tokenization(preprocessing.length)
         if preprocessing not in self._supplies:
             self._supplies[preprocessing] = Supplies(
-                self._config, self._folder, self._dataset, preprocessing, self._reporter
+                self._config,
+                self._folder,
+                self._dataset if tokenizer is None else self._cut_up_by(tokenizer),
+                preprocessing,
+                self._reporter,
+                tokenizer=tokenizer or self._tokenizer,
+                usage=self._usage,
             )
         return self._supplies[preprocessing]
+
+    @cached_property
+    def _usage(self) -> TokenUsage | None:
+        """Of texts, how often the training split has each token of the baseline's tokenizer."""
+        if self._tokenizer is None:
+            return None
+        return TokenUsage.of(self._tokenizer, self._dataset.train.examples)
+
+    def _cut_up_by(self, tokenizer: Tokenizer) -> data.Dataset:
+        """The run's texts as ids of another tokenizer, the same ones in the same order."""
+        (length,) = self._dataset.example_shape
+        self._reporter.note(f"texts cut up anew into {tokenizer.vocabulary:,} tokens")
+        found = data.load(
+            self._config.data,
+            tokenize=lambda texts: tokenizer.token_ids(texts, length=length),
+            note=self._reporter.note,
+        )
+        if not found.has_order_of(self._dataset):
+            raise ValueError(
+                f"The texts of {self._config.data.name!r} have changed while the run was at work. "
+                "Bring them back as they were and give the command again."
+            )
+        return found
+
+    def _supplied(self, stages: Sequence[PlannedStage]) -> dict[str, Any]:
+        """What the run gives to the model of some stages, whose teacher reads what it reads."""
+        teacher = compose.teacher(stages, self.baseline, supplied={"usage": self._usage})
+        return self.supplies(stages).of(teacher)
 
     def report(self, stages: tuple[PlannedStage, ...]) -> CompressionReport:
         """What the last of `stages` did, after `compressed` was asked for them."""
@@ -225,7 +265,7 @@ class StageTrainer:
     def _prepared(self, stages: tuple[PlannedStage, ...], start: Any) -> tuple[PlannedStage, ...]:
         """The stages as they were carried out, and the last one as it will be."""
         earlier = self._done[stages[:-1]].stages if stages[:-1] else ()
-        supplied = self.supplies(stages).of(self.baseline)
+        supplied = self._supplied(stages)
         return (*earlier, compose.prepared(stages[-1], start, supplied=supplied))
 
     def _student(self, stages: Sequence[PlannedStage], model: Any) -> Any:
@@ -272,7 +312,7 @@ class StageTrainer:
         )
         supplies, views = self.supplies(stages), compose.views(stages)
         batches = training.image_batches(
-            self._dataset,
+            supplies.dataset,
             supplies.preprocessing,
             config,
             views=views,
@@ -291,7 +331,7 @@ class StageTrainer:
             return compose.wrap(
                 stages,
                 start,
-                supplied=supplies.of(self.baseline),
+                supplied=self._supplied(stages),
                 steps_per_epoch=batches.steps_per_epoch,
                 epochs=config.epochs,
             )
@@ -317,7 +357,7 @@ class StageTrainer:
         self, stages: tuple[PlannedStage, ...], model: Any
     ) -> tuple[Any, CompressionReport]:
         """A stage that needs images and no training."""
-        current, supplied = stages[-1], self.supplies(stages).of(self.baseline)
+        current, supplied = stages[-1], self._supplied(stages)
         self._reporter.stage(current.technique, f"{_settings(current.config)}; nothing is trained")
         wrapped = compose.wrap(stages, model, supplied=supplied, steps_per_epoch=1, epochs=1)
         name = self._stage_name(compose.title(stages))
