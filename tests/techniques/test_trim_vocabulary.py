@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tfcompress import backbones, export, vocabulary
+from tfcompress import backbones, compose, export, recipe, vocabulary
 from tfcompress._keras import keras
 from tfcompress.backbones import TextConfig
 from tfcompress.goals import Classes
@@ -122,3 +122,14 @@ def test_the_tokenizer_is_a_smaller_file(built, config):
     assert len(found.content) < len(built[0].tokenizer.content)
     assert len(json.loads(found.content)["model"]["vocab"]) == found.vocabulary
     assert vocabulary.kept(config.usage, least_count=1) == (*range(5), 7, 9, 10, 11, 12, 13, 14, 15)
+
+
+def test_a_teacher_reads_what_its_student_reads(built, config):
+    stages = compose.plan(recipe.parse("distill+trim_vocabulary+prune")).stages
+    given = {"usage": config.usage}
+    teacher = compose.teacher(stages, built[1], supplied=given)
+    seen = ids(compose.tokenizer(stages, supplied=given))
+    expected = built[1](ids(built[0].tokenizer)).numpy()
+    np.testing.assert_array_equal(teacher(seen).numpy(), expected)
+    assert compose.teacher(stages[:1], built[1], supplied=given) is built[1]
+    assert compose.tokenizer(stages[:1], supplied=given) is None
