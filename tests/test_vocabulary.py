@@ -31,9 +31,11 @@ def words(tmp_path):
 
 @pytest.fixture
 def pairs(tmp_path):
-    (tmp_path / "vocab.json").write_text(json.dumps(PAIRS))
-    (tmp_path / "merges.txt").write_text(MERGES, encoding="utf-8")
-    return Tokenizer.from_folder(tmp_path)
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps(PAIRS))
+    (folder / "merges.txt").write_text(MERGES, encoding="utf-8")
+    return Tokenizer.from_folder(folder)
 
 
 def usage(tokenizer, texts, *, length=8):
@@ -116,7 +118,7 @@ def test_the_ends_of_a_text_may_be_a_template(words):
     assert trimmed.token_ids(["film"], length=4).ids.tolist() == [[2, 4, 3, 0]]
 
 
-def test_what_cannot_be_trimmed_is_refused(words):
+def test_what_cannot_be_trimmed_is_refused(words, pairs):
     with pytest.raises(ValueError, match=r"No token of a word stands 9 times .* stands 2 times"):
         vocabulary.kept(usage(words, ["film film"]), least_count=9)
     everything = TokenUsage(words, np.ones(len(WORDS), np.int64))
@@ -126,6 +128,10 @@ def test_what_cannot_be_trimmed_is_refused(words):
         TokenUsage(words, np.ones(5, np.int64))
     with pytest.raises(TokenizerError, match=r"cannot do without \[UNK\]"):
         vocabulary.trimmed(words, [0, 3, 4, 6])
+    record = json.loads(pairs.content)
+    record["model"]["end_of_word_suffix"] = "</w>"
+    with pytest.raises(TokenizerError, match=r"another way than RoBERTa's: it has end_of_word_s"):
+        vocabulary.kept(usage(Tokenizer(json.dumps(record)), ["abc"]), least_count=1)
     record = json.loads(words.content)
     record["model"] = {"type": "WordLevel", "unk_token": "[UNK]", "vocab": record["model"]["vocab"]}
     other = Tokenizer(json.dumps(record))

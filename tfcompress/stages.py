@@ -88,6 +88,7 @@ class StageTrainer:
         self._done: dict[tuple[PlannedStage, ...], _Done] = {}
         self._baseline_name = ""
         self._tokenizer = backbones.tokenizer_of(source)
+        self._tokenizers: dict[tuple[PlannedStage, ...], Tokenizer | None] = {}
         for plan in config.plans:
             compose.require_task(plan.stages, dataset.goal.task)
 
@@ -103,7 +104,7 @@ class StageTrainer:
             preprocessing = self._source.preprocessing(shape)
         else:
             preprocessing = backbones.preprocessing(student, self._dataset.image_shape)
-        tokenizer = compose.tokenizer(stages, supplied={"usage": self._usage})
+        tokenizer = self._other_tokenizer(tuple(stages))
         if tokenizer is not None:
             assert isinstance(preprocessing, Tokenization), "RunConfig refuses it for images"
             preprocessing = tokenizer.tokenization(preprocessing.length)
@@ -118,6 +119,13 @@ class StageTrainer:
                 usage=self._usage,
             )
         return self._supplies[preprocessing]
+
+    def _other_tokenizer(self, stages: tuple[PlannedStage, ...]) -> Tokenizer | None:
+        """The tokenizer of what stages leave, where they change it; made once."""
+        if stages not in self._tokenizers:
+            found = compose.tokenizer(stages, supplied={"usage": self._usage})
+            self._tokenizers[stages] = found
+        return self._tokenizers[stages]
 
     @cached_property
     def _usage(self) -> TokenUsage | None:

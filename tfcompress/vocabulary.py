@@ -20,6 +20,10 @@ import numpy as np
 from tfcompress.tokenization import Tokenizer, TokenizerError
 
 
+# With these, pieces are more than the characters of a token and their pairs.
+_OTHER_PAIRS = ("byte_fallback", "continuing_subword_prefix", "end_of_word_suffix")
+
+
 @dataclass(frozen=True, eq=False)
 class TokenUsage:
     """How often texts use each token of a tokenizer.
@@ -140,6 +144,11 @@ class _File:
                 f"{self._source} is of the kind {kind or 'unknown'}. Tokens can be taken from: "
                 f"{', '.join(kinds)}. Leave the trimming out."
             )
+        if unknown := [name for name in _OTHER_PAIRS if kind == "BPE" and self._model.get(name)]:
+            raise TokenizerError(
+                f"{self._source} joins pairs in another way than RoBERTa's: it has "
+                f"{', '.join(unknown)}. Tokens cannot be taken from it. Leave the trimming out."
+            )
         self.pieces: Callable[[set[int], np.ndarray, int], set[int]] = kinds[kind]
         """What is needed beside some tokens, by their ids, the counts and the least of them."""
         self._vocabulary: dict[str, int] = self._model["vocab"]
@@ -168,7 +177,7 @@ class _File:
     def _characters(self, ids: set[int], counts: np.ndarray, least_count: int) -> set[int]:
         """Of WordPiece: the characters of words, at the beginning and within."""
         del ids
-        prefix = self._model["continuing_subword_prefix"]
+        prefix = self._model.get("continuing_subword_prefix", "##")
         found: Counter[str] = Counter()
         for number, token in self.by_id.items():
             if counts[number] and number not in self.special:

@@ -227,12 +227,19 @@ class _Run:
         self, candidates: Sequence[_Candidate]
     ) -> list[tuple[_Candidate, ArtifactResult]]:
         self._reporter.stage("export", ", ".join(item.name for item in candidates))
-        own = self._trainer.supplies().tokenizer
-        for tokenizer in dict.fromkeys(item.inputs.tokenizer for item in candidates):
-            if tokenizer is not None:
-                folder = self._folder.artifact(BASELINE).parent
-                tokenizer.save(folder, own_name=tokenizer != own)
+        self._save_tokenizers(candidates)
         return [(item, self._export_one(item)) for item in candidates]
+
+    def _save_tokenizers(self, candidates: Sequence[_Candidate]) -> None:
+        """Puts the tokenizers of texts beside the files: a file is of no use without."""
+        folder, plain = self._folder.artifact(BASELINE).parent, self._trainer.supplies().tokenizer
+        for tokenizer in dict.fromkeys(item.inputs.tokenizer for item in candidates):
+            if tokenizer is None:
+                continue
+            path = tokenizer.save(folder, own_name=tokenizer != plain)
+            self._reporter.note(
+                f"{path.name}: {path.stat().st_size:,} bytes, {tokenizer.vocabulary:,} tokens"
+            )
 
     def _export_one(self, item: _Candidate) -> ArtifactResult:
         path = self._folder.artifact(item.name)
