@@ -117,7 +117,9 @@ def test_a_distilled_model_is_taught_on_the_tokens_that_it_reads(reviews, tiny_e
     assert found.artifacts[-1].accuracy > 0.7
     report = next(stage for stage in found.stages if stage.technique == "factorize").report
     details = {layer.name: layer.detail for layer in report.layers if layer.treated}
-    assert details["embeddings/words"] == "rank 4 of 8, 32 multiply-accumulates more a row"
+    assert (
+        details["embeddings/words"] == "rank 4 of 8, at 32 multiply-accumulates for each row read"
+    )
 
 
 def test_images_are_refused_before_any_work():

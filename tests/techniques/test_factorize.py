@@ -581,7 +581,7 @@ def test_a_table_of_rank_4_becomes_a_narrow_one_and_a_dense_layer(table_model):
     factorize.verify(found, config)
     report = factorize.report(table_model, found, config)
     (words,) = (layer for layer in report.layers if layer.treated)
-    assert words.detail == "rank 4 of 12, 48 multiply-accumulates more a row"
+    assert words.detail == "rank 4 of 12, at 48 multiply-accumulates for each row read"
     assert words.kernel_parameters == 208
 
 

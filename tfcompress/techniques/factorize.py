@@ -335,7 +335,7 @@ def report(before: Any, after: Any, config: FactorizationConfig) -> CompressionR
 
 def _detail(pair: Pair) -> str:
     added = int(np.prod(pair.second.variable.shape))
-    more = f", {added:,} multiply-accumulates more a row" if pair.of_table else ""
+    more = f", at {added:,} multiply-accumulates for each row read" if pair.of_table else ""
     return f"rank {pair.rank} of {pair.full_rank}{more}"
 
 
