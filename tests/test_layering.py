@@ -67,6 +67,7 @@ TIERS = {
         "transfer",
         "transfer_comparisons",
         "transfer_tables",
+        "vocabulary",
         "vulkan",
         "fraction_text",
     ),

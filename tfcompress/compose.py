@@ -20,8 +20,18 @@ from tfcompress import settings as settings_types
 from tfcompress.goals import CLASSIFICATION
 from tfcompress.recipe import Recipe, RecipeError, Stage, Value, text_of
 from tfcompress.techniques import NothingToGain
+from tfcompress.tokenization import Tokenizer
 
-ORDER = ("distill", "prune_channels", "factorize", "prune", "cluster", "ptq", "qat")
+ORDER = (
+    "distill",
+    "trim_vocabulary",
+    "prune_channels",
+    "factorize",
+    "prune",
+    "cluster",
+    "ptq",
+    "qat",
+)
 """Techniques in the only order in which each keeps what the ones before it made.
 
 A smaller architecture is what all others start from; zeros survive clustering, zeros and clusters
@@ -30,7 +40,7 @@ survive quantization, and all train under the loss of a distillation that stands
 QUANTIZING = ("ptq", "qat")
 """Techniques that leave a model which is exported as int8 and in no other format."""
 
-RESHAPING = ("prune_channels", "factorize")
+RESHAPING = ("trim_vocabulary", "prune_channels", "factorize")
 """Techniques whose effect is the architecture itself, which no later one undoes."""
 
 SUPPLIED = "supplied"
@@ -397,6 +407,57 @@ def require_task(stages: Sequence[PlannedStage], task: str) -> None:
                 f"{stage.technique} as it is set here is for a classification: {reason}. "
                 f"Received: a {task}. Change that setting."
             )
+
+
+def require_images(stages: Sequence[PlannedStage]) -> None:
+    """Refuses a stage that images have no use for.
+
+    A config whose property `only_texts` is a reason serves texts alone.
+
+    Args:
+      stages: of one recipe.
+
+    Raises:
+      ValueError: the message names the stage and the reason.
+    """
+    for stage in stages:
+        if reason := getattr(stage.config, "only_texts", ""):
+            raise ValueError(
+                f"{stage.technique} is for texts: {reason}. Received: images. Leave the stage out."
+            )
+
+
+def tokenizer(stages: Sequence[PlannedStage], *, supplied: Mapping[str, Any]) -> Tokenizer | None:
+    """The tokenizer of what stages leave; None where none of them changes the model's own.
+
+    Args:
+      stages: all that are carried out.
+      supplied: as for `wrap`.
+    """
+    changing = _changing_tokens(stages)
+    if changing is None:
+        return None
+    found: Tokenizer = changing.module.tokenizer(supplied_config(changing, supplied))
+    return found
+
+
+def teacher(stages: Sequence[PlannedStage], baseline: Any, *, supplied: Mapping[str, Any]) -> Any:
+    """The baseline as it teaches the model of some stages: it reads what that reads.
+
+    Args:
+      stages: all that are carried out.
+      baseline: reads the tokens of its own tokenizer; it stays as it is.
+      supplied: as for `wrap`.
+    """
+    changing = _changing_tokens(stages)
+    if changing is None or "distill" not in techniques(stages):
+        return baseline
+    config = supplied_config(changing, supplied)
+    return changing.module.wrap(baseline, config, steps_per_epoch=1, epochs=1)
+
+
+def _changing_tokens(stages: Sequence[PlannedStage]) -> PlannedStage | None:
+    return next((stage for stage in stages if hasattr(stage.module, "tokenizer")), None)
 
 
 def is_prepared(stage: PlannedStage) -> bool:

@@ -130,7 +130,8 @@ class LayerReport:
       parameters: count of its trainable weights' elements.
       treated: whether the technique acted on it.
       reason: why it was skipped; where it was treated in part, what was left out and why.
-      kernel_parameters: elements of its kernels, afterwards; None for a layer without one.
+      kernel_parameters: elements of its kernels, afterwards, and of its table where the technique
+        treats tables; None for a layer without one.
       sparsity: fraction of zeros in its kernels, afterwards.
       distinct_weights: distinct values in its kernels, afterwards.
       detail: what was done to it, where that differs from layer to layer: `"rank 12 of 64"`.

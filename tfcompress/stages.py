@@ -36,8 +36,9 @@ from tfcompress.results import CompressionReport, StageResult
 from tfcompress.run_folder import ENCODED, RunFolder
 from tfcompress.supplies import Supplies
 from tfcompress.techniques import distill
-from tfcompress.tokenization import Preparation
+from tfcompress.tokenization import Preparation, Tokenization, Tokenizer
 from tfcompress.training import TrainingConfig
+from tfcompress.vocabulary import TokenUsage
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class StageTrainer:
         self._supplies: dict[Preparation, Supplies] = {}
         self._done: dict[tuple[PlannedStage, ...], _Done] = {}
         self._baseline_name = ""
+        self._tokenizer = backbones.tokenizer_of(source)
+        self._tokenizers: dict[tuple[PlannedStage, ...], Tokenizer | None] = {}
         for plan in config.plans:
             compose.require_task(plan.stages, dataset.goal.task)
 
@@ -102,11 +105,58 @@ class StageTrainer:
         else:
             config = self._image_student(student)
             preprocessing = backbones.preprocessing(config, self._dataset.image_shape)
+        tokenizer = self._other_tokenizer(tuple(stages))
+        if tokenizer is not None:
+            assert isinstance(preprocessing, Tokenization), "RunConfig refuses it for images"
+            preprocessing = tokenizer.tokenization(
+                preprocessing.length, shorter=preprocessing.shorter
+            )
         if preprocessing not in self._supplies:
             self._supplies[preprocessing] = Supplies(
-                self._config, self._folder, self._dataset, preprocessing, self._reporter
+                self._config,
+                self._folder,
+                self._dataset if tokenizer is None else self._cut_up_by(tokenizer),
+                preprocessing,
+                self._reporter,
+                tokenizer=tokenizer or self._tokenizer,
+                usage=self._usage,
             )
         return self._supplies[preprocessing]
+
+    def _other_tokenizer(self, stages: tuple[PlannedStage, ...]) -> Tokenizer | None:
+        """The tokenizer of what stages leave, where they change it; made once."""
+        if stages not in self._tokenizers:
+            found = compose.tokenizer(stages, supplied={"usage": self._usage})
+            self._tokenizers[stages] = found
+        return self._tokenizers[stages]
+
+    @cached_property
+    def _usage(self) -> TokenUsage | None:
+        """Of texts, how often the training split has each token of the baseline's tokenizer."""
+        if self._tokenizer is None:
+            return None
+        return TokenUsage.of(self._tokenizer, self._dataset.train.examples)
+
+    def _cut_up_by(self, tokenizer: Tokenizer) -> data.Dataset:
+        """The run's texts as ids of another tokenizer, the same ones in the same order."""
+        (length,) = self._dataset.example_shape
+        self._reporter.note(f"texts cut up anew into {tokenizer.vocabulary:,} tokens")
+        found = data.load(
+            self._config.data,
+            tokenize=lambda texts: tokenizer.token_ids(texts, length=length),
+            note=self._reporter.note,
+        )
+        if not found.has_order_of(self._dataset):
+            raise ValueError(
+                f"The texts of {self._config.data.name!r} have changed while the run was at work. "
+                "Bring them back as they were and give the command again."
+            )
+        return found
+
+    def _supplied(self, stages: Sequence[PlannedStage]) -> dict[str, Any]:
+        """What the run gives to the model of some stages, whose teacher reads what it reads."""
+        teacher = compose.teacher(stages, self.baseline, supplied={"usage": self._usage})
+        return self.supplies(stages).of(teacher)
 
     def report(self, stages: tuple[PlannedStage, ...]) -> CompressionReport:
         """What the last of `stages` did, after `compressed` was asked for them."""
@@ -226,7 +276,7 @@ class StageTrainer:
     def _prepared(self, stages: tuple[PlannedStage, ...], start: Any) -> tuple[PlannedStage, ...]:
         """The stages as they were carried out, and the last one as it will be."""
         earlier = self._done[stages[:-1]].stages if stages[:-1] else ()
-        supplied = self.supplies(stages).of(self.baseline)
+        supplied = self._supplied(stages)
         return (*earlier, compose.prepared(stages[-1], start, supplied=supplied))
 
     def _student(self, stages: Sequence[PlannedStage], model: Any) -> Any:
@@ -277,7 +327,7 @@ class StageTrainer:
         )
         supplies, views = self.supplies(stages), compose.views(stages)
         batches = training.image_batches(
-            self._dataset,
+            supplies.dataset,
             supplies.preprocessing,
             config,
             views=views,
@@ -296,7 +346,7 @@ class StageTrainer:
             return compose.wrap(
                 stages,
                 start,
-                supplied=supplies.of(self.baseline),
+                supplied=self._supplied(stages),
                 steps_per_epoch=batches.steps_per_epoch,
                 epochs=config.epochs,
             )
@@ -322,7 +372,7 @@ class StageTrainer:
         self, stages: tuple[PlannedStage, ...], model: Any
     ) -> tuple[Any, CompressionReport]:
         """A stage that needs images and no training."""
-        current, supplied = stages[-1], self.supplies(stages).of(self.baseline)
+        current, supplied = stages[-1], self._supplied(stages)
         self._reporter.stage(current.technique, f"{_settings(current.config)}; nothing is trained")
         wrapped = compose.wrap(stages, model, supplied=supplied, steps_per_epoch=1, epochs=1)
         name = self._stage_name(compose.title(stages))

@@ -129,7 +129,6 @@ class _Run:
         published = ", validation as published" if self._dataset.published_validation else ""
         reporter.note(f"{self._dataset.source}: {sizes}{published}")
         folder.require_same_data(self._dataset.checksums())
-        self._tokenizer = backbones.tokenizer_of(source)
         self._note_values()
         self._trainer = StageTrainer(
             config, folder, source=source, dataset=self._dataset, reporter=reporter
@@ -155,7 +154,8 @@ class _Run:
         if not environment_path.exists():
             durable.write_json(environment_path, environment.collect())
         baseline = self._trainer.baseline
-        artifacts = self._exported(self._candidates(baseline))
+        candidates = self._candidates(baseline)
+        artifacts = self._exported(candidates)
         baseline_result, models, rows = self._evaluated(baseline, artifacts)
         rows = self._timed(rows)
         seconds = self._record_seconds()
@@ -179,7 +179,7 @@ class _Run:
             artifacts=tuple(rows),
             models=tuple(models),
             stages=tuple(self._trainer.records),
-            evaluation_speed=self._evaluation_speed(rows),
+            evaluation_speed=self._evaluation_speed(rows, candidates),
             seconds=seconds,
             coverage=self._trainer.coverage,
         )
@@ -233,9 +233,19 @@ class _Run:
         self, candidates: Sequence[_Candidate]
     ) -> list[tuple[_Candidate, ArtifactResult]]:
         self._reporter.stage("export", ", ".join(item.name for item in candidates))
-        if self._tokenizer is not None:
-            self._tokenizer.save(self._folder.artifact(BASELINE).parent)
+        self._save_tokenizers(candidates)
         return [(item, self._export_one(item)) for item in candidates]
+
+    def _save_tokenizers(self, candidates: Sequence[_Candidate]) -> None:
+        """Puts the tokenizers of texts beside the files: a file is of no use without."""
+        folder, plain = self._folder.artifact(BASELINE).parent, self._trainer.supplies().tokenizer
+        for tokenizer in dict.fromkeys(item.inputs.tokenizer for item in candidates):
+            if tokenizer is None:
+                continue
+            path = tokenizer.save(folder, own_name=tokenizer != plain)
+            self._reporter.note(
+                f"{path.name}: {path.stat().st_size:,} bytes, {tokenizer.vocabulary:,} tokens"
+            )
 
     def _export_one(self, item: _Candidate) -> ArtifactResult:
         path = self._folder.artifact(item.name)
@@ -265,7 +275,7 @@ class _Run:
             sparse=config.sparse and item.format == "float32",
             dense_per_channel=config.dense_per_channel,
         )
-        sample = self._dataset.validation.examples[:_PARITY_EXAMPLES]
+        sample = item.inputs.dataset.validation.examples[:_PARITY_EXAMPLES]
         inputs = item.inputs.preprocessing.apply(sample)
         parity, *shorter = (
             export.parity(artifact, item.model, inputs, length=length)
@@ -331,7 +341,7 @@ class _Run:
             self._judged_model(title, item.model, item.stages, item.inputs)
             for title, item in ends.items()
         ]
-        rows = [self._judged_file(row) for _, row in artifacts]
+        rows = [self._judged_file(row, item.inputs) for item, row in artifacts]
         if not isinstance(self._dataset.goal, Values) and not self._dataset.is_text:
             self._keep_pictures([*models, *rows])
         return first, models, rows
@@ -362,15 +372,18 @@ class _Run:
         row = ArtifactResult(
             name=name, format="keras", stages=compose.techniques(stages), **_cost(model)
         )
-        return self._judged(row, judged_files.of_model(name, model, inputs.preprocessing))
+        file = judged_files.of_model(name, model, inputs.preprocessing)
+        return self._judged(row, file, inputs.dataset)
 
-    def _judged_file(self, row: ArtifactResult) -> ArtifactResult:
+    def _judged_file(self, row: ArtifactResult, inputs: Supplies) -> ArtifactResult:
         artifact = Artifact.load(self._folder.root / str(row.path))
-        return self._judged(row, judged_files.of_artifact(row.name, artifact))
+        return self._judged(row, judged_files.of_artifact(row.name, artifact), inputs.dataset)
 
-    def _judged(self, row: ArtifactResult, file: JudgedFile) -> ArtifactResult:
+    def _judged(
+        self, row: ArtifactResult, file: JudgedFile, dataset: data.Dataset
+    ) -> ArtifactResult:
         """Its outputs on test and validation, stored, and its figures beside the baseline's."""
-        found = {split: self._answers(file, split) for split in evaluate.SPLITS}
+        found = {split: self._answers(file, dataset, split) for split in evaluate.SPLITS}
         reference = Predictions.load(self._folder.predictions(BASELINE))
         row = judging.judged(row, found["test"], None if row.name == BASELINE else reference)
         self._reporter.note(f"{row.name}: {judging.sentence(row)}")
@@ -381,12 +394,12 @@ class _Run:
             validation_predictions=self._folder.relative(paths["validation"]),
         )
 
-    def _answers(self, file: JudgedFile, split: str) -> Predictions:
+    def _answers(self, file: JudgedFile, dataset: data.Dataset, split: str) -> Predictions:
         with self._reporter.bar(file.name) as step:
             return judged_files.answers(
                 file,
                 self._folder,
-                lambda: self._dataset,
+                lambda: dataset,
                 condition=split,
                 split=split,
                 progress=step,
@@ -433,7 +446,9 @@ class _Run:
             row, latency_ms=found, peak_memory_bytes=samples[0].peak_memory_bytes
         )
 
-    def _evaluation_speed(self, rows: Sequence[ArtifactResult]) -> results.EvaluationSpeed | None:
+    def _evaluation_speed(
+        self, rows: Sequence[ArtifactResult], candidates: Sequence[_Candidate]
+    ) -> results.EvaluationSpeed | None:
         """Measured on the smallest integer file, the one that an evaluation is fastest on."""
         integer = [row for row in rows if row.format == "int8"]
         if not integer:
@@ -442,7 +457,8 @@ class _Run:
 
         def make() -> results.EvaluationSpeed:
             artifact = Artifact.load(self._folder.root / str(row.path))
-            return evaluate.evaluation_speed(artifact, self._dataset, name=row.name)
+            dataset = next(item.inputs.dataset for item in candidates if item.name == row.name)
+            return evaluate.evaluation_speed(artifact, dataset, name=row.name)
 
         path = self._folder.root / "evaluation_speed.json"
         return self._folder.kept(path, str(row.sha256), results.EvaluationSpeed, make)

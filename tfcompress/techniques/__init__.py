@@ -27,7 +27,8 @@ class Technique(Protocol):
     Its `__post_init__` refuses bad values; its property `settles_at` is the fraction of the
     training after which the effect is complete (0.0 where it is from the start). A field with
     `metadata={"supplied": True}` is filled by a run and cannot be named in a recipe: `teacher`, the
-    baseline, and `calibration`, preprocessed float32 images [n, height, width, channels]. It also
+    baseline, `calibration`, preprocessed float32 images [n, height, width, channels] or int32 ids
+    of tokens [n, length], and others that `supplies.Supplies` lists. It also
     has `default=None, repr=False, compare=False`."""
 
     def skipped(self, model: Any, config: Any) -> Mapping[str, str]:
@@ -97,7 +98,10 @@ class Technique(Protocol):
         """
 
 
-# Beside these a module may have `at_once(model, config)`, which `compose.at_once` calls: what
+# Beside these a module that changes which ids of tokens the model reads has `tokenizer(config)`,
+# the tokenizer that gives them, see `compose.tokenizer`.
+
+# A module may have `at_once(model, config)`, which `compose.at_once` calls: what
 # `wrap` gave, changed in place to what the callbacks make of it, with no training and no images.
 
 
