@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tfcompress.accuracy_aware import accuracy_aware
     from tfcompress.artifact import Artifact
     from tfcompress.byte_counts import ByteTable, byte_table
     from tfcompress.config import RunConfig
@@ -34,6 +35,7 @@ __all__ = [
     "ModelError",
     "Preprocessing",
     "RunConfig",
+    "accuracy_aware",
     "byte_table",
     "convert",
     "coverage",
@@ -53,6 +55,7 @@ _HOMES = {
     "ModelError": "graph.loading",
     "Preprocessing": "preprocessing",
     "RunConfig": "config",
+    "accuracy_aware": "accuracy_aware",
     "byte_table": "byte_counts",
     "convert": "export",
     "coverage": "survey",
