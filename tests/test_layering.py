@@ -86,7 +86,7 @@ TIERS = {
         "runtimes",
         "techniques",
     ),
-    "steps": ("accuracy_aware", "benchmark", "compose", "evaluate", "training"),
+    "steps": ("benchmark", "compose", "evaluate", "level_callback", "training"),
     "workflow": (
         "config",
         "finished_run",

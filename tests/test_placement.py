@@ -18,6 +18,7 @@ RECIPES = ("prune", "cluster", "distill+prune")
 
 # Two sums of eight examples added up, against one sum of sixteen, over twelve steps.
 FLOAT_TOLERANCE = 2e-6
+NORMALIZED_TOLERANCE = 2e-3
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,17 @@ def test_two_devices_give_the_weights_of_one(measured, recipe):
     assert found["metrics_apart"] < FLOAT_TOLERANCE
     assert found["copies_apart"] == 0
     assert found["predictions_apart"] < FLOAT_TOLERANCE
+
+
+def test_batch_normalization_takes_its_statistics_from_the_whole_batch(measured):
+    """Of each half alone they would be others: by a tenth and more here, in weights and accuracy."""
+    found = measured["normalized"]
+    assert found["moved"] > 0.01
+    assert found["copies_apart"] == 0
+    assert found["same_zeros"]
+    # The moving variance without Bessel's correction: 16 examples of 6x6 positions, 1/576.
+    assert found["apart"] < NORMALIZED_TOLERANCE
+    assert found["metrics_apart"] < NORMALIZED_TOLERANCE
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

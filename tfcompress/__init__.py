@@ -11,7 +11,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tfcompress.accuracy_aware import accuracy_aware
     from tfcompress.artifact import Artifact
     from tfcompress.byte_counts import ByteTable, byte_table
     from tfcompress.config import RunConfig
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from tfcompress.graph.batch_norm import reestimate
     from tfcompress.graph.keras3 import to_keras3
     from tfcompress.graph.loading import ModelError, load_model
+    from tfcompress.level_callback import accuracy_aware
     from tfcompress.minimal import MinimalError, Minimized, minimize
     from tfcompress.preprocessing import Preprocessing
     from tfcompress.probe import sensitivity
@@ -55,7 +55,7 @@ _HOMES = {
     "ModelError": "graph.loading",
     "Preprocessing": "preprocessing",
     "RunConfig": "config",
-    "accuracy_aware": "accuracy_aware",
+    "accuracy_aware": "level_callback",
     "byte_table": "byte_counts",
     "convert": "export",
     "coverage": "survey",

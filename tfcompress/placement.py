@@ -16,6 +16,7 @@ import numpy as np
 
 from tfcompress import workers
 from tfcompress._keras import keras, tf
+from tfcompress.graph.kernels import leaf_layers
 from tfcompress.graph.rebuild import require_functional
 
 STRATEGIES = ("none", "mirrored", "multi_worker", "tpu")
@@ -26,6 +27,10 @@ STRATEGIES = ("none", "mirrored", "multi_worker", "tpu")
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 """The mixed ones compute in half precision and keep their weights in float32."""
+
+
+# Words that are added up in one message: 1 KiB or 1 MiB.
+_PIECES = (2**8, 2**18)
 
 
 class WorkerLost(RuntimeError):
@@ -124,23 +129,38 @@ def from_chief(strategy: str, make: Callable[[], bytes]) -> bytes:
         return make()
     data = make() if is_chief(strategy) else b""
     # As words of 32 bits, which every device adds up exactly.
-    size = int(total(strategy, np.array([len(data)], np.int32))[0])
+    size = total(strategy, len(data))
     words = np.zeros(-(-size // 4), np.int32)
     words.view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
-    return total(strategy, words).tobytes()[:size] if size else b""
+    return _totals(strategy, words).tobytes()[:size]
 
 
-def total(strategy: str, own: np.ndarray) -> np.ndarray:
+def total(strategy: str, own: int) -> int:
     """The sum of what each process of `multi_worker` has. All must call it, in the same order.
 
     Args:
       strategy: `"multi_worker"`.
-      own: int32, of the same shape in each process.
+      own: of this process; the sum is below 2**31.
     """
-    found = _made(strategy)
+    return int(_totals(strategy, np.array([own], np.int32))[0])
+
+
+def _totals(strategy: str, own: np.ndarray) -> np.ndarray:
+    """The sums of int32 [n], n the same in each process."""
+    # Of two sizes, so that the sum is traced twice and no more.
+    size = _PIECES[own.size > _PIECES[0]]
+    pieces = [np.zeros(0, np.int32)]
+    for start in range(0, own.size, size):
+        piece = own[start : start + size]
+        sums = _added(strategy, np.pad(piece, (0, size - piece.size)))
+        pieces.append(sums[: piece.size])
+    return np.concatenate(pieces)
+
+
+def _added(strategy: str, own: np.ndarray) -> np.ndarray:
     with together(strategy):
-        (first, *_) = found.experimental_local_results(_adder(strategy)(tf.constant(own)))
-    values: np.ndarray = first.numpy()
+        results = _adder(strategy)(tf.constant(own))
+        values: np.ndarray = _made(strategy).experimental_local_results(results)[0].numpy()
     return values
 
 
@@ -253,6 +273,24 @@ def _held(value: Any, precision: str) -> Any:
     if isinstance(value, dict) and "trainable" in (value.get("config") or {}):
         return {**value, "config": _in_precision(value["config"], precision)}
     return value
+
+
+def normalize_together(model: Any, strategy: str) -> None:
+    """Lets batch normalizations take their statistics from a whole batch, not from a device's share.
+
+    As `synchronized=True` of Keras does, which is not part of a layer's config. Keras' faster
+    kernel knows one device only; beside it, the moving variance lacks Bessel's correction, a factor
+    of 1 - 1/n, with n the positions that one batch has of a channel.
+
+    Args:
+      model: built within `scope(strategy)`, changed in place before it is compiled.
+      strategy: one of `STRATEGIES`; on one device nothing changes.
+    """
+    if replicas(strategy) == 1:
+        return
+    for layer in leaf_layers(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized, layer.fused = True, False
 
 
 def require_placed(model: Any, strategy: str) -> None:

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from tfcompress import placement, results
 from tfcompress.run_folder import RunFolder, T
 from tfcompress.techniques import NothingToGain, OutOfReach
@@ -86,7 +84,7 @@ class SharedFolder(RunFolder):
         ours = json.loads(json.dumps(record))
         chief = json.loads(self.from_chief(lambda: json.dumps(ours).encode()))
         changed = results.differences(chief, ours)
-        if int(placement.total(self._strategy, np.array([len(changed)], np.int32))[0]):
+        if placement.total(self._strategy, len(changed)):
             listed = "\n  ".join(changed)
             own = f" This one, beside the chief:\n  {listed}" if changed else ""
             raise ClusterError(

@@ -361,6 +361,7 @@ def fit(
     from tfcompress.callbacks import BatchProgress, EpochRecorder, ReseedEachEpoch
 
     placement.require_placed(model, config.strategy)
+    placement.normalize_together(model, config.strategy)
     steps = batches.steps_per_epoch
     with placement.scope(config.strategy):
         compile_model(model, config, goal=batches.goal, steps=steps * config.epochs)
