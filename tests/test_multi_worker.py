@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tfcompress import results, workers
+from tfcompress import results
 
 HERE = Path(__file__).parent
 # As on two devices of one process: two sums of eight examples added up, against one of sixteen.
@@ -35,9 +35,8 @@ def started(arguments, *, addresses, index):
     )
 
 
-def measured(folder, *recipes):
+def measured(folder, addresses, *recipes):
     """What each of two workers found out about recipes."""
-    addresses = workers.free_addresses(2)
     paths = [folder / f"{index}.json" for index in range(2)]
     processes = [
         started([HERE / "two_workers.py", path, *recipes], addresses=addresses, index=index)
@@ -54,8 +53,8 @@ def require_one_model(chief, other):
     assert chief["history"] == other["history"]
 
 
-def test_two_workers_prune_to_the_weights_of_one(tmp_path):
-    chief, other = measured(tmp_path, "prune")
+def test_two_workers_prune_to_the_weights_of_one(tmp_path, free_addresses):
+    chief, other = measured(tmp_path, free_addresses(2), "prune")
     found = chief["compared"]["prune"]
     assert (chief["devices"], other["devices"]) == (2, 2)
     require_one_model(found, other["compared"]["prune"])
@@ -66,9 +65,9 @@ def test_two_workers_prune_to_the_weights_of_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_workers_train_every_technique_to_the_weights_of_one(tmp_path):
+def test_two_workers_train_every_technique_to_the_weights_of_one(tmp_path, free_addresses):
     names = ("cluster", "distill+prune", "qat")
-    chief, other = measured(tmp_path, *names)
+    chief, other = measured(tmp_path, free_addresses(2), *names)
     for name in names:
         found = chief["compared"][name]
         require_one_model(found, other["compared"][name])
@@ -89,9 +88,8 @@ RUN = (
 )
 
 
-def run(folder, *, addresses=None, other=()):
+def run(folder, addresses, *, other=()):
     """The program in both workers; the second one may be given other settings."""
-    addresses = addresses or workers.free_addresses(2)
     own = ((), other)
     return [
         started([*RUN, f"--output_dir={folder}", *own[index]], addresses=addresses, index=index)
@@ -111,14 +109,14 @@ def files(folder):
 
 
 @pytest.mark.slow
-def test_a_run_that_lost_a_worker_goes_on_to_the_same_files(tmp_path):
-    said, codes = ended(run(tmp_path / "whole"))
+def test_a_run_that_lost_a_worker_goes_on_to_the_same_files(tmp_path, free_addresses):
+    said, codes = ended(run(tmp_path / "whole", free_addresses(2)))
     assert codes == [0, 0], said
     assert "2 devices share each batch" in said[0]
     assert "Report:" in said[0]
     assert "Report:" not in said[1]
 
-    chief, other = run(tmp_path / "broken")
+    chief, other = run(tmp_path / "broken", free_addresses(2))
     while not list((tmp_path / "broken").glob("stages/01-prune/checkpoint.npz")):
         assert chief.poll() is None
         time.sleep(0.02)
@@ -128,7 +126,7 @@ def test_a_run_that_lost_a_worker_goes_on_to_the_same_files(tmp_path):
     assert "has lost another one" in said[0]
     assert "give all of them the same command again" in said[0]
 
-    said, codes = ended(run(tmp_path / "broken"))
+    said, codes = ended(run(tmp_path / "broken", free_addresses(2)))
     assert codes == [0, 0], said
     assert "finished before" in said[0]
     assert "finished before" in said[1]
@@ -136,8 +134,8 @@ def test_a_run_that_lost_a_worker_goes_on_to_the_same_files(tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_with_other_settings_are_refused_in_all_of_them(tmp_path):
-    said, codes = ended(run(tmp_path / "run", other=("--seed=7",)))
+def test_workers_with_other_settings_are_refused_in_all_of_them(tmp_path, free_addresses):
+    said, codes = ended(run(tmp_path / "run", free_addresses(2), other=("--seed=7",)))
     assert codes == [1, 1], said
     assert all("not all given the same settings" in text for text in said)
     assert "seed: 0 -> 7" in said[1]

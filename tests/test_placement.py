@@ -47,7 +47,7 @@ def test_two_devices_give_the_weights_of_one(measured, recipe):
 
 
 def test_batch_normalization_takes_its_statistics_from_the_whole_batch(measured):
-    """Of each half alone they would be others: by a tenth and more here, in weights and accuracy."""
+    """Of each half alone they would be others."""
     found = measured["normalized"]
     assert found["moved"] > 0.01
     assert found["copies_apart"] == 0

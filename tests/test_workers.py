@@ -71,8 +71,8 @@ def test_what_does_not_say_who_works_is_refused(environment, says):
     assert workers.EXAMPLE in str(error.value)
 
 
-def test_workers_that_start_one_after_the_other_meet():
-    addresses, met, told, done = workers.free_addresses(3), [], [], threading.Event()
+def test_workers_that_start_one_after_the_other_meet(free_addresses):
+    addresses, met, told, done = free_addresses(3), [], [], threading.Event()
 
     def work(index):
         meet(Cluster(addresses, index), wait_seconds=20, told=told.append)
@@ -101,19 +101,19 @@ def port(address):
     return int(address.rpartition(":")[2])
 
 
-def test_a_port_that_is_taken_is_told():
-    addresses = workers.free_addresses(2)
+def test_a_port_that_is_taken_is_told(free_addresses):
+    addresses = free_addresses(2)
     with socket.create_server(("", port(addresses[0]))), pytest.raises(ClusterError) as error:
         meet(Cluster(addresses, 0), wait_seconds=5)
     assert f"Port {port(addresses[0])} of worker 0 of 2 (the chief) is taken" in str(error.value)
 
 
-def test_a_worker_that_does_not_answer_is_named():
-    addresses = workers.free_addresses(2)
+def test_a_worker_that_does_not_answer_is_named(free_addresses):
+    addresses = free_addresses(2)
     with pytest.raises(ClusterError) as error:
         meet(Cluster(addresses, 0), wait_seconds=0.1)
     assert f"No answer within 0.1 s from worker 1 at {addresses[1]}" in str(error.value)
 
 
-def test_one_worker_waits_for_nobody():
-    meet(Cluster(workers.free_addresses(1), 0), wait_seconds=0)
+def test_one_worker_waits_for_nobody(free_addresses):
+    meet(Cluster(free_addresses(1), 0), wait_seconds=0)

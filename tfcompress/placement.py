@@ -29,6 +29,9 @@ PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 """The mixed ones compute in half precision and keep their weights in float32."""
 
 
+# A process has one strategy of a kind: models of two that are alike cannot meet.
+_MADE: dict[str, Any] = {}
+
 # Words that are added up in one message: 1 KiB or 1 MiB.
 _PIECES = (2**8, 2**18)
 
@@ -55,10 +58,11 @@ def scope(strategy: str) -> Iterator[Any]:
         yield found
 
 
-@cache
 def _made(strategy: str) -> Any:
     make = {"mirrored": _mirrored, "multi_worker": _multi_worker, "tpu": _tpu}[strategy]
-    return make()
+    if strategy not in _MADE:
+        _MADE[strategy] = make()
+    return _MADE[strategy]
 
 
 def _mirrored() -> Any:
@@ -81,7 +85,7 @@ def _tpu() -> Any:
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
     except (ValueError, OSError, RuntimeError, tf.errors.OpError) as error:
-        raise RuntimeError(
+        raise ValueError(
             f"No TPU in reach: {error} Run on a machine with one, or name it in TPU_NAME "
             "('local' where the machine itself holds it). Otherwise use strategy none, mirrored or "
             "multi_worker."
@@ -105,9 +109,10 @@ def start(
     Raises:
       ClusterError: `TF_CONFIG` is wrong, this process's port is taken, or another process does not
         answer.
-      RuntimeError: there is no TPU, or TensorFlow has computed before.
+      ValueError: there is no TPU.
+      RuntimeError: TensorFlow has computed before, where it joins other processes.
     """
-    if strategy == "multi_worker" and not _made.cache_info().currsize:
+    if strategy == "multi_worker" and strategy not in _MADE:
         workers.meet(workers.read(os.environ), wait_seconds=wait_seconds, told=told)
     with scope(strategy):
         pass
@@ -276,7 +281,7 @@ def _held(value: Any, precision: str) -> Any:
 
 
 def normalize_together(model: Any, strategy: str) -> None:
-    """Lets batch normalizations take their statistics from a whole batch, not from a device's share.
+    """Lets batch normalizations take their statistics from a whole batch, not a device's share.
 
     As `synchronized=True` of Keras does, which is not part of a layer's config. Keras' faster
     kernel knows one device only; beside it, the moving variance lacks Bessel's correction, a factor

@@ -10,7 +10,7 @@ import errno
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,18 +170,17 @@ def _listening(cluster: Cluster) -> Iterator[None]:
     """Lets the others see that this process is there."""
     address = cluster.addresses[cluster.index]
     _, port = _host_and_port(address)
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as door:
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            door.bind(("", port))
-            door.listen(len(cluster.addresses))
-        except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            reason = "is taken by another process" if taken else f"cannot be used ({error})"
-            raise ClusterError(
-                f"Port {port} of {cluster.name} {reason}. Give another one for {address} in the "
-                f"{VARIABLE} of every process, or end what holds it."
-            ) from error
+    both: dict[str, Any] = {"family": socket.AF_INET6, "dualstack_ipv6": True}
+    try:
+        door = socket.create_server(("", port), **(both if socket.has_dualstack_ipv6() else {}))
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        reason = "is taken by another process" if taken else f"cannot be used ({error})"
+        raise ClusterError(
+            f"Port {port} of {cluster.name} {reason}. Give another one for {address} in the "
+            f"{VARIABLE} of every process, or end what holds it."
+        ) from error
+    with door:
         yield
 
 
@@ -202,20 +201,3 @@ def _unreached(missing: Mapping[int, str], seconds: float) -> str:
         f"No answer within {seconds:g} s from {_listed(missing)}. Start the same command there, "
         f"with its own index in {VARIABLE}, and see that the address can be reached from here."
     )
-
-
-def free_addresses(count: int, *, host: str = "127.0.0.1") -> tuple[str, ...]:
-    """Addresses of this machine at which nothing listens at the moment.
-
-    Args:
-      count: how many.
-      host: before the ports.
-    """
-    with contextlib.ExitStack() as stack:
-        doors: Sequence[socket.socket] = [
-            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            for _ in range(count)
-        ]
-        for door in doors:
-            door.bind((host, 0))
-        return tuple(f"{host}:{door.getsockname()[1]}" for door in doors)

@@ -96,10 +96,10 @@ def run(
       what stands in the folder's `results.json`.
 
     Raises:
-      ValueError: settings, data or weights that cannot be used, or a `TF_CONFIG` of other
-        processes; raised before any training.
+      ValueError: settings, data or weights that cannot be used, a `TF_CONFIG` that does not fit, or
+        no TPU where one is asked for; raised before any training.
       RunFolderError: the folder belongs to something else.
-      RuntimeError: there is no TPU, or another process of the training was lost.
+      WorkerLost: another process of the training is gone.
     """
     from tfcompress import report
 
@@ -135,7 +135,7 @@ def assist(config: RunConfig, *, reporter: Reporter | None = None) -> None:
 
     Raises:
       ValueError: as `run`, and where the chief has other settings or data.
-      RuntimeError: the chief, or another worker, was lost.
+      WorkerLost: the chief, or another worker, is gone.
     """
     reporter = reporter or Reporter()
     with tempfile.TemporaryDirectory(prefix="tfcompress-worker-") as folder:
