@@ -95,7 +95,7 @@ def test_the_report_shows_every_level(finished):
     assert (folder / "figures" / "levels.svg").exists()
 
 
-@pytest.mark.parametrize("epoch", [4, 6])
+@pytest.mark.parametrize("epoch", [pytest.param(4, marks=pytest.mark.slow), 6])
 def test_a_run_that_was_interrupted_ends_with_the_same_levels(finished, tmp_path, epoch):
     """In the first level's training, and in the second's."""
     found, _folder = finished

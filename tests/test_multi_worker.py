@@ -12,8 +12,9 @@ import pytest
 from tfcompress import results
 
 HERE = Path(__file__).parent
-# As on two devices of one process: two sums of eight examples added up, against one of sixteen.
+# As on two devices of one process, see test_placement.py.
 FLOAT_TOLERANCE = 2e-6
+QUANTIZED_TOLERANCE = 0.05
 
 
 def environment(addresses, index):
@@ -74,10 +75,9 @@ def test_two_workers_train_every_technique_to_the_weights_of_one(tmp_path, free_
         assert found["moved"] > 0.01
         assert found["same_groups"] or name != "cluster"
         assert found["same_zeros"] or name != "distill+prune"
-        # The range of a batch is the mean of those of its halves: near that of one worker, not it.
-        tolerance = 0.2 if name == "qat" else FLOAT_TOLERANCE
+        tolerance = QUANTIZED_TOLERANCE if name == "qat" else FLOAT_TOLERANCE
+        assert found["apart"] < tolerance
         assert found["metrics_apart"] < tolerance
-        assert found["apart"] < FLOAT_TOLERANCE or name == "qat"
 
 
 RUN = (

@@ -78,30 +78,26 @@ def raise_level(
         if known := of_value(tried, value):
             tried.append(again(known, level))
             continue
-        going_on = best is not None and goes_on(stage.module)
         try:
-            found = train(at, best.model if best and going_on else start)
+            found = train(at, best.model if best and goes_on(stage.module) else start)
         except (NothingToGain, OutOfReach) as error:
             held = isinstance(error, NothingToGain)
             tried.append(LevelTrial(level, own.setting, value, held, note=str(error)))
         else:
             reached = accuracy(found)
-            drop = baseline - reached
-            held = stage.search.allows(drop)
-            record = found.record
             tried.append(
                 LevelTrial(
                     level,
                     own.setting,
                     value,
-                    held,
+                    held=stage.search.allows(baseline - reached),
                     accuracy=reached,
-                    drop=drop,
-                    epochs=len(record.history),
-                    seconds=record.seconds,
+                    drop=baseline - reached,
+                    epochs=len(found.record.history),
+                    seconds=found.record.seconds,
                 )
             )
-            best = found if held else best
+            best = found if tried[-1].held else best
         told(_sentence(tried[-1]))
     if best is None:
         raise ValueError(_nothing_held(stage, tried))

@@ -16,7 +16,7 @@ import numpy as np
 
 from tfcompress import workers
 from tfcompress._keras import keras, tf
-from tfcompress.graph.kernels import leaf_layers
+from tfcompress.graph.kernels import leaf_layers, plain_layer
 from tfcompress.graph.rebuild import require_functional
 
 STRATEGIES = ("none", "mirrored", "multi_worker", "tpu")
@@ -293,7 +293,7 @@ def normalize_together(model: Any, strategy: str) -> None:
     """
     if replicas(strategy) == 1:
         return
-    for layer in leaf_layers(model):
+    for layer in map(plain_layer, leaf_layers(model)):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized, layer.fused = True, False
 
