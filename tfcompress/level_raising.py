@@ -109,8 +109,8 @@ def _sentence(trial: LevelTrial) -> str:
     if trial.accuracy is None or trial.drop is None:
         return f"{which}: not trained, {trial.note}"
     return (
-        f"{which}: validation accuracy {trial.accuracy:.2%}, {100 * trial.drop:+.2f} points lost, "
-        + ("holds" if trial.held else "too much")
+        f"{which}: validation accuracy {trial.accuracy:.2%}, {-100 * trial.drop:+.2f} points "
+        f"beside the baseline: {'holds' if trial.held else 'too much'}"
     )
 
 
