@@ -292,8 +292,8 @@ def searching_stage(example, trials, **search):
 
 def test_the_levels_of_a_search_are_drawn_with_the_one_kept(example, make_run):
     tried = (
-        LevelTrial(0.1, "clusters", 158, held=True, accuracy=0.88, drop=0.0),
         LevelTrial(0.2, "clusters", 97, held=False, accuracy=0.86, drop=0.02),
+        LevelTrial(0.1, "clusters", 158, held=True, accuracy=0.88, drop=0.0),
         LevelTrial(0.15, "clusters", 124, held=True, accuracy=0.875, drop=0.005),
     )
 

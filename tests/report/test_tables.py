@@ -208,7 +208,8 @@ def test_levels_by_hand(example):
     stage = dataclasses.replace(example.stages[1], config=config, levels=tried)
     table = run_tables.levels(stage)
     assert table.marked == 1
-    assert "more than 1.00 points" in table.note
+    assert "as far as 1.00 points of validation accuracy allow" in table.note
+    assert table.columns[1].title == "Energy"
     shown = [[cell.value for cell in row] for row in table.rows]
     assert shown == [
         ["1", "0.9", *4 * [text.MISSING], "not trained: nothing to gain"],

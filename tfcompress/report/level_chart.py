@@ -86,7 +86,8 @@ def _draw_panel(axes: Axes, stage: StageResult) -> None:
     if allowed is not None:
         floor = (best.accuracy or 0.0) + (best.drop or 0.0) - allowed
         axes.axhline(100 * floor, color=COLORS["muted"], lw=1.2, ls=(0, (5, 2)))
-    if trained[0].value > max(trial.value for trial in trained[1:] or trained):
+    by_level = sorted(stage.levels, key=lambda trial: trial.level)
+    if by_level[0].value > by_level[-1].value:
         axes.invert_xaxis()
     axes.margins(x=0.06, y=0.18)
     axes.grid(axis="y", color=COLORS["grid"], lw=0.8)

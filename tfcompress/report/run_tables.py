@@ -91,9 +91,10 @@ def levels(stage: StageResult) -> Table | None:
     """Every level that a stage tried; None for a stage that did not search for one."""
     if not stage.levels:
         return None
+    name = stage.levels[0].setting.replace("_", " ")
     columns = (
         Column("Step"),
-        Column(f"{stage.levels[0].setting}"),
+        Column(name[0].upper() + name[1:]),
         Column("Validation accuracy", "%"),
         Column("Change", "points, against the baseline"),
         Column("Epochs"),
@@ -115,8 +116,8 @@ def levels(stage: StageResult) -> Table | None:
     )
     allowed = text.points(stage.config.get("search", {}).get("max_drop")).lstrip("+")
     note = (
-        f"The {stage.levels[0].setting} was raised until more than {allowed} points were lost on "
-        "the validation split; the test split has no part in it."
+        f"The {name} is taken as far as {allowed} points of validation accuracy allow; the test "
+        "split has no part in it."
     )
     marked = stage.levels.index(kept) if kept else None
     return Table(f"Levels of {stage.name}", columns, rows, note, marked)
