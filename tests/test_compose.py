@@ -9,7 +9,7 @@ from tfcompress import compose
 from tfcompress.compose import plan
 from tfcompress.level_search import SearchConfig
 from tfcompress.recipe import RecipeError, parse
-from tfcompress.techniques import NothingToGain, VerificationError, level_of
+from tfcompress.techniques import NothingToGain, OutOfReach, VerificationError, level_of
 from tfcompress.techniques.cluster import ClusteringConfig
 from tfcompress.techniques.prune import PruningConfig
 
@@ -238,6 +238,15 @@ def test_weights_that_allow_nothing_yet_are_no_refusal_before_training():
     flat = keras.Model(inputs, keras.layers.Dense(1)(inputs))
     with pytest.raises(ValueError, match="can treat no layer"):
         compose.require_treatable(stages, flat, supplied={})
+
+
+def test_a_first_level_out_of_reach_is_no_refusal_before_training():
+    supplied = {"teacher": two_layers()}
+    (stage,) = planned("prune_channels(0.99)").stages
+    with pytest.raises(OutOfReach, match="cannot take 99% of the macs"):
+        compose.require_treatable([stage], two_layers(), supplied=supplied)
+    (stage,) = planned("prune_channels(max_drop=0.01, first_step=0.99)").stages
+    compose.require_treatable([stage], two_layers(), supplied=supplied)
 
 
 def test_settings_leave_out_what_the_run_supplies():

@@ -21,6 +21,7 @@ from tfcompress.goals import Monitor
 CHECKPOINT = "checkpoint.npz"
 BEST = "best.npz"
 FromChief = Callable[[Callable[[], bytes]], bytes]
+"""Gives to each of several processes what a function makes in the first of them."""
 
 
 class TrainingState:

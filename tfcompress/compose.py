@@ -20,7 +20,7 @@ from tfcompress import settings as settings_types
 from tfcompress.goals import CLASSIFICATION
 from tfcompress.level_search import SearchConfig, next_level
 from tfcompress.recipe import Recipe, RecipeError, Stage, Value, text_of
-from tfcompress.techniques import NothingToGain, level_of
+from tfcompress.techniques import NothingToGain, OutOfReach, level_of
 
 ORDER = ("distill", "prune_channels", "factorize", "prune", "cluster", "ptq", "qat")
 """Techniques in the only order in which each keeps what the ones before it made.
@@ -403,7 +403,8 @@ def require_treatable(
 ) -> None:
     """Wraps an untrained classifier once for every stage, so that a refusal comes before training.
 
-    A stage that would gain nothing with these weights is let pass: the trained ones may differ.
+    A stage that would gain nothing with these weights is let pass: the trained ones may differ; so
+    is a search for a level whose first one the model does not allow.
 
     Args:
       stages: of one recipe.
@@ -418,7 +419,9 @@ def require_treatable(
     """
     stages = [_unprepared(stage) for stage in stages]
     for count in range(1, len(stages) + 1):
-        with contextlib.suppress(NothingToGain):
+        # A search whose first level goes too far tries a lower one.
+        far = (OutOfReach,) if stages[count - 1].search else ()
+        with contextlib.suppress(NothingToGain, *far):
             wrap(stages[:count], model, supplied=supplied, steps_per_epoch=1, epochs=1)
 
 
