@@ -80,7 +80,9 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
     "strategy": (
         "training",
         "strategy",
-        "none, or mirrored: every GPU holds the model and takes an equal share of --batch_size.",
+        "none; mirrored: every GPU of this machine holds the model and takes an equal share of "
+        "--batch_size; multi_worker: those of every process that TF_CONFIG names do; tpu: the "
+        "cores of a TPU.",
     ),
     "precision": (
         "training",

@@ -17,6 +17,7 @@ from typing import Any
 
 from tfcompress import durable
 from tfcompress.layer_coverage import Coverage
+from tfcompress.level_search import LevelTrial
 
 SCHEMA_VERSION = 1
 FILE_NAME = "results.json"
@@ -175,6 +176,8 @@ class StageResult:
       after: name of the stage that it went on from; None for the first, and for one of an earlier
         version.
       report: what was treated; None for the baseline.
+      levels: of a stage that searched for how far it may go, every level that was tried, in order;
+        `history` is that of the one kept. Empty for other stages.
     """
 
     name: str
@@ -185,6 +188,7 @@ class StageResult:
     seconds: float | None = None
     after: str | None = None
     report: CompressionReport | None = None
+    levels: tuple[LevelTrial, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from tfcompress import (
     judging,
     minimal,
     parity_limits,
+    placement,
     results,
     statistics,
 )
@@ -42,6 +44,7 @@ from tfcompress.predictions import Predictions
 from tfcompress.progress import Reporter, Stopwatch
 from tfcompress.results import ArtifactResult, Results
 from tfcompress.run_folder import ENVIRONMENT, RunFolder
+from tfcompress.shared_folder import SharedFolder
 from tfcompress.stages import StageTrainer
 from tfcompress.supplies import Supplies
 
@@ -93,18 +96,51 @@ def run(
       what stands in the folder's `results.json`.
 
     Raises:
-      ValueError: settings, data or weights that cannot be used; raised before any training.
+      ValueError: settings, data or weights that cannot be used, a `TF_CONFIG` that does not fit, or
+        no TPU where one is asked for; raised before any training.
       RunFolderError: the folder belongs to something else.
+      WorkerLost: another process of the training is gone.
     """
     from tfcompress import report
 
-    folder = RunFolder(output_dir)
+    reporter, folder = reporter or Reporter(), RunFolder(output_dir)
+    if not is_chief(config):
+        raise ValueError(
+            "Of several workers the chief alone carries out a run. Received: another worker. Call "
+            "workflow.assist(config) there."
+        )
     with folder.open_for(config.to_dict()):
-        job = _Run(config, folder, reporter or Reporter())
-        found = job.carry_out()
+        placement.start(config.training.strategy, told=reporter.note)
+        found = _Run(config, folder, reporter).carry_out()
         results.save(found, folder.root)
         report.render(folder.root)
     return found
+
+
+def is_chief(config: RunConfig) -> bool:
+    """Whether this process carries out the run, rather than helping another one to train.
+
+    Raises:
+      ClusterError: `TF_CONFIG` does not say so, where the strategy is `multi_worker`.
+    """
+    return placement.is_chief(config.training.strategy)
+
+
+def assist(config: RunConfig, *, reporter: Reporter | None = None) -> None:
+    """Trains with the chief what a run trains, and leaves nothing behind.
+
+    Args:
+      config: all settings; the chief's.
+      reporter: told of the progress.
+
+    Raises:
+      ValueError: as `run`, and where the chief has other settings or data.
+      WorkerLost: the chief, or another worker, is gone.
+    """
+    reporter = reporter or Reporter()
+    with tempfile.TemporaryDirectory(prefix="tfcompress-worker-") as folder:
+        placement.start(config.training.strategy, told=reporter.note)
+        _Run(config, RunFolder(folder), reporter).train()
 
 
 class _Run:
@@ -115,6 +151,8 @@ class _Run:
         self._folder = folder
         self._reporter = reporter
         self._watch = Stopwatch()
+        shared = SharedFolder(folder.root, strategy=config.training.strategy)
+        shared.require_alike(config.to_dict(), what="settings")
         # First, so that a model that cannot be used is refused before any data is fetched. Where
         # only the labels tell the task, which a user's model must fit, they lie on this machine.
         possible = data.tasks(config.data)
@@ -128,10 +166,12 @@ class _Run:
         sizes = ", ".join(f"{n} {size:,}" for n, size in self._dataset.split_sizes().items())
         published = ", validation as published" if self._dataset.published_validation else ""
         reporter.note(f"{self._dataset.source}: {sizes}{published}")
-        folder.require_same_data(self._dataset.checksums())
+        checksums = self._dataset.checksums()
+        folder.require_same_data(checksums)
+        shared.require_alike(checksums, what="data")
         self._note_values()
         self._trainer = StageTrainer(
-            config, folder, source=source, dataset=self._dataset, reporter=reporter
+            config, shared, source=source, dataset=self._dataset, reporter=reporter
         )
 
     def _note_values(self) -> None:
@@ -148,6 +188,12 @@ class _Run:
                     "targets and zero: integer files will be coarse. Give targets near zero and "
                     "of like size, or export int16x8."
                 )
+
+    def train(self) -> None:
+        """All that has a training, in the order in which `carry_out` asks for it."""
+        assert self._trainer.baseline is not None
+        for plan in self._config.plans:
+            self._trainer.compressed(plan.stages)
 
     def carry_out(self) -> Results:
         environment_path = self._folder.root / ENVIRONMENT
@@ -325,8 +371,8 @@ class _Run:
         for count, stage in enumerate(stages, start=1):
             # Of several rounds the last one says what is left.
             if count == len(stages) or stages[count].technique != stage.technique:
-                found = self._trainer.report(stages[:count])
-                stage.module.verify_artifact(artifact, found, stage.config)
+                done = self._trainer.done(stages[:count])
+                stage.module.verify_artifact(artifact, done.report, done.stages[-1].config)
 
     # Evaluation and timing.
 

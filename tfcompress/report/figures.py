@@ -15,6 +15,7 @@ from tfcompress.report import (
     comparison,
     confidence_charts,
     drawing,
+    level_chart,
     metric,
     picture_grid,
     repetitions,
@@ -42,6 +43,7 @@ NAMES = (
     "reliability",
     "selective-accuracy",
     "layer-sparsity",
+    "levels",
     "training-curves",
     "accuracy-time",
 )
@@ -78,6 +80,7 @@ def draw_all(run: Run) -> tuple[Drawn, ...]:
             _reliability,
             _selective,
             _sparsity,
+            _levels,
             _curves,
             _clock,
         )
@@ -163,6 +166,19 @@ def _baseline_words(run: Run) -> str:
     ring = " The ringed point is its float32 file." if comparison.reference(run.results) else ""
     shown = f"{main.show(value)}%" if main is metric.ACCURACY else f"{main.show(value)} {main.unit}"
     return f"The dashed line is the baseline, {shown}.{ring}"
+
+
+def _levels(run: Run) -> Drawn | None:
+    stages = level_chart.searched(run.results.stages)
+    if not stages:
+        return None
+    return _drawn(
+        "levels",
+        "How far it goes",
+        "Accuracy on validation at each level that was tried, in percent; further right is more "
+        "compression. Below the dashed line more is lost than was allowed.",
+        lambda width: level_chart.draw(stages, width=width),
+    )
 
 
 def _curves(run: Run) -> Drawn | None:
