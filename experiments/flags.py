@@ -183,6 +183,15 @@ def define_run_flags() -> None:
         _define(name, _default(part, field), text)
 
 
+def given() -> list[str]:
+    """The settings of a run that were given as flags, as they would be written again.
+
+    Without the recipes and the folder: such as `["--dataset=mnist", "--flip"]`.
+    """
+    names = ("config", "seed", "model", "model_preprocessing", *TEXT_FLAGS, *RUN_FLAGS)
+    return [flags.FLAGS[name].serialize() for name in names if flags.FLAGS[name].present]
+
+
 def _define(name: str, default: Any, text: str) -> None:
     shown = ",".join(default) if isinstance(default, tuple) else default
     text = text if shown in ("", None) else f"{text} Default: {shown!r}."

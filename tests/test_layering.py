@@ -18,6 +18,7 @@ TIERS = {
     "foundation": (
         "artifact",
         "benchmark_record",
+        "budgets",
         "byte_counts",
         "call_sizes",
         "compact",
@@ -27,6 +28,7 @@ TIERS = {
         "file_building",
         "file_cost",
         "file_graph",
+        "file_locks",
         "flatbuffer",
         "goals",
         "gpu_proof",
@@ -59,6 +61,7 @@ TIERS = {
         "results",
         "robustness",
         "roofline",
+        "search_record",
         "settings",
         "sparse_encoding",
         "speed",
@@ -98,6 +101,7 @@ TIERS = {
         "probe",
         "run_folder",
         "shared_folder",
+        "search",
         "stage_state",
         "stages",
         "supplies",
@@ -112,6 +116,7 @@ OPEN_TIERS = ("foundation", "workflow")
 # Beside the tiers: rendered from results, on a machine with no TensorFlow.
 REPORT_SEES = (
     "benchmark_record",
+    "budgets",
     "durable",
     "judging",
     "latency",
@@ -123,6 +128,7 @@ REPORT_SEES = (
     "results",
     "robustness",
     "roofline",
+    "search_record",
     "speed",
     "statistics",
     "transfer",

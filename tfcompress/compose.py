@@ -131,6 +131,22 @@ def plan(recipe: Recipe) -> Plan:
     return Plan(stages, tuple(formats))
 
 
+def setting_names(technique: str) -> tuple[str, ...]:
+    """What a recipe can say to a technique, in the order of arguments that are given unnamed.
+
+    Args:
+      technique: its name; of any other word there is nothing to say.
+
+    Example:
+      >>> setting_names("cluster")[:2], setting_names("int8")
+      (('clusters', 'initialization'), ())
+    """
+    if technique not in registry.names("techniques"):
+        return ()
+    kind = registry.load("techniques", technique).CONFIG
+    return tuple(f.name for f in dataclasses.fields(kind) if SUPPLIED not in f.metadata)
+
+
 def quantizes(stages: Sequence[PlannedStage]) -> bool:
     """Whether a recipe's model computes as its int8 file does."""
     return bool(stages) and stages[-1].technique in QUANTIZING
@@ -562,25 +578,36 @@ def keeping(stages: Sequence[PlannedStage]) -> list[Any]:
     return [KeepStructure(zeros="prune" in made, groups=_clustered(made.get("cluster")))]
 
 
-def at_once(stages: Sequence[PlannedStage], model: Any) -> Any:
-    """Carries out stages with no training and no images, each on what the one before it left.
+def acts_at_once(stage: PlannedStage) -> bool:
+    """Whether `at_once` can carry out a stage: it neither learns from a teacher nor quantizes."""
+    return stage.technique != "distill" and not quantizes([stage])
+
+
+def at_once(
+    stages: Sequence[PlannedStage], model: Any, *, supplied: Mapping[str, Any] | None = None
+) -> Any:
+    """Carries out stages with no training, each on what the one before it left.
 
     Args:
-      stages: whose techniques need neither: `prune`, `cluster`, `prune_channels`, `factorize`.
+      stages: for which `acts_at_once`: `prune`, `cluster`, `prune_channels`, `factorize`.
       model: flat functional model; it stays as it is.
+      supplied: as for `wrap` and `prepared`, for stages that need images or measurements.
 
     Raises:
-      ValueError: a technique can treat no layer, or needs something that a run supplies.
+      ValueError: a technique can treat no layer, or needs something that is not supplied.
       VerificationError: an effect is absent.
     """
-    for number, stage in enumerate(stages, start=1):
+    supplied, done = supplied or {}, []
+    for each in stages:
         before = model
-        model = wrap(stages[:number], before, supplied={}, steps_per_epoch=1, epochs=1)
+        stage = prepared(each, before, supplied=supplied)
+        done.append(stage)
+        model = wrap(done, before, supplied=supplied, steps_per_epoch=1, epochs=1)
         act = getattr(stage.module, "at_once", None)
         if act:
             act(model, stage.config)
         model = stage.module.strip(model)
-        verify(stages[:number], model, before=before)
+        verify(done, model, before=before)
     return model
 
 

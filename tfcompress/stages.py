@@ -7,7 +7,7 @@ not know what becomes of the models.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +44,10 @@ from tfcompress.tokenization import Preparation, Tokenization, Tokenizer
 from tfcompress.training import TrainingConfig
 from tfcompress.vocabulary import TokenUsage
 
+Watch = Callable[[float, Mapping[str, float]], None]
+"""Told, after an epoch of a recipe's stages, which share of all their epochs is done, in [0, 1],
+and the epoch's metrics. It ends the run by raising an error; the epoch is kept."""
+
 
 @dataclass(frozen=True)
 class _KeptAccuracy:
@@ -61,6 +65,7 @@ class StageTrainer:
       source: what the baseline starts from.
       dataset: whose train and validation splits are used.
       reporter: told of the progress.
+      watch: told of every epoch of a stage that goes on here; not of the baseline's.
 
     Raises:
       ValueError: a loss or a stage that the task of the data does not have.
@@ -78,6 +83,7 @@ class StageTrainer:
         source: backbones.Source,
         dataset: data.Dataset,
         reporter: Reporter,
+        watch: Watch | None = None,
     ) -> None:
         self.records: list[StageResult] = []
         self.coverage: tuple[Coverage, ...] = ()
@@ -85,12 +91,14 @@ class StageTrainer:
         self._folder = folder
         self._dataset = dataset
         self._reporter = reporter
+        self._watch = watch
         self._source = source
         self._supplies: dict[Preparation, Supplies] = {}
         self._done: dict[tuple[PlannedStage, ...], Trained] = {}
         self._baseline_name = ""
         self._tokenizer = backbones.tokenizer_of(source)
         self._tokenizers: dict[tuple[PlannedStage, ...], Tokenizer | None] = {}
+        self._whole: tuple[PlannedStage, ...] = ()
         for plan in config.plans:
             compose.require_task(plan.stages, dataset.goal.task)
 
@@ -164,8 +172,12 @@ class StageTrainer:
         return self._done[stages]
 
     @cached_property
-    def baseline(self) -> Any:
-        """The model, transferred to the task."""
+    def untrained(self) -> Any:
+        """The model before its transfer, once the recipes are known to be possible for it.
+
+        Raises:
+          ValueError: a technique that can treat nothing of it, or a format that it has no file in.
+        """
         config, transfer = self._config, self._config.transfer
         self._reporter.stage(
             BASELINE,
@@ -183,6 +195,12 @@ class StageTrainer:
         self._note_placement()
         self._survey(model)
         self._require_exportable(model)
+        return model
+
+    @cached_property
+    def baseline(self) -> Any:
+        """The model, transferred to the task."""
+        model = self.untrained
         self._transfer(model)
         self._baseline_name = self.records[-1].name
         if self.records[:-1]:
@@ -262,7 +280,7 @@ class StageTrainer:
 
     def compressed(self, stages: tuple[PlannedStage, ...]) -> Any:
         """The model that a recipe leaves; stages that another recipe began with stand already."""
-        model = self.baseline
+        model, self._whole = self.baseline, stages
         for count in range(1, len(stages) + 1):
             begun = stages[:count]
             if begun not in self._done:
@@ -322,6 +340,27 @@ class StageTrainer:
         path = self._folder.stage(name) / "accuracy.json"
         key = checkpoint.weights_sha256(model)
         return self._folder.kept(path, key, _KeptAccuracy, measured).accuracy
+
+    def draft(self, stages: tuple[PlannedStage, ...]) -> Any:
+        """What a recipe leaves of the baseline with no training: of the size of the real thing.
+
+        Args:
+          stages: of the recipe. Of a distillation there is only the student, untrained, and
+            quantization is left to the export.
+
+        Raises:
+          ValueError: a technique that can treat nothing of it.
+          VerificationError: an effect is absent without a training.
+        """
+        start = self._student(stages[:1], self.baseline)
+        supplied = self._supplied(stages)
+        acting = [stage for stage in stages if compose.acts_at_once(stage)]
+        return compose.at_once(acting, start, supplied=supplied)
+
+    def _epochs(self, stages: Sequence[PlannedStage]) -> int:
+        """Of all trainings of some stages."""
+        default = self._config.stage_training.epochs
+        return sum(each.epochs or default for each in stages if compose.is_trained(each))
 
     def _prepared(self, stages: tuple[PlannedStage, ...], start: Any) -> tuple[PlannedStage, ...]:
         """The stages as they were carried out, and the last one as it will be."""
@@ -478,6 +517,13 @@ class StageTrainer:
         if (state_dir / checkpoint.CHECKPOINT).exists():
             self._reporter.note("going on after the last finished epoch")
         twin = self._twin(model, trainee)
+
+        def on_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
+            self._reporter.epoch(epoch, config.epochs, metrics)
+            if stages and self._watch:
+                done = self._epochs(stages[:-1]) + epoch + 1
+                self._watch(done / self._epochs(self._whole), metrics)
+
         with self._reporter.bar(name) as step:
             found = training.fit(
                 twin,
@@ -487,7 +533,7 @@ class StageTrainer:
                 callbacks=compose.callbacks(stages) if stages else (),
                 first_eligible_epoch=compose.first_eligible_epoch(stages, epochs=config.epochs),
                 on_step=listener(step),
-                on_epoch=lambda epoch, metrics: self._reporter.epoch(epoch, config.epochs, metrics),
+                on_epoch=on_epoch,
                 tensorboard_dir=(
                     self._folder.root / "tensorboard" / name
                     if self._config.tensorboard and self._folder.is_chief
