@@ -95,7 +95,7 @@ class RunFolder:
             try:
                 yield
             except (ValueError, FloatingPointError):
-                if claimed and not any((self.root / STAGES).glob("*/*.npz")):
+                if claimed and not any((self.root / STAGES).rglob("*.npz")):
                     self._release()
                 raise
         finally:

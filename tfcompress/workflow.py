@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +30,12 @@ from tfcompress import (
     judging,
     minimal,
     parity_limits,
+    placement,
     results,
     statistics,
 )
 from tfcompress.artifact import Artifact
-from tfcompress.backbones import ModelConfig
+from tfcompress.backbones import ModelConfig, TextConfig
 from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, RunConfig
 from tfcompress.goals import Values
@@ -42,6 +44,7 @@ from tfcompress.predictions import Predictions
 from tfcompress.progress import Reporter, Stopwatch
 from tfcompress.results import ArtifactResult, Results
 from tfcompress.run_folder import ENVIRONMENT, RunFolder
+from tfcompress.shared_folder import SharedFolder
 from tfcompress.stages import StageTrainer, Watch
 from tfcompress.supplies import Supplies
 
@@ -93,17 +96,51 @@ def run(
       what stands in the folder's `results.json`.
 
     Raises:
-      ValueError: settings, data or weights that cannot be used; raised before any training.
+      ValueError: settings, data or weights that cannot be used, a `TF_CONFIG` that does not fit, or
+        no TPU where one is asked for; raised before any training.
       RunFolderError: the folder belongs to something else.
+      WorkerLost: another process of the training is gone.
     """
     from tfcompress import report
 
-    folder = RunFolder(output_dir)
+    reporter, folder = reporter or Reporter(), RunFolder(output_dir)
+    if not is_chief(config):
+        raise ValueError(
+            "Of several workers the chief alone carries out a run. Received: another worker. Call "
+            "workflow.assist(config) there."
+        )
     with folder.open_for(config.to_dict()):
-        found = Job(config, folder, reporter or Reporter()).carry_out()
+        placement.start(config.training.strategy, told=reporter.note)
+        found = Job(config, folder, reporter).carry_out()
         results.save(found, folder.root)
         report.render(folder.root)
     return found
+
+
+def is_chief(config: RunConfig) -> bool:
+    """Whether this process carries out the run, rather than helping another one to train.
+
+    Raises:
+      ClusterError: `TF_CONFIG` does not say so, where the strategy is `multi_worker`.
+    """
+    return placement.is_chief(config.training.strategy)
+
+
+def assist(config: RunConfig, *, reporter: Reporter | None = None) -> None:
+    """Trains with the chief what a run trains, and leaves nothing behind.
+
+    Args:
+      config: all settings; the chief's.
+      reporter: told of the progress.
+
+    Raises:
+      ValueError: as `run`, and where the chief has other settings or data.
+      WorkerLost: the chief, or another worker, is gone.
+    """
+    reporter = reporter or Reporter()
+    with tempfile.TemporaryDirectory(prefix="tfcompress-worker-") as folder:
+        placement.start(config.training.strategy, told=reporter.note)
+        Job(config, RunFolder(folder), reporter).train()
 
 
 @dataclass(frozen=True)
@@ -151,6 +188,8 @@ class Job:
         self._folder = folder
         self._reporter = reporter
         self._watch = Stopwatch()
+        shared = SharedFolder(folder.root, strategy=config.training.strategy)
+        shared.require_alike(config.to_dict(), what="settings")
         # First, so that a model that cannot be used is refused before any data is fetched. Where
         # only the labels tell the task, which a user's model must fit, they lie on this machine.
         possible = data.tasks(config.data)
@@ -162,12 +201,14 @@ class Job:
         goal = self.dataset.goal
         source = source or backbones.opened(config.backbone, task=goal.task)
         sizes = ", ".join(f"{n} {size:,}" for n, size in self.dataset.split_sizes().items())
-        reporter.note(f"{self.dataset.source}: {sizes}")
-        folder.require_same_data(self.dataset.checksums())
-        self._tokenizer = backbones.tokenizer_of(source)
+        published = ", validation as published" if self.dataset.published_validation else ""
+        reporter.note(f"{self.dataset.source}: {sizes}{published}")
+        checksums = self.dataset.checksums()
+        folder.require_same_data(checksums)
+        shared.require_alike(checksums, what="data")
         self._note_values()
         self.trainer = StageTrainer(
-            config, folder, source=source, dataset=self.dataset, reporter=reporter, watch=watch
+            config, shared, source=source, dataset=self.dataset, reporter=reporter, watch=watch
         )
 
     def _note_values(self) -> None:
@@ -185,6 +226,12 @@ class Job:
                     "of like size, or export int16x8."
                 )
 
+    def train(self) -> None:
+        """All that has a training, in the order in which `carry_out` asks for it."""
+        assert self.trainer.baseline is not None
+        for plan in self._config.plans:
+            self.trainer.compressed(plan.stages)
+
     def select(self) -> Selection:
         """Trains, exports, judges and times, all without the test split.
 
@@ -198,7 +245,7 @@ class Job:
         artifacts = self._exported(kept)
         self._reporter.stage("evaluate", "every file on the validation split")
         first = self._judged_model(BASELINE, baseline, (), self.trainer.supplies(), by="validation")
-        rows = [self._judged_file(row, by="validation") for _, row in artifacts]
+        rows = [self._judged_file(row, item.inputs, by="validation") for item, row in artifacts]
         return Selection(first, tuple(self._timed(rows)))
 
     def _note_environment(self) -> None:
@@ -210,7 +257,8 @@ class Job:
         """The whole run."""
         self._note_environment()
         baseline = self.trainer.baseline
-        artifacts = self._exported(self._candidates(baseline))
+        candidates = self._candidates(baseline)
+        artifacts = self._exported(candidates)
         baseline_result, models, rows = self._evaluated(baseline, artifacts)
         rows = self._timed(rows)
         seconds = self._record_seconds()
@@ -224,12 +272,17 @@ class Job:
                 self.dataset.classes,
                 sizes,
                 self.dataset.targets,
+                example=self.dataset.example,
+                published_validation=self.dataset.published_validation,
+                test_by_length=evaluate.counts_by_length(
+                    self.dataset, self.trainer.supplies().preprocessing
+                ),
             ),
             baseline=baseline_result,
             artifacts=tuple(rows),
             models=tuple(models),
             stages=tuple(self.trainer.records),
-            evaluation_speed=self._evaluation_speed(rows),
+            evaluation_speed=self._evaluation_speed(rows, candidates),
             seconds=seconds,
             coverage=self.trainer.coverage,
         )
@@ -301,9 +354,19 @@ class Job:
         self, candidates: Sequence[_Candidate]
     ) -> list[tuple[_Candidate, ArtifactResult]]:
         self._reporter.stage("export", ", ".join(item.name for item in candidates))
-        if self._tokenizer is not None:
-            self._tokenizer.save(self._folder.artifact(BASELINE).parent)
+        self._save_tokenizers(candidates)
         return [(item, self._export_one(item)) for item in candidates]
+
+    def _save_tokenizers(self, candidates: Sequence[_Candidate]) -> None:
+        """Puts the tokenizers of texts beside the files: a file is of no use without."""
+        folder, plain = self._folder.artifact(BASELINE).parent, self.trainer.supplies().tokenizer
+        for tokenizer in dict.fromkeys(item.inputs.tokenizer for item in candidates):
+            if tokenizer is None:
+                continue
+            path = tokenizer.save(folder, own_name=tokenizer != plain)
+            self._reporter.note(
+                f"{path.name}: {path.stat().st_size:,} bytes, {tokenizer.vocabulary:,} tokens"
+            )
 
     def _export_one(self, item: _Candidate) -> ArtifactResult:
         path = self._folder.artifact(item.name)
@@ -322,15 +385,20 @@ class Job:
     def _export_anew(self, item: _Candidate) -> ArtifactResult:
         path, config = self._folder.artifact(item.name), self._config.export
         artifact = self._converted(item)
-        sample = self.dataset.validation.examples[:_PARITY_EXAMPLES]
-        parity = export.parity(artifact, item.model, item.inputs.preprocessing.apply(sample))
-        parity_limits.require_parity(parity, item.format, name=item.name)
+        sample = item.inputs.dataset.validation.examples[:_PARITY_EXAMPLES]
+        inputs = item.inputs.preprocessing.apply(sample)
+        parity, *shorter = (
+            export.parity(artifact, item.model, inputs, length=length)
+            for length in (None, *artifact.lengths[:-1])
+        )
+        for found in (parity, *shorter):
+            parity_limits.require_parity(found, item.format, name=item.name)
         self._verify_file(item, artifact)
         # After the effects were counted, which goes by the names of tensors.
         minimized = self._minimized(item.name, artifact) if config.minimal else None
         artifact = artifact if minimized is None else minimized.artifact
         counts = artifact.distinct_weights().values()
-        found = ArtifactResult(
+        row = ArtifactResult(
             name=item.name,
             path=self._folder.relative(path),
             sha256=artifact.sha256,
@@ -346,10 +414,11 @@ class Job:
             parity=parity,
             distinct_weights=max((count.in_channel for count in counts), default=None),
             minimal_steps=None if minimized is None else minimized.steps,
+            shorter_parity=tuple(shorter),
         )
         artifact.save(path)
-        self._reporter.note(f"{item.name}: {found.size_bytes:,} bytes, {_agreement(parity)}")
-        return found
+        self._reporter.note(f"{item.name}: {row.size_bytes:,} bytes, {_agreement(parity)}")
+        return row
 
     def _converted(self, item: _Candidate) -> Artifact:
         config, goal = self._config.export, self.dataset.goal
@@ -381,8 +450,8 @@ class Job:
         for count, stage in enumerate(stages, start=1):
             # Of several rounds the last one says what is left.
             if count == len(stages) or stages[count].technique != stage.technique:
-                found = self.trainer.report(stages[:count])
-                stage.module.verify_artifact(artifact, found, stage.config)
+                done = self.trainer.done(stages[:count])
+                stage.module.verify_artifact(artifact, done.report, done.stages[-1].config)
 
     # Evaluation and timing.
 
@@ -397,7 +466,7 @@ class Job:
             self._judged_model(title, item.model, item.stages, item.inputs)
             for title, item in ends.items()
         ]
-        rows = [self._judged_file(row) for _, row in artifacts]
+        rows = [self._judged_file(row, item.inputs) for item, row in artifacts]
         if not isinstance(self.dataset.goal, Values) and not self.dataset.is_text:
             self._keep_pictures([*models, *rows])
         return first, models, rows
@@ -434,23 +503,30 @@ class Job:
         row = ArtifactResult(
             name=name, format="keras", stages=compose.techniques(stages), **_cost(model)
         )
-        return self._judged(row, judged_files.of_model(name, model, inputs.preprocessing), by=by)
+        file = judged_files.of_model(name, model, inputs.preprocessing)
+        return self._judged(row, file, inputs.dataset, by=by)
 
-    def _judged_file(self, row: ArtifactResult, *, by: str = "test") -> ArtifactResult:
+    def _judged_file(
+        self, row: ArtifactResult, inputs: Supplies, *, by: str = "test"
+    ) -> ArtifactResult:
         artifact = Artifact.load(self._folder.root / str(row.path))
-        return self._judged(row, judged_files.of_artifact(row.name, artifact), by=by)
+        file = judged_files.of_artifact(row.name, artifact)
+        return self._judged(row, file, inputs.dataset, by=by)
 
-    def _judged(self, row: ArtifactResult, file: JudgedFile, *, by: str) -> ArtifactResult:
+    def _judged(
+        self, row: ArtifactResult, file: JudgedFile, dataset: data.Dataset, *, by: str
+    ) -> ArtifactResult:
         """Its outputs, stored, and its figures beside the baseline's.
 
         Args:
           row: without them.
           file: gives the outputs.
+          dataset: whose examples the file takes.
           by: the split that the figures are of. Of the test split, those on validation are stored
             too.
         """
         splits = evaluate.SPLITS if by == "test" else (by,)
-        found = {split: self._answers(file, split) for split in splits}
+        found = {split: self._answers(file, dataset, split) for split in splits}
         reference = Predictions.load(self._folder.predictions(BASELINE, by))
         row = judging.judged(row, found[by], None if row.name == BASELINE else reference)
         self._reporter.note(f"{row.name}: {judging.sentence(row)}")
@@ -464,12 +540,12 @@ class Job:
             validation_predictions=paths["validation"],
         )
 
-    def _answers(self, file: JudgedFile, split: str) -> Predictions:
+    def _answers(self, file: JudgedFile, dataset: data.Dataset, split: str) -> Predictions:
         with self._reporter.bar(file.name) as step:
             return judged_files.answers(
                 file,
                 self._folder,
-                lambda: self.dataset,
+                lambda: dataset,
                 condition=split,
                 split=split,
                 progress=step,
@@ -479,31 +555,46 @@ class Job:
         config = self._config.latency
         self._reporter.stage("time", f"{config.threads} thread, batch {config.batch}")
 
+        lengths = _lengths(self._config)
+        settings = [config.at_length(length) for length in lengths] or [config]
+
         def make() -> _KeptLatency:
-            paths = {row.name: self._folder.root / str(row.path) for row in rows}
-            with self._reporter.bar("latency") as step:
-                samples = benchmark.measure_latency(
-                    paths, config, progress=lambda done, total, _: step(done, total)
+            cases = {
+                f"{row.name} on {each.runtime}": benchmark.Case(
+                    self._folder.root / str(row.path), each
                 )
-            return _KeptLatency(tuple(samples[row.name] for row in rows))
+                for row in rows
+                for each in settings
+            }
+            with self._reporter.bar("latency") as step:
+                samples = benchmark.measure_cases(
+                    cases, progress=lambda done, total, _: step(done, total)
+                )
+            return _KeptLatency(tuple(samples.values()))
 
         key = " ".join(f"{row.name} {row.sha256}" for row in rows)
         kept = self._folder.kept(self._folder.root / "latency.json", key, _KeptLatency, make)
+        count = len(settings)
         return [
-            self._with_latency(row, samples) for row, samples in zip(rows, kept.files, strict=True)
+            self._with_latency(row, kept.files[place * count : (place + 1) * count])
+            for place, row in enumerate(rows)
         ]
 
     def _with_latency(
-        self, row: ArtifactResult, samples: benchmark.LatencySamples
+        self, row: ArtifactResult, samples: Sequence[benchmark.LatencySamples]
     ) -> ArtifactResult:
-        latency = benchmark.summarize(samples)
-        noise = f", too noisy: {latency.reason}" if latency.steady is False else ""
-        self._reporter.note(f"{row.name}: {latency.p50:.3f} ms{noise}")
+        found = tuple(map(benchmark.summarize, samples))
+        for latency in found:
+            where = "" if len(found) == 1 else f" on {latency.runtime}"
+            noise = f", too noisy: {latency.reason}" if latency.steady is False else ""
+            self._reporter.note(f"{row.name}{where}: {latency.p50:.3f} ms{noise}")
         return dataclasses.replace(
-            row, latency_ms=(latency,), peak_memory_bytes=samples.peak_memory_bytes
+            row, latency_ms=found, peak_memory_bytes=samples[0].peak_memory_bytes
         )
 
-    def _evaluation_speed(self, rows: Sequence[ArtifactResult]) -> results.EvaluationSpeed | None:
+    def _evaluation_speed(
+        self, rows: Sequence[ArtifactResult], candidates: Sequence[_Candidate]
+    ) -> results.EvaluationSpeed | None:
         """Measured on the smallest integer file, the one that an evaluation is fastest on."""
         integer = [row for row in rows if row.format == "int8"]
         if not integer:
@@ -512,7 +603,8 @@ class Job:
 
         def make() -> results.EvaluationSpeed:
             artifact = Artifact.load(self._folder.root / str(row.path))
-            return evaluate.evaluation_speed(artifact, self.dataset, name=row.name)
+            dataset = next(item.inputs.dataset for item in candidates if item.name == row.name)
+            return evaluate.evaluation_speed(artifact, dataset, name=row.name)
 
         path = self._folder.root / "evaluation_speed.json"
         return self._folder.kept(path, str(row.sha256), results.EvaluationSpeed, make)
@@ -525,6 +617,14 @@ class Job:
         path.unlink()
         self._folder.kept(path, "", _KeptSeconds, lambda: _KeptSeconds(total))
         return total
+
+
+def _lengths(config: RunConfig) -> tuple[int, ...]:
+    """The lengths of texts that the files of a run take, the greatest first; empty of one."""
+    source = config.backbone
+    if not isinstance(source, TextConfig) or not source.shorter_lengths:
+        return ()
+    return (source.sequence_length, *reversed(source.shorter_lengths))
 
 
 def _agreement(parity: results.Parity) -> str:

@@ -15,6 +15,7 @@ from tfcompress.report import (
     comparison,
     confidence_charts,
     drawing,
+    level_chart,
     metric,
     picture_grid,
     repetitions,
@@ -42,6 +43,7 @@ NAMES = (
     "reliability",
     "selective-accuracy",
     "layer-sparsity",
+    "levels",
     "training-curves",
     "accuracy-time",
 )
@@ -78,6 +80,7 @@ def draw_all(run: Run) -> tuple[Drawn, ...]:
             _reliability,
             _selective,
             _sparsity,
+            _levels,
             _curves,
             _clock,
         )
@@ -94,14 +97,15 @@ def draw_comparison(runs: Sequence[Run]) -> tuple[Drawn, ...]:
 def draw_repetitions(runs: Sequence[Run]) -> tuple[Drawn, ...]:
     """Draws the figures of a report on repetitions with other seeds."""
     name, pictures = repetitions.pictures(runs)
+    examples = runs[0].results.data.examples
     if not pictures:
         return ()
     with drawing.theme():
         found = drawn(
             "identified-images",
-            "Images that compression forgets",
-            f"Test images to which more than half of the {len(runs)} models behind {name} give one "
-            "class and more than half of the baselines another: the baselines' class, then the "
+            f"{examples.capitalize()} that compression forgets",
+            f"Test {examples} to which more than half of the {len(runs)} models behind {name} give "
+            "one class and more than half of the baselines another: the baselines' class, then the "
             "compressed models'. A tick marks the true one.",
             lambda width: picture_grid.draw(pictures, width=width),
         )
@@ -172,6 +176,19 @@ def _baseline_words(run: Run) -> str:
     return f"The dashed line is the baseline, {shown}.{ring}"
 
 
+def _levels(run: Run) -> Drawn | None:
+    stages = level_chart.searched(run.results.stages)
+    if not stages:
+        return None
+    return drawn(
+        "levels",
+        "How far it goes",
+        "Accuracy on validation at each level that was tried, in percent; further right is more "
+        "compression. Below the dashed line more is lost than was allowed.",
+        lambda width: level_chart.draw(stages, width=width),
+    )
+
+
 def _curves(run: Run) -> Drawn | None:
     stages = training_curves.trained(run.results.stages)
     if not stages:
@@ -223,6 +240,7 @@ def _classes(run: Run) -> Drawn | None:
 def _pictures(run: Run) -> Drawn | None:
     chosen, baseline = verdict.reach(run.results).chosen, run.judged.get(run.results.baseline.name)
     judged = run.judged.get(chosen.name) if chosen else None
+    examples = run.results.data.examples
     if judged is None or baseline is None:
         return None
     pictures = picture_grid.changed(run, judged, baseline)
@@ -232,8 +250,8 @@ def _pictures(run: Run) -> Drawn | None:
     which = f" ({len(pictures)} of {changed})" if len(pictures) < changed else ""
     return drawn(
         "changed-images",
-        "Images with another answer",
-        f"Test images to which {judged.name} gives another class than the baseline{which}: the "
+        f"{examples.capitalize()} with another answer",
+        f"Test {examples} to which {judged.name} gives another class than the baseline{which}: the "
         "baseline's class, then the file's. A tick marks the true one. First those that were lost.",
         lambda width: picture_grid.draw(pictures, width=width),
     )
@@ -246,23 +264,23 @@ def _reliability(run: Run) -> Drawn | None:
     return drawn(
         "reliability",
         "Confidence and accuracy",
-        "The points are up to 15 groups of about equally many test images, by how sure the model "
-        "is of its answer: on the dashed line it is right as often as it says. Bars are 95% "
-        f"intervals. Shown: {_roles(models)}; the table has all.",
+        f"The points are up to 15 groups of about equally many test {run.results.data.examples}, "
+        "by how sure the model is of its answer: on the dashed line it is right as often as it "
+        f"says. Bars are 95% intervals. Shown: {_roles(models)}; the table has all.",
         lambda width: confidence_charts.draw_reliability(models, width=width),
     )
 
 
 def _selective(run: Run) -> Drawn | None:
-    models = confidence_charts.selective_models(run)
+    models, examples = confidence_charts.selective_models(run), run.results.data.examples
     if not models:
         return None
     return drawn(
         "selective-accuracy",
         "Accuracy where only sure answers count",
-        "Accuracy on the share of images that the model is surest of; the others are passed over, "
-        "to a larger model or a person.",
-        lambda width: confidence_charts.draw_selective(models, width=width),
+        f"Accuracy on the share of {examples} that the model is surest of; the others are passed "
+        "over, to a larger model or a person.",
+        lambda width: confidence_charts.draw_selective(models, width=width, examples=examples),
     )
 
 

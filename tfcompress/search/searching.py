@@ -267,6 +267,8 @@ def _concluded(study: Study, shared: Shared, *, repeat: Callable[[str], str]) ->
             dataset.classes,
             dataset.split_sizes(),
             dataset.targets,
+            example=dataset.example,
+            published_validation=dataset.published_validation,
         ),
         budget=config.budget,
         baseline=judged.baseline,
