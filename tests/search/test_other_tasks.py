@@ -17,24 +17,43 @@ QUICK = {
 }
 
 
-def test_texts_are_searched_in_the_recipes_that_suit_them(tmp_path, reviews, tiny_encoder):
-    run = RunConfig(
+def texts(reviews, tiny_encoder):
+    return RunConfig(
         data=DataConfig(name=f"text:{reviews}", task="text", calibration_size=32),
         backbone=TextConfig(name=f"encoder:{tiny_encoder}", sequence_length=8, pooling="mean"),
         training=TrainingConfig(epochs=8, batch_size=16, learning_rate=1e-2),
         export=ExportConfig(formats=("dynamic",)),
         **QUICK,
     )
+
+
+def test_texts_are_searched_in_the_recipes_that_suit_them(tmp_path, reviews, tiny_encoder):
+    run = texts(reviews, tiny_encoder)
     budget = Budget(max_gzip_size_bytes=10**6)
     found = search(SearchConfig(run=run, budget=budget, trials=2, sampler="random"), tmp_path)
     assert found.reached
     (space,) = found.config["spaces"]
     assert "prune({0.3..0.95}" in space
+    assert "{trim_vocabulary(least_count={1..4})|none}" in space
     # They have no integer form of attention.
     assert "qat" not in space
     assert "ptq" not in space
     assert all(trial.state != "failed" for trial in found.trials), found.trials
     assert found.winner.row.accuracy > 0.8
+
+
+def test_a_file_of_fewer_tokens_is_judged_by_its_own(tmp_path, reviews, tiny_encoder):
+    config = SearchConfig(
+        run=texts(reviews, tiny_encoder),
+        spaces=("trim_vocabulary(least_count=1)+dynamic",),
+        trials=1,
+        best="size",
+    )
+    found = search(config, tmp_path)
+    (trial,) = found.trials
+    assert trial.candidate is not None, trial.reason
+    row = next(each.row for each in found.finalists if each.name == trial.name)
+    assert row.accuracy > 0.8
 
 
 def test_of_values_the_error_may_rise(tmp_path):

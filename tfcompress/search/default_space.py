@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tfcompress import compose
+from tfcompress import compose, data
 from tfcompress import recipe as recipes
 from tfcompress.config import RunConfig
 from tfcompress.search import space as spaces
@@ -19,6 +19,8 @@ from tfcompress.search.config import GZIP_SIZE, SearchConfig
 from tfcompress.search.space import SpaceError
 
 LEARNING = "distill(temperature={1..8 log}, alpha={0.3..0.9})"
+VOCABULARY = "trim_vocabulary(least_count={1..4})"
+"""Of texts: fewer rows of the table of tokens, which is most of a small encoder."""
 NARROWING = ("prune_channels({0.1..0.8})", "factorize(target={0.1..0.6})")
 """Take multiply-accumulates from the model: fewer bytes in every format, and less time."""
 ZEROS = "prune({0.3..0.95}, allocation={uniform|sensitivity})"
@@ -58,9 +60,11 @@ def default_space(
         return not reason
 
     gzipped, export = config.size_objective == GZIP_SIZE, config.run.export
+    texts = data.is_text(config.run.data)
     zeros = gzipped or (export.minimal and export.sparse)
     stages = [
-        _either(*filter(allowed, places)) for places in ((LEARNING,), NARROWING, (ZEROS,) * zeros)
+        _either(*filter(allowed, places))
+        for places in ((LEARNING,), (VOCABULARY,) * texts, NARROWING, (ZEROS,) * zeros)
     ]
     formats = list(dict.fromkeys((*export.formats, "int8")))
     integers = list(filter(allowed, INTEGERS))

@@ -10,7 +10,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -21,11 +20,13 @@ from tfcompress.config import BASELINE
 from tfcompress.data import Dataset
 from tfcompress.goals import Classes
 from tfcompress.predictions import Predictions
+from tfcompress.progress import Reporter
 from tfcompress.results import ArtifactResult
 from tfcompress.run_folder import RunFolder
 from tfcompress.search.config import ERROR, LATENCY, SearchConfig
 from tfcompress.search.trial import Shared, errors_of
 from tfcompress.search_record import Candidate, Finalist, HistoryPoint, TrialRecord
+from tfcompress.workflow import Job
 
 FOLDER = "front"
 _SAME_LATENCY = 1.05
@@ -212,14 +213,24 @@ class Judge:
         row = ArtifactResult(
             BASELINE, format="keras", parameters=cost.parameters(model), macs=cost.macs(model)
         )
-        return judging.judged(row, self._answers(file), None)
+        return judging.judged(row, self._answers(file, lambda: shared.dataset), None)
 
-    def _answers(self, file: judged_files.JudgedFile) -> Any:
+    def _dataset_of(self, each: Candidate) -> Dataset:
+        """The examples as a file takes them: texts may be cut up into other tokens for it."""
+        shared = self._shared
+        run = dataclasses.replace(shared.config.run, recipes=(each.recipe,))
+        folder = RunFolder((shared.root / each.path).parents[1])
+        job = Job(run, folder, Reporter(), dataset=shared.dataset)
+        return job.trainer.supplies(run.plans[0].stages).dataset
+
+    def _answers(
+        self, file: judged_files.JudgedFile, dataset: Callable[[], Dataset]
+    ) -> Predictions:
         with self._shared.reporter.bar(file.name) as step:
             return judged_files.answers(
                 file,
                 self._folder,
-                lambda: self._shared.dataset,
+                dataset,
                 condition="test",
                 split="test",
                 progress=step,
@@ -242,7 +253,11 @@ class Judge:
             latency_ms=() if each.latency is None else (each.latency,),
         )
         row = judging.judged(
-            row, self._answers(judged_files.of_artifact(each.name, artifact)), reference
+            row,
+            self._answers(
+                judged_files.of_artifact(each.name, artifact), lambda: self._dataset_of(each)
+            ),
+            reference,
         )
         self._shared.reporter.note(f"{each.name}: {judging.sentence(row)}")
         over = self._shared.config.budget.overruns(

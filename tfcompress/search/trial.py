@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tfcompress import benchmark, compose, durable, evaluate, judging
+from tfcompress import recipe as recipes
 from tfcompress._keras import keras
 from tfcompress.artifact import Artifact
 from tfcompress.budgets import Figures
@@ -288,9 +289,14 @@ class _Trial:
     def _draft(self, job: Job, *, teaches: bool) -> None:
         """Makes the file of the untrained recipe, and ends the trial where that tells enough."""
         path = self._folder.root / "draft.json"
-        draft = self._folder.kept(
-            path, self._record.recipe, Draft, lambda: self._drafted(job, teaches=teaches)
-        )
+        try:
+            draft = self._folder.kept(
+                path, self._record.recipe, Draft, lambda: self._drafted(job, teaches=teaches)
+            )
+        except (ValueError, RuntimeError) as error:
+            # Such as a technique that acts by training alone; the training says what comes of it.
+            self._shared.reporter.note(f"no draft: {error}")
+            return
         self._record = dataclasses.replace(self._record, draft=draft)
         if draft.error is not None and not self._record.progress:
             self._note_progress(0.0, draft.error)
@@ -315,7 +321,7 @@ class _Trial:
         error = None
         if not teaches:
             row = ArtifactResult("draft")
-            part = self._part_of_validation()
+            part = self._part_of_validation(job)
             found = evaluate.predict_artifact(artifact, part, split="validation")
             error = errors_of(judging.judged(row, found, None))[0]
         latency = None
@@ -326,10 +332,13 @@ class _Trial:
         self._shared.reporter.note(f"draft: {draft.size_bytes:,} bytes{said}")
         return draft
 
-    def _part_of_validation(self) -> Dataset:
-        split = self._shared.dataset.validation
-        count = min(self._shared.config.draft_examples, len(split))
-        return dataclasses.replace(self._shared.dataset, validation=split.take(np.arange(count)))
+    def _part_of_validation(self, job: Job) -> Dataset:
+        """As the recipe's file takes them: texts may be cut up into other tokens for it."""
+        stages = compose.plan(recipes.parse(self._record.recipe)).stages
+        dataset = job.trainer.supplies(stages).dataset
+        count = min(self._shared.config.draft_examples, len(dataset.validation))
+        part = dataset.validation.take(np.arange(count))
+        return dataclasses.replace(dataset, validation=part)
 
     def _latency_ms(self, artifact: Artifact) -> float | None:
         """The median of a call; None where the machine was too busy to tell."""
