@@ -32,7 +32,15 @@ from tfcompress.studies import quantization, robustness, tfmot_comparison, train
 from tfcompress.tokenization import Tokenization, Tokenizer, TokenizerError
 from tfcompress.training import TrainingConfig
 
-RECIPES = ("prune(0.5)", "cluster(4)", "factorize(energy=0.4)")
+STUDENT = "distill(student=encoder, student_layers=1, features=1, attention=1, learning_rate=0.01)"
+HEADS = "prune_channels(0.3, importance=taylor)+prune(0.5)"
+RECIPES = (
+    "prune(0.5)",
+    "cluster(4)",
+    "factorize(energy=0.4)",
+    f"{STUDENT}+float32",
+    f"{HEADS}+float32",
+)
 FORMATS = ("float32", "dynamic", "int8")
 LENGTH_FORMATS = ("float32", "int8")
 
@@ -151,6 +159,7 @@ def test_every_file_is_judged_on_the_held_out_fifth(finished):
     assert (found.data.source, found.data.classes) == ("text", ("down", "up"))
     assert found.data.split_sizes["test"] == 64
     expected = {f"{m}-{f}" for m in ("baseline", "prune", "cluster", "factorize") for f in FORMATS}
+    expected |= {"distill-float32", "prune_channels+prune-float32"}
     assert {row.name for row in found.artifacts} == expected
     assert found.baseline.accuracy > 0.9
     for row in found.artifacts:
@@ -184,6 +193,45 @@ def test_recipes_leave_what_they_promise_in_the_files(finished):
     before, after = rows["baseline-float32"], rows["factorize-float32"]
     assert after.parameters < before.parameters
     assert after.macs < before.macs
+
+
+def test_a_student_of_fewer_layers_is_a_smaller_file(finished):
+    rows = {row.name: row for row in finished[0].artifacts}
+    before, after = rows["baseline-float32"], rows["distill-float32"]
+    assert after.accuracy > 0.8
+    assert after.parameters < before.parameters
+    assert after.size_bytes < before.size_bytes
+    # Four products of attention and two of the feed-forward part, for each of 8 tokens.
+    assert before.macs - after.macs >= 8 * (4 * 8 * 8 + 2 * 8 * 12)
+
+
+def test_heads_and_units_are_gone_from_the_files(finished):
+    found, folder, _ = finished
+    rows = {row.name: row for row in found.artifacts}
+    before, after = (rows[f"{name}-float32"] for name in ("baseline", "prune_channels+prune"))
+    assert after.macs <= 0.7 * before.macs
+    assert after.size_bytes < before.size_bytes
+    assert after.sparsity == pytest.approx(0.5, abs=0.02)
+    assert "1 of 2 heads" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_heads_are_among_what_a_text_encoder_is_sensitive_to(finished):
+    run = finished_run.load(finished[1])
+    split = run.dataset.validation
+    found = probe.sensitivity(
+        run.baseline,
+        run.preprocessing.apply(split.examples),
+        split.labels,
+        kinds=["channels"],
+        levels={"channels": [0.5]},
+    )
+    parts = {"query+{0}/key+{0}/value": "attention", "inner": "feed_forward"}
+    assert {effect.name for effect in found.effects} == {
+        f"{layer}/{name.format(layer)}"
+        for layer in (f"layer_{number}/{part}" for number in (0, 1) for part in parts.values())
+        for name, part in parts.items()
+        if layer.endswith(part)
+    }
 
 
 def test_an_int8_file_keeps_ids_of_tokens_and_their_mask_alone_from_integers_with_a_scale(finished):
@@ -276,7 +324,7 @@ def test_the_report_speaks_of_texts(finished):
     report = (finished[1] / "report.md").read_text(encoding="utf-8")
     assert "8 ids of tokens, of 20" in report
     assert "test texts" in report
-    settings_of_images = ("| data.image", "| training.augmentation")
+    settings_of_images = ("| data.image", "| training.augmentation", "| technique.student")
     lines = [line for line in report.splitlines() if not line.startswith(settings_of_images)]
     assert not [line for line in lines if "image" in line.lower()]
 
@@ -305,13 +353,14 @@ def test_a_regression_of_texts(tmp_path, tiny_encoder):
     rows = (f"a {'good' if s > 3 else 'bad'} film,{s:.2f}" for s in stars)
     table = tmp_path / "stars.csv"
     table.write_text("text,stars\n" + "\n".join(rows) + "\n")
-    export = ExportConfig(formats=("float32",))
-    found = workflow.run(RunConfig(**settings(table, tiny_encoder, export=export)), tmp_path / "r")
+    recipe = "distill(student=encoder, student_layers=1, features=1, epochs=4, learning_rate=0.01)"
+    changed = {"export": ExportConfig(formats=("float32",)), "recipes": (recipe,)}
+    found = workflow.run(RunConfig(**settings(table, tiny_encoder, **changed)), tmp_path / "r")
     assert found.data.targets == ("stars",)
-    (prediction,) = Artifact.load(tmp_path / "r/artifacts/baseline-float32.tflite").predict(
-        "a good film"
-    )
-    assert 3 < prediction.value < 5
+    for name in ("baseline", "distill"):
+        artifact = Artifact.load(tmp_path / f"r/artifacts/{name}-float32.tflite")
+        (prediction,) = artifact.predict("a good film")
+        assert 3 < prediction.value < 5
 
 
 @pytest.mark.parametrize(
@@ -322,6 +371,23 @@ def test_a_regression_of_texts(tmp_path, tiny_encoder):
         ({"recipes": ("qat",)}, "qat: ptq and qat have no integer form of a text encoder's"),
         ({"recipes": ("prune(0.5)+ptq",)}, "prune and ptq: ptq and qat have no integer form"),
         ({"recipes": ("distill(student=resnet8)",)}, "brings a student that takes images"),
+        ({"recipes": ("distill(student=none_such)",)}, "for texts encoder, a smaller one of the"),
+        (
+            {"recipes": ("distill(student=minilm_l6, student_width=0.5)",)},
+            "has the sizes that it was published with. Received: student_width 0.5",
+        ),
+        (
+            {"recipes": ("distill(student=encoder:nowhere)",)},
+            "a folder that is there. Received: 'encoder:nowhere'",
+        ),
+        (
+            {"recipes": ("distill(student=encoder, student_layers=3)",)},
+            "from 1 to 2 layers, those of the larger one. Received: 3",
+        ),
+        (
+            {"recipes": ("distill(student=encoder, student_width=0.7)",)},
+            "whole heads of the larger one's width, 4, and at most its 2",
+        ),
         (
             {"training": TrainingConfig(augmentation=pipeline.AugmentationConfig(flip=True))},
             "Augmentation changes images. Received: flip=True, for texts",
@@ -332,6 +398,16 @@ def test_a_regression_of_texts(tmp_path, tiny_encoder):
 def test_what_texts_do_not_have_is_refused_before_any_work(reviews, tiny_encoder, changed, message):
     with pytest.raises(ValueError, match=message):
         RunConfig(**settings(reviews, tiny_encoder, **changed))
+
+
+@pytest.mark.parametrize("student", ["encoder, student_layers=1", "minilm_l6"])
+def test_students_that_take_texts_are_refused_for_images(student):
+    with pytest.raises(ValueError, match=r"brings a student that takes texts\. Received: images"):
+        RunConfig(
+            data=DataConfig(name="mnist_sample"),
+            backbone=BackboneConfig(name="lenet5"),
+            recipes=(f"distill(student={student})",),
+        )
 
 
 def test_random_weights_have_no_linear_probe(reviews, tiny_encoder):

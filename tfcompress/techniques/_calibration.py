@@ -1,4 +1,4 @@
-"""Checks calibration images that a user gives to a technique. Does not know what they are for."""
+"""Checks calibration examples that a user gives to a technique. Does not know what for."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 
 
 def require_calibration(images: Any, model: Any, *, what: str) -> None:
-    """Refuses images that a model does not take.
+    """Refuses examples that a model does not take.
 
     Args:
-      images: float32 [examples, ...], or one such array for each input of the model.
+      images: float32 [examples, ...], or ids of tokens, int32 [examples, length], or one such
+        array for each input of the model.
       model: functional model.
       what: the setting that holds them, for the message.
 
@@ -39,10 +40,13 @@ def require_calibration(images: Any, model: Any, *, what: str) -> None:
             f"{', '.join(map(str, expected))}, as one array for each. Received: "
             f"{', '.join(map(str, found))}."
         )
-    for array in arrays:
-        if array.dtype != np.float32:
+    for array, tensor in zip(arrays, model.inputs, strict=True):
+        # Of half precision and of bytes, too, examples are float32.
+        own = np.dtype(tensor.dtype.as_numpy_dtype)
+        wanted = own if own == np.int32 else np.dtype(np.float32)
+        if array.dtype not in (wanted, np.float32):
             raise ValueError(
-                f"{what} must be float32, preprocessed as for training. Received: {array.dtype}."
+                f"{what} must be {wanted}, preprocessed as for training. Received: {array.dtype}."
             )
         if not np.isfinite(array).all():
             raise ValueError(
