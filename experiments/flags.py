@@ -80,7 +80,9 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
     "strategy": (
         "training",
         "strategy",
-        "none, or mirrored: every GPU holds the model and takes an equal share of --batch_size.",
+        "none; mirrored: every GPU of this machine holds the model and takes an equal share of "
+        "--batch_size; multi_worker: those of every process that TF_CONFIG names do; tpu: the "
+        "cores of a TPU.",
     ),
     "precision": (
         "training",
@@ -131,6 +133,11 @@ TEXT_FLAGS: Mapping[str, tuple[str, str]] = {
         "sequence_length",
         "Tokens of every text, padding included; longer ones are cut. Default: 64.",
     ),
+    "shorter_lengths": (
+        "shorter_lengths",
+        "Other lengths that the exported files take, such as 16,32: a short text is filled up to "
+        "the shortest that holds it. Default: none.",
+    ),
     "pooling": ("pooling", "What stands for a text: auto, pooler or mean. Default: 'auto'."),
 }
 
@@ -170,9 +177,19 @@ def define_run_flags() -> None:
         "What --model expects of an image, where it does not rescale raw pixels itself.",
     )
     flags.DEFINE_integer("sequence_length", None, TEXT_FLAGS["sequence_length"][1])
+    flags.DEFINE_list("shorter_lengths", None, TEXT_FLAGS["shorter_lengths"][1])
     flags.DEFINE_string("pooling", None, TEXT_FLAGS["pooling"][1])
     for name, (part, field, text) in RUN_FLAGS.items():
         _define(name, _default(part, field), text)
+
+
+def given() -> list[str]:
+    """The settings of a run that were given as flags, as they would be written again.
+
+    Without the recipes and the folder: such as `["--dataset=mnist", "--flip"]`.
+    """
+    names = ("config", "seed", "model", "model_preprocessing", *TEXT_FLAGS, *RUN_FLAGS)
+    return [flags.FLAGS[name].serialize() for name in names if flags.FLAGS[name].present]
 
 
 def _define(name: str, default: Any, text: str) -> None:
@@ -241,10 +258,22 @@ def run_config_from_flags() -> Any:
         changes.setdefault("data", {})["seed"] = values.seed
     for name, (field, _) in TEXT_FLAGS.items():
         if values[name].value is not None:
-            changes.setdefault("backbone", {})[field] = values[name].value
+            changes.setdefault("backbone", {})[field] = _of_texts(name, values[name].value)
     config = _with_text_encoder(config, changes)
     own_model = {"path": values.model, "preprocessing": values.model_preprocessing}
     return _changed(_from_model(config, own_model, changes), changes)
+
+
+def _of_texts(name: str, value: Any) -> Any:
+    """The value of a flag of a text encoder; a list is one of numbers."""
+    if not isinstance(value, list):
+        return value
+    try:
+        return tuple(map(int, value))
+    except ValueError as error:
+        raise ValueError(
+            f"--{name} takes whole numbers, such as --{name}=16,32. Received: {','.join(value)}."
+        ) from error
 
 
 def _with_text_encoder(config: Any, changes: dict[str, dict[str, Any]]) -> Any:

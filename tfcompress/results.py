@@ -17,6 +17,7 @@ from typing import Any
 
 from tfcompress import durable
 from tfcompress.layer_coverage import Coverage
+from tfcompress.level_search import LevelTrial
 
 SCHEMA_VERSION = 1
 FILE_NAME = "results.json"
@@ -108,6 +109,7 @@ class Parity:
       output_scale: quantization step of the artifact's output; None for a float output.
       relative_difference: of values, the mean absolute difference in standard deviations of the
         Keras model's outputs over the images; None for classes.
+      length: tokens of each text, where the file takes several and this is one of the shorter ones.
     """
 
     examples: int
@@ -116,6 +118,7 @@ class Parity:
     mean_difference: float
     output_scale: float | None = None
     relative_difference: float | None = None
+    length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,8 @@ class StageResult:
       after: name of the stage that it went on from; None for the first, and for one of an earlier
         version.
       report: what was treated; None for the baseline.
+      levels: of a stage that searched for how far it may go, every level that was tried, in order;
+        `history` is that of the one kept. Empty for other stages.
     """
 
     name: str
@@ -183,6 +188,7 @@ class StageResult:
     seconds: float | None = None
     after: str | None = None
     report: CompressionReport | None = None
+    levels: tuple[LevelTrial, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -246,6 +252,7 @@ class ArtifactResult:
       difference: `accuracy` minus the baseline's, paired by image.
       difference_interval: of `difference`.
       parity: against the Keras model, on validation.
+      shorter_parity: the same at each shorter length that the file takes texts of.
       latency_ms: one entry for each measured setting.
       peak_memory_bytes: peak resident size of the process that ran it, at batch 1.
       predictions: path of its stored outputs on the test split, relative to the run folder.
@@ -288,6 +295,7 @@ class ArtifactResult:
     distinct_weights: int | None = None
     minimal_steps: tuple[MinimalStep, ...] | None = None
     metrics: tuple[Metric, ...] = ()
+    shorter_parity: tuple[Parity, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -300,6 +308,14 @@ class DataResult:
       classes: label names in label order; empty for a regression.
       split_sizes: examples in `train`, `validation`, `calibration`, `test`.
       targets: names of the values of a regression; empty for a classification.
+      example: what one example is called in a sentence, such as `"image"` or `"text"`.
+      published_validation: whether `validation` is as published, not carved from train.
+      test_by_length: of files that take texts of several lengths, how many test texts each is the
+        shortest for.
+
+    Example:
+      >>> DataResult("glue/sst2", "prepared", ("0", "1"), {"test": 872}, example="text").examples
+      'texts'
     """
 
     name: str
@@ -307,6 +323,14 @@ class DataResult:
     classes: tuple[str, ...]
     split_sizes: Mapping[str, int]
     targets: tuple[str, ...] = ()
+    example: str = "image"
+    published_validation: bool = False
+    test_by_length: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def examples(self) -> str:
+        """What several examples are called in a sentence."""
+        return f"{self.example}s"
 
 
 @dataclass(frozen=True)

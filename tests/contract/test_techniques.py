@@ -15,7 +15,7 @@ from tfcompress import registry
 from tfcompress.export import convert
 from tfcompress.graph.kernels import kernels
 from tfcompress.results import CompressionReport
-from tfcompress.techniques import VerificationError
+from tfcompress.techniques import VerificationError, goes_on, level_of, with_levels
 
 NAMES = registry.names("techniques")
 NEEDS_CALLBACKS = ("cluster", "prune")
@@ -137,6 +137,34 @@ def test_its_config_is_frozen_and_says_when_it_settles(name):
         setattr(config, field, getattr(config, field))
     assert config == kind()
     assert hash(config) == hash(kind())
+
+
+@pytest.mark.parametrize("name", with_levels())
+def test_a_greater_level_compresses_more(name):
+    module = registry.load("techniques", name)
+    own, config = level_of(name), module.CONFIG()
+    assert own.setting in {field.name for field in dataclasses.fields(config)}
+    assert 0 < own.highest <= 1
+    levels = np.linspace(0.01, own.highest, 50)
+    settings = [getattr(own.applied(config, level), own.setting) for level in levels.tolist()]
+    rising = settings if settings[-1] > settings[0] else settings[::-1]
+    assert rising == sorted(rising)
+    assert len(set(settings)) > 20
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in with_levels() if goes_on(registry.load("techniques", name))]
+)
+def test_a_level_goes_on_from_a_lower_one(digits, name):
+    module, own = registry.load("techniques", name), level_of(name)
+    first, second = (own.applied(module.CONFIG(), level) for level in (0.5, 0.8))
+    model = module.wrap(digits.model, first, steps_per_epoch=1, epochs=1)
+    module.at_once(model, first)
+    module.verify(model, first)
+    module.at_once(model, second)
+    module.verify(model, second)
+    with pytest.raises(VerificationError):
+        module.verify(digits.model, second)
 
 
 @technique

@@ -86,12 +86,13 @@ class TrainingCostConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        data.require_images(self.data, what="The cost of training")
         for method in self.methods:
             own = [] if method in (*TFMOT, OWN) else _stages(method)
             if not all(map(compose.is_prepared, own)):
                 raise ValueError(
                     f"The method {method!r} needs what only a run finds out first. Leave out "
-                    "growth, allocation and views."
+                    "growth, allocation, views and max_drop."
                 )
             if method not in (*TFMOT, OWN) and len(own) != 1:
                 raise ValueError(

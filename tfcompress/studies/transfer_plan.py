@@ -19,6 +19,7 @@ from tfcompress.backbones import BackboneConfig
 from tfcompress.compose import PlannedStage
 from tfcompress.config import StageTrainingConfig, shortened
 from tfcompress.data import DataConfig
+from tfcompress.graph import kernels
 from tfcompress.registry import require
 from tfcompress.training import TrainingConfig
 from tfcompress.transfer import DOWNSTREAM, FULL, LINEAR_PROBE, NONE, UPSTREAM, Trial
@@ -138,7 +139,7 @@ class Pair:
                 "Take a backbone that has some, such as resnet8 or MobileNet."
             )
         for name in filter(None, (self.target, self.upstream)):
-            data.check(DataConfig(name=name))
+            data.require_images(DataConfig(name=name), what="The study of transfers")
         if self.target in (weights, self.upstream):
             raise ValueError(
                 f"{self.backbone.name} was trained on {self.target} already: no transfer. "
@@ -243,7 +244,8 @@ def _checked(text: str, settings: TransferSettings) -> str:
         )
     if not all(map(compose.is_prepared, stages)):
         raise ValueError(
-            f"The compression {text!r} needs what only a run finds out first. Leave out allocation."
+            f"The compression {text!r} needs what only a run finds out first. Leave out allocation "
+            "and max_drop."
         )
     if any(s.epochs or s.learning_rate or s.reestimate for s in stages):
         raise ValueError(
@@ -274,7 +276,7 @@ def stages_of(compression: str) -> tuple[PlannedStage, ...]:
     """
     found = []
     for stage in compose.plan(recipe.parse(compression)).stages:
-        skip = "/".join(filter(None, (stage.config.skip, backbones.HEAD)))
+        skip = kernels.SEPARATOR.join(filter(None, (stage.config.skip, backbones.HEAD)))
         config = dataclasses.replace(stage.config, skip=skip)
         found.append(dataclasses.replace(stage, config=config))
     return tuple(found)

@@ -41,9 +41,10 @@ def require_calibration(images: Any, model: Any, *, what: str) -> None:
             f"{', '.join(map(str, found))}."
         )
     for array, tensor in zip(arrays, model.inputs, strict=True):
-        # A model of half precision takes float32, too.
-        wanted = np.dtype(np.float32 if tensor.dtype.is_floating else tensor.dtype.as_numpy_dtype)
-        if array.dtype != wanted:
+        # Of half precision and of bytes, too, examples are float32.
+        own = np.dtype(tensor.dtype.as_numpy_dtype)
+        wanted = own if own == np.int32 else np.dtype(np.float32)
+        if array.dtype not in (wanted, np.float32):
             raise ValueError(
                 f"{what} must be {wanted}, preprocessed as for training. Received: {array.dtype}."
             )

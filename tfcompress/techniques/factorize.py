@@ -34,7 +34,14 @@ from tfcompress.graph.rebuild import rebuild
 from tfcompress.graph.wrappers import is_wrapped, plain_copy
 from tfcompress.results import CompressionReport
 from tfcompress.settings import require_types
-from tfcompress.techniques import NothingToGain, VerificationError, _factor_pairs, _low_rank
+from tfcompress.techniques import (
+    Level,
+    NothingToGain,
+    OutOfReach,
+    VerificationError,
+    _factor_pairs,
+    _low_rank,
+)
 from tfcompress.techniques._calibration import require_calibration
 from tfcompress.techniques._factor_pairs import Pair, Price
 from tfcompress.techniques._low_rank import Decomposition, Inputs, Ranks
@@ -59,7 +66,7 @@ class FactorizationConfig:
         channels at the cost of one.
       data_aware: weigh errors by the inputs that a layer has on the calibration images, which
         keeps more of the model's outputs at the same rank.
-      skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay as they are.
+      skip: layer names or patterns (`conv1`, `block_*`), separated by `|`, that stay as they are.
       rank: of every layer, at least 1; a layer whose rank would save nothing stays whole.
       of: the cost: `"macs"`, the multiply-accumulates of one image, which Embedding layers have
         none of, so that they stay whole; or `"parameters"`, with which they are treated too: they
@@ -138,6 +145,9 @@ def _advice(value: float) -> str:
 
 
 CONFIG = FactorizationConfig
+
+# What is given up of the energy.
+LEVEL = Level("energy", lambda level: round(1 - level, 6), highest=0.99)
 
 
 def unsupported(kernel: Kernel) -> str:
@@ -252,7 +262,7 @@ def _wanted(
     total = _cost(model, config)
     most = _low_rank.removable(list(tables.values()))
     if most < config.target * total:
-        raise ValueError(
+        raise OutOfReach(
             f"{config}: low ranks can remove at most {most / total:.1%} of the model's {total:,} "
             f"{config.unit}. Ask for less, or leave fewer layers out."
         )

@@ -30,7 +30,7 @@ from tfcompress.graph.kernels import (
 from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
 from tfcompress.settings import require_types
-from tfcompress.techniques import VerificationError
+from tfcompress.techniques import Level, VerificationError, as_it_is
 
 SCHEDULES = ("constant", "polynomial")
 ALLOCATIONS = ("uniform", "sensitivity")
@@ -57,7 +57,7 @@ class PruningConfig:
       end: fraction of the training at which the target is reached, in (begin, 1]; the rest
         recovers.
       updates: how often the masks are chosen anew between begin and end, at least 1.
-      skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay dense.
+      skip: layer names or patterns (`conv1`, `block_*`), separated by `|`, that stay dense.
       allocation: `"uniform"`, the same sparsity for every kernel, or `"sensitivity"`, the target
         for all pruned kernels together, of which those that mind it least take the most.
       sparsities: for `allocation="sensitivity"`, the sparsity of each layer by its name, in [0, 1),
@@ -196,6 +196,8 @@ class PruningConfig:
 
 
 CONFIG = PruningConfig
+
+LEVEL = Level("target_sparsity", as_it_is, highest=0.99)
 
 
 def skip_reason(kernel: Kernel, config: PruningConfig) -> str:

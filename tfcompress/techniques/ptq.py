@@ -39,7 +39,7 @@ class PTQConfig:
       steps: of the adaptive rounding of each layer, at least 1.
       bias_correction: move the mean error of each channel into its bias.
       dense_per_channel: one weight range for each output of a Dense layer.
-      skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay in float.
+      skip: layer names or patterns (`conv1`, `block_*`), separated by `|`, that stay in float.
       growth: by how much of itself the weights may grow, so that layers stay in float that cost
         more accuracy in integers than others of their size; in [0, 3].
       in_float: names of the layers that `growth` keeps in float: what `layers_in_float` found. In a

@@ -30,7 +30,7 @@ class QATConfig:
       dense_per_channel: one weight range for each output of a Dense layer. One for the whole layer
         makes a smaller file, more so of a clustered layer; convolutions have one for each channel
         in any case.
-      skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay in float.
+      skip: layer names or patterns (`conv1`, `block_*`), separated by `|`, that stay in float.
       growth: by how much of itself the weights may grow, so that layers stay in float that cost
         more accuracy in integers than others of their size; in [0, 3].
       in_float: names of the layers that `growth` keeps in float: what `layers_in_float` found. In a
