@@ -103,6 +103,8 @@ TIERS = {
         "shared_folder",
         "search",
         "stage_state",
+        "kept_training",
+        "starts",
         "stages",
         "supplies",
         "survey",
