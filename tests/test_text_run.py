@@ -168,8 +168,6 @@ def test_a_regression_of_texts(tmp_path, tiny_encoder):
     [
         ({"backbone": BackboneConfig(name="lenet5")}, "is of texts. Received: lenet5, which takes"),
         ({"data": DataConfig(name="mnist_sample")}, "reads texts. Received: data set 'mnist_samp"),
-        ({"recipes": ("qat",)}, "qat: ptq and qat have no integer form of a text encoder's"),
-        ({"recipes": ("prune(0.5)+ptq",)}, "prune and ptq: ptq and qat have no integer form"),
         ({"recipes": ("distill(student=resnet8)",)}, "brings a student that takes images"),
         (
             {"training": TrainingConfig(augmentation=pipeline.AugmentationConfig(flip=True))},

@@ -183,12 +183,6 @@ class RunConfig:
             return
         pipeline.require_plain(self.training.augmentation)
         for plan in self.plans:
-            if compose.quantizes(plan.stages):
-                raise ValueError(
-                    f"{' and '.join(compose.techniques(plan.stages))}: ptq and qat have no integer "
-                    "form of a text encoder's attention yet. Leave the stage out: an int8 file is "
-                    "quantized by the converter, --export=int8."
-                )
             for stage in plan.stages:
                 if stage.technique == "distill" and stage.config.student:
                     raise ValueError(

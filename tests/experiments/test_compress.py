@@ -110,7 +110,6 @@ REFUSED = (
     Refused(("--backbone=minilm_l6", "--width=0.5"), ("--width does not go", "for texts")),
     Refused(("--backbone=minilm_l6", "--sequence_length=513"), ("from 1 to 512", "513")),
     Refused(("--sequence_length=8",), ("--sequence_length does not go", "for images")),
-    Refused(("--config=text", "--recipe=qat"), ("no integer form of a text encoder's",)),
     Refused(("--epochs=0",), ("epochs must be at least 1",)),
     Refused(("--learning_rate=0",), ("learning_rate must be above 0",)),
     Refused(("--batch_size=0",), ("batch_size must be at least 1",)),

@@ -1,4 +1,7 @@
-"""Checks calibration images that a user gives to a technique. Does not know what they are for."""
+"""Checks calibration examples that a user gives to a technique, images or ids of tokens.
+
+Does not know what they are for.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ import numpy as np
 
 
 def require_calibration(images: Any, model: Any, *, what: str) -> None:
-    """Refuses images that a model does not take.
+    """Refuses examples that a model does not take.
 
     Args:
-      images: float32 [examples, ...], or one such array for each input of the model.
+      images: float32 [examples, ...], or int32 for an input of ids of tokens, or one such array for
+        each input of the model.
       model: functional model.
       what: the setting that holds them, for the message.
 
@@ -39,11 +43,15 @@ def require_calibration(images: Any, model: Any, *, what: str) -> None:
             f"{', '.join(map(str, expected))}, as one array for each. Received: "
             f"{', '.join(map(str, found))}."
         )
-    for array in arrays:
-        if array.dtype != np.float32:
-            raise ValueError(
-                f"{what} must be float32, preprocessed as for training. Received: {array.dtype}."
+    for array, tensor in zip(arrays, model.inputs, strict=True):
+        kind = np.int32 if tensor.dtype.is_integer else np.float32
+        if array.dtype != kind:
+            made = (
+                "as Tokenizer.token_ids gives them"
+                if kind is np.int32
+                else "preprocessed as for training"
             )
+            raise ValueError(f"{what} must be {np.dtype(kind)}, {made}. Received: {array.dtype}.")
         if not np.isfinite(array).all():
             raise ValueError(
                 f"{what} must be finite. Received: {int((~np.isfinite(array)).sum())} numbers that "
