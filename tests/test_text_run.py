@@ -16,6 +16,7 @@ from tfcompress.tokenization import Tokenization, Tokenizer, TokenizerError
 from tfcompress.training import TrainingConfig
 
 RECIPES = ("prune(0.5)", "cluster(4)", "factorize(energy=0.4)")
+INTEGERS = ("ptq(rounding=nearest)", "prune(0.5)+qat", "cluster(4)+qat")
 FORMATS = ("float32", "dynamic", "int8")
 
 
@@ -34,16 +35,17 @@ def settings(table, encoder, **changed):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, reviews, tiny_encoder):
     folder = tmp_path_factory.mktemp("run")
-    config = RunConfig(recipes=RECIPES, **settings(reviews, tiny_encoder))
+    config = RunConfig(recipes=(*RECIPES, *INTEGERS), **settings(reviews, tiny_encoder))
     return workflow.run(config, folder), folder, config
 
 
 def test_every_file_is_judged_on_the_held_out_fifth(finished):
-    found, folder, _ = finished
+    found, folder, config = finished
     assert results.load(folder) == found
     assert (found.data.source, found.data.classes) == ("text", ("down", "up"))
     assert found.data.split_sizes["test"] == 64
     expected = {f"{m}-{f}" for m in ("baseline", "prune", "cluster", "factorize") for f in FORMATS}
+    expected |= {f"{title}-int8" for title in config.titles[len(RECIPES) :]}
     assert {row.name for row in found.artifacts} == expected
     assert found.baseline.accuracy > 0.9
     for row in found.artifacts:
@@ -75,6 +77,19 @@ def test_an_int8_file_keeps_ids_of_tokens_and_their_mask_alone_from_integers_wit
     left = [operator.name for operator in artifact.operators if not operator.integer]
     assert sorted(left) == ["CAST", "QUANTIZE"]
     assert artifact.integer_operators == len(artifact.operators) - 2
+
+
+def test_integer_files_are_what_their_models_are(finished):
+    found, folder, config = finished
+    rows = {row.name: row for row in found.artifacts}
+    for title in config.titles[len(RECIPES) :]:
+        row = rows[f"{title}-int8"]
+        assert row.parity.top1_agreement > 0.99
+        assert abs(row.difference) < 0.1
+        assert row.integer_operators < row.operators
+        stored = Artifact.load(folder / row.path).weights().values()
+        assert {weight.values.dtype for weight in stored} == {np.dtype(np.int8)}
+    assert rows[f"{config.titles[len(RECIPES) + 1]}-int8"].sparsity > 0.4
 
 
 def test_a_file_reads_texts_with_the_tokenizer_beside_it(finished, reviews):

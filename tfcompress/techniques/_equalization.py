@@ -21,7 +21,7 @@ from tfcompress.graph import connections
 _BATCH = 32
 # A channel is multiplied by no more: one that is all but dead needs none of the steps.
 _MOST = 64.0
-# Nor a channel before a sum, where a factor costs the weights nothing.
+# Nor a channel before a layer in float, where a factor costs the weights nothing.
 _MOST_EVEN = 1024.0
 # Headroom below a clipping at 6 for images that were not seen.
 _HEADROOM = 1.25
@@ -53,9 +53,10 @@ class _Point:
 
 
 def even_out(model: Any, images: np.ndarray) -> int:
-    """Gives the channels of what goes into a sum in float ranges of like size, weights unchanged.
+    """Gives the channels of what goes into layers in float ranges of like size.
 
-    The file divides them in the operator that makes them and multiplies them before the sum.
+    The file divides them in the operator that makes them, and multiplies them afterwards. Weights
+    stay as they are, and the outputs the same.
 
     Args:
       model: in integer form, in float; changed in place.
@@ -144,7 +145,7 @@ def _points(model: Any) -> Iterator[_Point]:
 
 def _is_clustered(layer: Any) -> bool:
     kernel = layer.get_weights()[0]
-    return np.unique(kernel).size <= _FEWEST_VALUES * np.count_nonzero(kernel)
+    return bool(np.unique(kernel).size <= _FEWEST_VALUES * np.count_nonzero(kernel))
 
 
 def _only(tensor: Any, consumers: Mapping[int, Sequence[Any]]) -> Any:

@@ -23,7 +23,7 @@ from tfcompress.graph.kernels import named
 from tfcompress.graph.rebuild import Use, rebuild
 from tfcompress.techniques import _integer_channels as channels
 from tfcompress.techniques import _integer_kernels as kernels
-from tfcompress.techniques._integer_layers import AROUND_KERNELS, KERNEL_LAYERS, PASSES_ON
+from tfcompress.techniques._integer_layers import KERNEL_LAYERS, PASSES_ON
 from tfcompress.techniques._rewriting import ONE_OPERATOR_ACTIVATIONS, Rewriting, is_linear
 
 
@@ -91,7 +91,7 @@ def _replaced(job: Rewriting, use: Use) -> Any:
         return use.again()
     if use.layer.name in job.done:
         return use.args[0]
-    if job.only_kernels and kind not in AROUND_KERNELS:
+    if job.without_weights(use.layer):
         job.passed_over[use.layer.name] = NO_WEIGHTS
         return use.again()
     rule = _RULES.get(kind)

@@ -16,7 +16,6 @@ from tfcompress.graph import connections
 from tfcompress.graph.kernels import named
 from tfcompress.graph.rebuild import Use
 from tfcompress.techniques._integer_layers import (
-    AROUND_KERNELS,
     PASSES_ON,
     ChannelFactor,
     ConstantDepthwiseConv2D,
@@ -43,7 +42,7 @@ def kernel(job: Rewriting, use: Use) -> Any:
             job.done.add(units.name)
             weights, scaled = [part * np.float32(units.scale) for part in weights], True
             units = None
-        evened = job.only_kernels and _joins_sum(job, use)
+        evened = _only_floats_take(job, use)
         # Of three axes Keras makes products whose kernel the converter does not find again.
         if rank in (3, 4) or (rank == 2 and (job.dense_per_channel or units or evened)):
             return _dense_as_convolution(job, use, x, weights, units, evened=evened)
@@ -66,8 +65,7 @@ def _with_factors(job: Rewriting, use: Use) -> Any:
     maker = connections.producer(source)
     while type(maker).__name__ in PASSES_ON and not isinstance(maker, keras.layers.InputLayer):
         maker = connections.producer(tf.nest.flatten(maker.input)[0])
-    around = type(maker).__name__ in AROUND_KERNELS and maker.name not in job.passed_over
-    if not job.only_kernels or around or x.shape[-1] is None:
+    if not job.without_weights(maker) or x.shape[-1] is None:
         return x
     if id(x) not in job.evened:
         job.evened[id(x)] = job.part(use, "in_factor", ChannelFactor)(x)
@@ -90,22 +88,25 @@ def _units_of(job: Rewriting, use: Use) -> Any:
     return taker if fits and once and not kept else None
 
 
-def _joins_sum(job: Rewriting, use: Use) -> bool:
-    """Whether what a linear layer gives goes into sums alone, which stay in float.
+def _only_floats_take(job: Rewriting, use: Use) -> bool:
+    """Whether layers in float alone take what a linear layer gives.
 
     In transformers a few channels of it are a hundred times the others, so that one step for all
     leaves these none: the channels are evened out before they are rounded, and brought back after.
     """
 
-    def joins(tensor: Any) -> bool:
-        takers = job.consumers.get(id(tensor), [])
-        kinds = [taker and type(taker.layer).__name__ for taker in takers]
+    def floats(tensor: Any) -> bool:
         return all(
-            kind == "Add" or (kind == "Dropout" and joins(taker.outputs))
-            for kind, taker in zip(kinds, takers, strict=True)
+            taker is not None
+            and (
+                all(map(floats, tf.nest.flatten(taker.outputs)))
+                if type(taker.layer).__name__ in PASSES_ON
+                else job.without_weights(taker.layer)
+            )
+            for taker in job.consumers.get(id(tensor), [])
         )
 
-    return is_linear(use.layer.activation) and joins(use.outputs)
+    return is_linear(use.layer.activation) and floats(use.outputs)
 
 
 def _dense_as_convolution(

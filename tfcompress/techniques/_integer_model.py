@@ -30,8 +30,8 @@ from tfcompress.techniques import VerificationError
 from tfcompress.techniques._calibration import require_calibration
 
 OPERATORS = ("auto", "all", "kernels")
-"""Which layers become integers: all that can; what multiplies by weights, with the activations that
-are computed with it; or this in a model of texts, and all in any other."""
+"""Which layers become integers: all that can; what multiplies by weights, and tables; or this in a
+model of texts, and all in any other."""
 
 
 def plain(model: Any, *, technique: str, skip: str) -> Any:

@@ -17,10 +17,12 @@ import numpy as np
 
 from tfcompress._keras import keras
 from tfcompress.graph.rebuild import Use
-from tfcompress.techniques._integer_layers import ConstantDepthwiseConv2D
+from tfcompress.techniques._integer_layers import AROUND_KERNELS, ConstantDepthwiseConv2D
 
 AFFINE_RANKS = (2, 3, 4)
 """Of the tensors whose channels can be multiplied and shifted."""
+FUSED_ACTIVATIONS = ("linear", "relu", "relu6")
+"""What TFLite computes in the operator of a kernel."""
 ONE_OPERATOR_ACTIVATIONS = ("sigmoid", "tanh", "softmax", "gelu")
 """What an activation's name becomes when it is applied as a layer of its own."""
 
@@ -75,6 +77,14 @@ class Rewriting:
             if weights is not None:
                 self.weights.append((layer, weights))
         return self._parts[key]
+
+    def without_weights(self, layer: Any) -> bool:
+        """Whether a layer stays in float because it multiplies by no weights."""
+        if not self.only_kernels:
+            return False
+        if type(layer).__name__ == "Activation":
+            return layer.activation.__name__ not in FUSED_ACTIVATIONS
+        return type(layer).__name__ not in AROUND_KERNELS
 
     def only_use(self, use: Use) -> bool:
         """Whether the used layer is the only one that takes its input."""

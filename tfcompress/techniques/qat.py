@@ -30,10 +30,9 @@ class QATConfig:
       dense_per_channel: one weight range for each output of a Dense layer. One for the whole layer
         makes a smaller file, more so of a clustered layer; convolutions have one for each channel
         in any case.
-      operators: `"all"` that have an integer form; `"kernels"`, what multiplies by weights, tables
-        included, with its activation; `"auto"`, kernels in a model of texts, whose sums,
-        normalizations and attention lose most in integers and cost little time in float, and all in
-        any other.
+      operators: `"all"` that have an integer form; `"kernels"`, what multiplies by weights, and
+        tables; `"auto"`, kernels in a model of texts, whose sums, normalizations and attention lose
+        most in integers and cost little time in float, and all in any other.
       skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay in float.
       growth: by how much of itself the weights may grow, so that layers stay in float that cost
         more accuracy in integers than others of their size; in [0, 3].
