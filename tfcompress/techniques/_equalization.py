@@ -23,6 +23,8 @@ _BATCH = 32
 _MOST = 64.0
 # Nor a channel before a layer in float, where a factor costs the weights nothing.
 _MOST_EVEN = 1024.0
+# For what a channel reaches in texts that were not seen: two of the eight bits.
+_HEADROOM_EVEN = 4.0
 # Headroom below a clipping at 6 for images that were not seen.
 _HEADROOM = 1.25
 _LIMIT = 6.0
@@ -69,9 +71,8 @@ def even_out(model: Any, images: np.ndarray) -> int:
     if folded:
         greatest = _greatest(model, [layer.input for layer in folded], images)
         for layer, values in zip(folded, greatest, strict=True):
-            share = np.maximum(
-                values / max(values.max(), np.finfo(np.float32).tiny), 1 / _MOST_EVEN
-            )
+            share = values * _HEADROOM_EVEN / max(values.max(), np.finfo(np.float32).tiny)
+            share = np.clip(share, 1 / _MOST_EVEN, 1.0)
             back = model.get_layer(layer.name.removesuffix("_evened") + "_factor")
             back.set_weights([share])
             layer.set_weights([1 / share])
