@@ -131,6 +131,11 @@ TEXT_FLAGS: Mapping[str, tuple[str, str]] = {
         "sequence_length",
         "Tokens of every text, padding included; longer ones are cut. Default: 64.",
     ),
+    "shorter_lengths": (
+        "shorter_lengths",
+        "Other lengths that the exported files take, such as 16,32: a short text is filled up to "
+        "the shortest that holds it. Default: none.",
+    ),
     "pooling": ("pooling", "What stands for a text: auto, pooler or mean. Default: 'auto'."),
 }
 
@@ -170,6 +175,7 @@ def define_run_flags() -> None:
         "What --model expects of an image, where it does not rescale raw pixels itself.",
     )
     flags.DEFINE_integer("sequence_length", None, TEXT_FLAGS["sequence_length"][1])
+    flags.DEFINE_list("shorter_lengths", None, TEXT_FLAGS["shorter_lengths"][1])
     flags.DEFINE_string("pooling", None, TEXT_FLAGS["pooling"][1])
     for name, (part, field, text) in RUN_FLAGS.items():
         _define(name, _default(part, field), text)
@@ -241,10 +247,22 @@ def run_config_from_flags() -> Any:
         changes.setdefault("data", {})["seed"] = values.seed
     for name, (field, _) in TEXT_FLAGS.items():
         if values[name].value is not None:
-            changes.setdefault("backbone", {})[field] = values[name].value
+            changes.setdefault("backbone", {})[field] = _of_texts(name, values[name].value)
     config = _with_text_encoder(config, changes)
     own_model = {"path": values.model, "preprocessing": values.model_preprocessing}
     return _changed(_from_model(config, own_model, changes), changes)
+
+
+def _of_texts(name: str, value: Any) -> Any:
+    """The value of a flag of a text encoder; a list is one of numbers."""
+    if not isinstance(value, list):
+        return value
+    try:
+        return tuple(map(int, value))
+    except ValueError as error:
+        raise ValueError(
+            f"--{name} takes whole numbers, such as --{name}=16,32. Received: {','.join(value)}."
+        ) from error
 
 
 def _with_text_encoder(config: Any, changes: dict[str, dict[str, Any]]) -> Any:

@@ -28,8 +28,8 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "metadata",
         True,
-        "Keep preprocessing, labels and stages in the file; without them it cannot name what is in "
-        "an image.",
+        "Keep preprocessing, labels and stages in the file; without them it cannot name what it "
+        "sees or reads.",
     )
     flags.DEFINE_bool(
         "bias_scales",
@@ -71,6 +71,27 @@ def targets(sources: list[str], output_dir: Path) -> dict[Path, Path]:
     return found
 
 
+def take_tokenizer(source: Path, output_dir: Path) -> None:
+    """Copies the tokenizer that lies beside a file for texts, without which it reads none.
+
+    Raises:
+      ValueError: that of another model lies in the folder already.
+    """
+    from tfcompress import durable
+    from tfcompress.tokenization import FILE
+
+    own, there = source.with_name(FILE), output_dir / FILE
+    if not own.is_file():
+        return
+    content = own.read_bytes()
+    if there.is_file() and there.read_bytes() != content:
+        raise ValueError(
+            f"{there} is another tokenizer than {own}. Give files of other models another "
+            "--output_dir."
+        )
+    durable.write_bytes(there, content)
+
+
 def work(source: Path, target: Path) -> dict[str, Any]:
     """Minimizes one file, and returns its figures as a JSON-ready record."""
     from tfcompress.artifact import Artifact
@@ -78,8 +99,10 @@ def work(source: Path, target: Path) -> dict[str, Any]:
     from tfcompress.minimal import minimize
 
     values = flags.FLAGS
+    artifact = Artifact.load(source)
+    take_tokenizer(source, target.parent)
     found = minimize(
-        Artifact.load(source),
+        artifact,
         metadata=values.metadata,
         bias_scales=values.bias_scales,
         sparse=values.sparse,

@@ -26,7 +26,7 @@ def define_flags() -> None:
         "kind", ["sparsity"], "What is done to a layer: sparsity, bits, rank, channels."
     )
     flags.DEFINE_list("level", None, "Other levels than the usual ones, for a single kind.")
-    flags.DEFINE_integer("images", 1000, "Images of validation; 0 for all.", lower_bound=0)
+    flags.DEFINE_integer("images", 1000, "Examples of validation; 0 for all.", lower_bound=0)
     flags.DEFINE_string("output_dir", None, f"Where the files go; the run's {FOLDER} by default.")
 
 

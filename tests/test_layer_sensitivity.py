@@ -77,7 +77,7 @@ def test_the_table_has_the_most_sensitive_layer_on_top(found):
         ["head", "300", "(0.0)", "(2.0)"],
     ]
     assert found.rows("bits") == [["layer", "weights", "4 bits"], ["head", "100", "20.0"]]
-    assert str(found).splitlines()[0] == "small: accuracy 90.00% on 50 validation images."
+    assert str(found).splitlines()[0] == "small: accuracy 90.00% on 50 validation examples."
     assert "stem       100       10.0       50.0" in str(found)
 
 

@@ -19,6 +19,7 @@ TIERS = {
         "artifact",
         "benchmark_record",
         "byte_counts",
+        "call_sizes",
         "compact",
         "durable",
         "environment",

@@ -29,7 +29,7 @@ def test_terms_with_arguments_by_position_and_name():
         ("2:4", "2:4"),
         ("4x1", "4x1"),
         ("kmeans++", "kmeans++"),
-        ("block_*/conv1", "block_*/conv1"),
+        ("layer_*/key|conv1", "layer_*/key|conv1"),
         ("MobileNetV2", "MobileNetV2"),
     ],
 )

@@ -57,6 +57,20 @@ def test_robertas_pairs_of_files(tmp_path):
     assert found.token_ids(["ab a"], length=7).ids.tolist() == [[0, 7, 8, 5, 2, 1, 1]]
 
 
+def test_a_text_goes_to_the_shortest_length_that_holds_it(tokenizer):
+    tokenization = tokenizer.tokenization(8, shorter=(3, 5))
+    assert tokenization.lengths == (3, 5, 8)
+    texts = ["", "film", "good film", "good good film", "good good film film", "good " * 9]
+    ids = tokenizer.token_ids(texts, length=8).ids
+    # Two tokens stand around every text.
+    assert tokenization.shortest(ids).tolist() == [3, 3, 5, 5, 8, 8]
+    assert tokenization.apply(ids[:, :5]).shape == (6, 5)
+    with pytest.raises(ValueError, match=r"int32 \[batch, 3 or 5 or 8\]"):
+        tokenization.apply(ids[:, :4])
+    record = json.loads(json.dumps(tokenization.to_dict()))
+    assert metadata.preprocessing_of(record, name="it") == tokenization
+
+
 def test_a_tokenization_travels_as_a_record(tokenizer):
     tokenization = tokenizer.tokenization(6)
     assert tokenization == Tokenization(6, tokenizer.sha256, vocabulary=8, padding_id=0)
@@ -72,6 +86,7 @@ def test_a_tokenization_travels_as_a_record(tokenizer):
     [
         ({"length": 0}, "length must be an integer of at least 1"),
         ({"vocabulary": 2.5}, "vocabulary must be an integer"),
+        ({"shorter": (4,)}, "from 1 up to below 4, ascending"),
         ({"padding_id": 9}, "padding_id must be below the vocabulary's 9"),
         ({"tokenizer_sha256": "abc"}, "64 hexadecimal digits"),
     ],

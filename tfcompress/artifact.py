@@ -226,13 +226,51 @@ class Artifact:
             for name, tensor in self._weights.items()
         }
 
-    def session(self, *, threads: int = 1, batch: int = 1) -> Session:
+    def session(self, *, threads: int = 1, batch: int = 1, length: int | None = None) -> Session:
         """Loads the file for batches of one size.
+
+        Args:
+          threads: processor threads.
+          batch: examples in one call.
+          length: of a file that takes texts of several lengths, the tokens of each; None for the
+            greatest.
 
         Raises:
           ValueError: see `Session`.
         """
-        return Session(self.data, threads=threads, batch=batch)
+        if length is None and self.lengths:
+            length = self.lengths[-1]
+        return Session(self.data, threads=threads, batch=batch, length=length)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The counts of tokens that a file for texts takes, ascending; empty for one of one size.
+
+        Raises:
+          ValueError: malformed metadata.
+        """
+        record = self.metadata.get("preprocessing")
+        if not isinstance(record, dict) or not record.get("shorter"):
+            return ()
+        found = self.preprocessing
+        return found.lengths if isinstance(found, Tokenization) else ()
+
+    def by_length(self, inputs: np.ndarray) -> list[tuple[np.ndarray | slice, int | None]]:
+        """Which examples to run together: each text at the shortest length that holds it.
+
+        Args:
+          inputs: as `run` takes them, texts at the greatest length.
+
+        Returns:
+          what picks them from the inputs, with the length to cut them to; all of them, as they are,
+          with None where the file takes one size.
+        """
+        preprocessing = self.preprocessing if self.lengths else None
+        if not isinstance(preprocessing, Tokenization):
+            return [(slice(None), None)]
+        shortest = preprocessing.shortest(inputs)
+        groups = ((np.flatnonzero(shortest == length), length) for length in self.lengths)
+        return [(indices, length) for indices, length in groups if indices.size]
 
     def run(
         self, inputs: np.ndarray, *, threads: int = 1, batch_size: int = DEFAULT_BATCH
@@ -244,7 +282,7 @@ class Artifact:
 
         Args:
           inputs: float32 [examples, height, width, channels], preprocessed; of a file for texts
-            int32 [examples, length].
+            int32 [examples, length], of one of its `lengths`.
           threads: processor threads.
           batch_size: examples in one call.
 
@@ -264,15 +302,17 @@ class Artifact:
                 f"run takes preprocessed {what}. Received: {kind}. For raw {raw} "
                 "call predict, or Preprocessing.apply first."
             )
-        session = self.session(threads=threads, batch=max(1, min(batch_size, len(inputs))))
+        batch = max(1, min(batch_size, len(inputs)))
+        if wanted == np.int32 and "preprocessing" in self.metadata:
+            self.preprocessing.apply(inputs)
+        length = inputs.shape[1] if self.lengths else None
+        session = self.session(threads=threads, batch=batch, length=length)
         expected = session.input_details.shape[1:]
         if inputs.shape[1:] != expected:
             raise ValueError(
                 f"{self._name} takes {wanted} [examples, {', '.join(map(str, expected))}]. "
                 f"Received: {list(inputs.shape)}."
             )
-        if wanted == np.int32 and "preprocessing" in self.metadata:
-            self.preprocessing.apply(inputs)
         if not np.isfinite(inputs).all():
             raise ValueError(
                 f"run takes finite numbers. Received: {int((~np.isfinite(inputs)).sum())} that are "
@@ -311,7 +351,7 @@ class Artifact:
             inputs = np.concatenate(batches) if batches else np.empty([0], np.float32)
         if not len(inputs):
             return []
-        outputs = self.run(inputs, threads=threads)
+        outputs = self._run_by_length(inputs, threads=threads)
         if outputs.shape[1] != len(names):
             raise ValueError(
                 f"{self._name} has {outputs.shape[1]} outputs but {len(names)} "
@@ -335,6 +375,16 @@ class Artifact:
             )
             for row in probabilities
         ]
+
+    def _run_by_length(self, inputs: np.ndarray, *, threads: int) -> np.ndarray:
+        groups = self.by_length(inputs)
+        outputs = [
+            self.run(cut(inputs[places], length), threads=threads) for places, length in groups
+        ]
+        numbers = np.arange(len(inputs))
+        order = np.argsort(np.concatenate([numbers[places] for places, _ in groups]))
+        found: np.ndarray = np.concatenate(outputs)[order]
+        return found
 
     @cached_property
     def _input_dtype(self) -> np.dtype:
@@ -416,6 +466,11 @@ class Artifact:
 
 def _by_name(names: Sequence[str], row: np.ndarray) -> dict[str, float]:
     return {name: float(number) for name, number in zip(names, row, strict=True)}
+
+
+def cut(inputs: np.ndarray, length: int | None) -> np.ndarray:
+    """Texts without what stands behind a length; all as they are where there is none."""
+    return inputs if length is None else inputs[:, :length]
 
 
 def run_batches(session: Session, inputs: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ from tfcompress.compose import Plan
 from tfcompress.data import DataConfig, pipeline
 from tfcompress.export import ExportConfig
 from tfcompress.registry import require
+from tfcompress.techniques import distill
+from tfcompress.techniques.distill import DistillationConfig
 from tfcompress.training import TrainingConfig
 
 BASELINE = "baseline"
@@ -143,9 +145,9 @@ class RunConfig:
                 "Run: pip install tensorboard, or leave --tensorboard out."
             )
         for plan in self.plans:
-            first = plan.stages[0] if plan.stages else None
-            if first and first.technique == "distill" and first.config.student:
-                backbones.load_family(first.config.student)
+            for stage in plan.stages[:1]:
+                if stage.technique == "distill" and stage.config.student:
+                    self._require_student(stage.config)
         if self.transfer.mode == KEPT and not isinstance(self.backbone, ModelConfig):
             raise ValueError(
                 f"--transfer=none with the backbone {self.backbone.name}. {backbones.NO_HEAD}"
@@ -156,6 +158,38 @@ class RunConfig:
                 f"Received: backbone {self.backbone.name} with weights none. "
                 "Use --transfer=full, or weights."
             )
+
+    def _require_student(self, config: DistillationConfig) -> None:
+        """Refuses a student that there is not, or that does not read what its teacher reads."""
+        is_made = config.student == distill.ENCODER
+        reads_texts = is_made or backbones.is_text_name(config.student)
+        given = "texts" if isinstance(self.backbone, TextConfig) else "images"
+        if reads_texts != (given == "texts"):
+            raise ValueError(
+                f"distill(student={config.student}) brings a student that takes "
+                f"{'texts' if reads_texts else 'images'}. Received: {given}. For images name a "
+                f"network such as ds_cnn, for texts {distill.ENCODER}, a smaller one of the "
+                "teacher's kind, with student_layers or student_width, or one of "
+                f"{', '.join(backbones.text_names())}. Or leave the student out."
+            )
+        if not isinstance(self.backbone, TextConfig):
+            backbones.load_family(config.student)
+        elif is_made:
+            layers, width = config.student_layers, config.student_width
+            try:
+                self.backbone.smaller(layers=layers, width=width)
+            except ValueError as error:
+                raise ValueError(
+                    f"distill with student_layers={layers}, student_width={width:g}: {error}"
+                ) from error
+        elif config.student_width != 1 or config.student_image_size:
+            raise ValueError(
+                f"distill(student={config.student}) has the sizes that it was published with. "
+                f"Received: student_width {config.student_width:g}, student_image_size "
+                f"{config.student_image_size}. Leave them out."
+            )
+        else:
+            self.backbone.named(config.student)
 
     def _require_task(self) -> None:
         """Refuses what no task of the data set has, as far as its task is known."""
@@ -182,13 +216,15 @@ class RunConfig:
         if not texts:
             return
         pipeline.require_plain(self.training.augmentation)
+        for length in getattr(self.backbone, "shorter_lengths", ()):
+            self.latency.at_length(length)
         for plan in self.plans:
-            for stage in plan.stages:
-                if stage.technique == "distill" and stage.config.student:
-                    raise ValueError(
-                        f"distill({stage.config.student}) brings a student that takes images. "
-                        "Received: texts. Leave the student out, or use another recipe."
-                    )
+            if compose.quantizes(plan.stages) and getattr(self.backbone, "shorter_lengths", ()):
+                raise ValueError(
+                    f"{plan.stages[-1].technique} makes files of one length: each tensor's shape "
+                    "is fixed where it is rounded. Received: shorter lengths. Leave them out, or "
+                    "let the converter quantize: --export=int8."
+                )
 
     @property
     def plans(self) -> tuple[Plan, ...]:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfcompress.artifact import Artifact, run_batches
+from tfcompress.artifact import Artifact, cut, run_batches
 from tfcompress.litert import MOST_THREADS, Session, check_counts
 from tfcompress.predictions import VALUES, Pictures, Predictions
 from tfcompress.registry import require
 from tfcompress.results import EvaluationSpeed
-from tfcompress.tokenization import Preparation
+from tfcompress.tokenization import Preparation, Tokenization
 
 if TYPE_CHECKING:
     from tfcompress._keras import keras
@@ -87,6 +87,9 @@ def predict_artifact(
 ) -> Predictions:
     """Runs an exported file over a whole split, in batches on every core.
 
+    A file that takes texts of several lengths reads each at the shortest that holds it, as
+    `Artifact.predict` does.
+
     Args:
       artifact: the file; its metadata say what its outputs are.
       dataset: whose split is read.
@@ -102,14 +105,33 @@ def predict_artifact(
     examples = _split(dataset, split)
     preprocessing = preprocessing or artifact.preprocessing
     batch_size = _batch_size(batch_size, preprocessing, "artifact")
-    sessions = _sessions(artifact, threads, min(batch_size, len(examples)))
-    outputs, done = [], 0
-    for part in _outputs(sessions, examples.examples, preprocessing):
-        outputs.append(part)
-        done += len(part)
-        if progress is not None:
-            progress(done, len(examples))
-    return _stored(outputs, examples, artifact.output)
+    outputs: list[np.ndarray] = []
+    order: list[np.ndarray] = []
+    done = 0
+    for places, length in artifact.by_length(examples.examples):
+        given = cut(examples.examples[places], length)
+        sessions = _sessions(artifact, threads, min(batch_size, len(given)), length)
+        order.append(np.arange(len(examples))[places])
+        for part in _outputs(sessions, given, preprocessing):
+            outputs.append(part)
+            done += len(part)
+            if progress is not None:
+                progress(done, len(examples))
+    found = np.concatenate(outputs)[np.argsort(np.concatenate(order))]
+    return _stored([found], examples, artifact.output)
+
+
+def counts_by_length(dataset: Dataset, lengths: Preparation) -> dict[str, int]:
+    """How many test texts each length is the shortest for; empty where there is one length.
+
+    Args:
+      dataset: of texts.
+      lengths: a `Tokenization` with several.
+    """
+    if not isinstance(lengths, Tokenization) or not lengths.shorter:
+        return {}
+    shortest = lengths.shortest(_split(dataset, "test").examples)
+    return {str(length): int((shortest == length).sum()) for length in lengths.lengths}
 
 
 def pictures(dataset: Dataset, positions: np.ndarray) -> Pictures:
@@ -219,13 +241,15 @@ def _batch_size(asked: int | None, preprocessing: Preparation, kind: str) -> int
     return max(1, min(_LARGEST_BATCH[kind], fitting))
 
 
-def _sessions(artifact: Artifact, threads: int | None, batch: int) -> list[Session]:
+def _sessions(
+    artifact: Artifact, threads: int | None, batch: int, length: int | None = None
+) -> list[Session]:
     """One session a thread: small models gain little from threads within a call."""
     if threads is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         threads = min(cores, MOST_THREADS)
     check_counts(threads=threads)
-    return [artifact.session(threads=1, batch=batch) for _ in range(threads)]
+    return [artifact.session(threads=1, batch=batch, length=length) for _ in range(threads)]
 
 
 def _outputs(

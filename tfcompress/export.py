@@ -19,7 +19,7 @@ import numpy as np
 import tfcompress
 from tfcompress import native_output
 from tfcompress._keras import keras, tf
-from tfcompress.artifact import Artifact
+from tfcompress.artifact import Artifact, cut
 from tfcompress.exported_file import ENDS, ExportError, require_running
 from tfcompress.graph.kernels import require_finite
 from tfcompress.metadata import labels_of, preprocessing_of, targets_of
@@ -113,7 +113,8 @@ def convert(
     Args:
       model: one input of a fixed size, images or ids of tokens (int32), one output [batch, classes]
         or [batch, targets]; a plain tf_keras model, or one from quantization-aware training, whose
-        own ranges then serve as they are.
+        own ranges then serve as they are. Of a `Tokenization` in the metadata that has `shorter`
+        lengths the file leaves the length open.
       format: one of `FORMATS`.
       calibration: what the model takes, float32 [examples, height, width, channels] or int32
         [examples, length] as of `Tokenization.for_calibration`, preprocessed as for training;
@@ -144,7 +145,7 @@ def convert(
     record = _metadata_record(model, format, {} if metadata is None else metadata, shape)
     if quantization_aware:
         calibration = None
-    converter = _converter(model, shape)
+    converter = _converter(_with_open_length(model) if _is_of_lengths(record) else model)
     _set_options(converter, format, calibration, sparse=sparse)
     # TensorFlow 2.21 has no public name for it.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = (
@@ -180,6 +181,7 @@ def parity(
     *,
     batch_size: int = 64,
     threads: int = 1,
+    length: int | None = None,
 ) -> Parity:
     """Compares an artifact's outputs with those of the Keras model that it was made from.
 
@@ -191,16 +193,20 @@ def parity(
         decides whether classes or values are compared.
       batch_size: images in one call, for both.
       threads: processor threads of the artifact.
+      length: of a file that takes texts of several lengths, one of the shorter ones: both are given
+        the texts cut to it, which the model reads filled up with padding.
 
     Raises:
-      ValueError: no images or of another shape.
+      ValueError: no images or of another shape, or a length that the file does not take.
       ParityError: one of the two gives a NaN or infinite output.
     """
     require_images("images", images, model)
     call = inference(model)
+    if length is not None:
+        images = _filled_up(images, length, artifact)
     batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
     expected = np.concatenate([call(batch) for batch in batches])
-    received = artifact.run(images, threads=threads, batch_size=batch_size)
+    received = artifact.run(cut(images, length), threads=threads, batch_size=batch_size)
     for name, outputs in (("Keras model", expected), ("artifact", received)):
         if not np.isfinite(outputs).all():
             raise ParityError(
@@ -217,7 +223,22 @@ def parity(
         mean_difference=float(difference.mean()),
         output_scale=artifact.session().output_details.scale,
         relative_difference=_in_deviations(difference, expected) if values else None,
+        length=length,
     )
+
+
+def _filled_up(token_ids: np.ndarray, length: int, artifact: Artifact) -> np.ndarray:
+    """Texts cut to a length, with padding behind it."""
+    if length not in artifact.lengths:
+        raise ValueError(
+            f"{artifact} takes texts of {', '.join(map(str, artifact.lengths)) or 'one length'}. "
+            f"Received: length {length}."
+        )
+    tokenization = artifact.preprocessing
+    assert isinstance(tokenization, Tokenization)
+    filled = token_ids.copy()
+    filled[:, length:] = tokenization.padding_id
+    return filled
 
 
 def _in_deviations(difference: np.ndarray, expected: np.ndarray) -> float:
@@ -366,11 +387,35 @@ def _metadata_record(
     return record
 
 
-def _converter(model: keras.Model, shape: tuple[int, ...]) -> Any:
+def _is_of_lengths(record: Mapping[str, Any]) -> bool:
+    """Whether a file's metadata say that it takes texts of several lengths."""
+    return bool(record.get("preprocessing", {}).get("shorter"))
+
+
+def _with_open_length(model: keras.Model) -> keras.Model:
+    """The same layers and weights for texts of any length.
+
+    Raises:
+      ExportError: a layer is made for one length.
+    """
+    from tfcompress.graph.rebuild import rebuild
+
+    (given,) = model.inputs
+    opened = keras.Input([None], dtype=given.dtype, name=given.name)
+    try:
+        return rebuild(model, inputs=[opened])
+    except ValueError as error:
+        raise ExportError(
+            f"The model {model.name!r} takes texts of {given.shape[1]} tokens alone: {error}. "
+            "Export it without shorter lengths."
+        ) from error
+
+
+def _converter(model: keras.Model) -> Any:
     # The batch stays open, so that one file serves single images and batches.
     kind = _input_dtype(model)
     name = "image" if kind == tf.float32 else "token_ids"
-    signature = tf.TensorSpec([None, *shape], kind, name=name)
+    signature = tf.TensorSpec([None, *model.inputs[0].shape[1:]], kind, name=name)
     call = tf.function(lambda image: model(image, training=False))
     with _unrolled(model):
         concrete = call.get_concrete_function(signature)

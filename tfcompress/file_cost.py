@@ -3,9 +3,9 @@
     found = file_cost.count(Path("a.tflite").read_bytes(), source="a.tflite")
     found.macs, found.parameters, found.macs_by_arithmetic()
 
-Reads the file's bytes and runs nothing. Knows how often each operator applies its kernel. Does not
-know how a file was made, nor how an engine carries it out: fused, padded or by another algorithm.
-No TensorFlow.
+Reads the file's bytes, and has LiteRT find the sizes that they leave open. Knows how often each
+operator applies its kernel. Does not know how a file was made, nor how an engine carries it out:
+fused, padded or by another algorithm. No TensorFlow.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class OperatorCost:
 
 @dataclass(frozen=True)
 class FileCost:
-    """What one call costs, at the shapes that the file states.
+    """What one call costs, at the sizes that the file states, or that follow from its inputs'.
 
     Attributes:
       operators: of the main graph, in file order.
@@ -83,12 +83,12 @@ class FileCost:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one call, products of two activations included."""
+        """Multiply-accumulates of one call, as `graph.cost.macs` counts them of a Keras model."""
         return sum(operator.macs for operator in self.operators)
 
     @property
     def kernel_macs(self) -> int:
-        """Those of constant kernels, which is what `graph.cost.macs` counts of a Keras model."""
+        """Those of constant kernels, without the products of two activations."""
         return sum(operator.macs for operator in self.operators if operator.constant_kernel)
 
     @property
@@ -119,7 +119,7 @@ class FileCost:
         }
 
 
-def count(data: bytes, *, source: str) -> FileCost:
+def count(data: bytes, *, source: str, length: int | None = None) -> FileCost:
     """Counts the cost of one call of a file's main graph.
 
     A convolution costs its kernel's elements times its output positions (a transposed one: input
@@ -131,14 +131,15 @@ def count(data: bytes, *, source: str) -> FileCost:
     Args:
       data: the file's bytes.
       source: what to call the file in a message.
+      length: of a file that takes texts of several lengths, the tokens of each.
 
     Raises:
-      ValueError: `data` is no TFLite file or a damaged one, its signatures run several graphs, or
-        the size of an input, apart from the batch, is open.
+      ValueError: `data` is no TFLite file or a damaged one, its signatures run several graphs, the
+        size of an input, apart from the batch, is open, or LiteRT cannot tell the sizes of a graph
+        that computes some.
     """
     model = flatbuffer.parse(data, source=source)
-    graph = file_graph.main_graph(model, source=source)
-    file_graph.require_sizes(graph, source=source)
+    graph = file_graph.sized_graph(model, data, source=source, length=length)
     constants = file_graph.constant_tensors(model, graph)
     seen: set[int] = set()
     try:

@@ -1,7 +1,7 @@
-"""Shapes, types and sizes of the tensors of a TFLite graph, as the file states them.
+"""Shapes, types and sizes of the tensors of a TFLite graph.
 
-Knows the schema's objects as `flatbuffer.parse` gives them. Does not know what an engine makes of
-them, and changes nothing. No TensorFlow.
+Knows the schema's objects as `flatbuffer.parse` gives them, and where their sizes are found that
+the file leaves open. Does not know what an operator does. No TensorFlow.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from tfcompress import flatbuffer
+from tfcompress import call_sizes, flatbuffer
 
 _TYPE_NAMES = {
     code: name for name, code in vars(schema.TensorType).items() if isinstance(code, int)
@@ -87,8 +87,13 @@ def batch(graph: Any) -> int:
 
 
 def _is_open(tensor: Any) -> bool:
+    return _stated_sizes(tensor)[:1] == [-1]
+
+
+def _stated_sizes(tensor: Any) -> list[int]:
+    """The sizes of a tensor with -1 for those that are open; empty where none is."""
     signature = tensor.shapeSignature
-    return signature is not None and len(signature) > 0 and int(signature[0]) == -1
+    return [] if signature is None else [int(size) for size in signature]
 
 
 def main_graph(model: Any, *, source: str) -> Any:
@@ -115,6 +120,33 @@ def main_graph(model: Any, *, source: str) -> Any:
     return model.subgraphs[0]
 
 
+def sized_graph(model: Any, data: bytes, *, source: str, length: int | None = None) -> Any:
+    """The main graph with the sizes that a call of one batch has.
+
+    Graphs that work with the sizes of their own tensors, as those of text encoders do, leave open
+    in the file what follows from the inputs; a call of LiteRT then says what they come to.
+
+    Args:
+      model: as `flatbuffer.parse` gives it; its tensors get their sizes.
+      data: the file's bytes.
+      source: what to call the file in the message.
+      length: of a file that takes texts of several lengths, the tokens of each.
+
+    Raises:
+      ValueError: a signature runs another graph than the first, the size of an input, apart from
+        the batch, is open, or LiteRT cannot say what sizes follow from it.
+    """
+    graph = main_graph(model, source=source)
+    if length is None:
+        require_sizes(graph, source=source)
+    if any(min(_stated_sizes(tensor)[1:], default=0) < 0 for tensor in graph.tensors):
+        found = call_sizes.of_call(data, source=source, batch=batch(graph), length=length)
+        for index, sizes in found.items():
+            if index < len(graph.tensors) and not is_constant(model, graph.tensors[index]):
+                graph.tensors[index].shape = list(sizes)
+    return graph
+
+
 def require_sizes(graph: Any, *, source: str) -> None:
     """Raises ValueError where a size of an input, apart from the batch, is open.
 
@@ -123,8 +155,7 @@ def require_sizes(graph: Any, *, source: str) -> None:
       source: what to call the file in the message.
     """
     for index in inputs(graph):
-        signature = graph.tensors[index].shapeSignature
-        sizes = [] if signature is None else [int(size) for size in signature]
+        sizes = _stated_sizes(graph.tensors[index])
         if any(size < 0 for size in sizes[1:]):
             raise ValueError(
                 f"What {source} takes depends on the size of an input, which is open: {sizes}. "

@@ -61,6 +61,21 @@ class FinishedRun:
                 f"{self.dataset.name}, a {self.dataset.goal.task}. Pass another --run_dir."
             )
 
+    def require_images(self, what: str) -> None:
+        """Refuses a run on texts.
+
+        Args:
+          what: needs images, for the message.
+
+        Raises:
+          ValueError: the data set is one of texts.
+        """
+        if self.dataset.is_text:
+            raise ValueError(
+                f"{what} takes the run of a network for images. Received: {self.dataset.name}, a "
+                "data set of texts. Pass another --run_dir."
+            )
+
     def fine_tuning(self, *, epochs: int, learning_rate: float, seed: int) -> TrainingConfig:
         """How the baseline is trained on: as before, to the end, from another rate.
 

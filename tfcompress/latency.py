@@ -171,6 +171,22 @@ def summarize(samples: LatencySamples, *, tolerance: float = TOLERANCE) -> Laten
     )
 
 
+def undisturbed_ms(samples: LatencySamples) -> float:
+    """What a call takes when little else runs: the tenth percentile of all calls, in milliseconds.
+
+    For decisions on a machine that has other work, which adds to a call and never takes from it. A
+    figure that is shown is the median of `summarize`.
+
+    Example:
+      >>> calls = tuple(1_000_000 * n for n in (9, 2, 3, 8, 1, 4, 5, 6, 7, 10, 11))
+      >>> samples = LatencySamples("litert_cpu", 1, 1, (calls,), (1,), (1,))
+      >>> undisturbed_ms(samples)
+      2.0
+    """
+    together = np.concatenate([np.asarray(part, np.float64) for part in samples.rounds_ns])
+    return float(np.percentile(together, 10)) / _MILLISECOND
+
+
 def ratio(
     candidate: LatencySamples, baseline: LatencySamples, *, tolerance: float = TOLERANCE
 ) -> Ratio:

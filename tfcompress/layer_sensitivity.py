@@ -172,7 +172,7 @@ class Sensitivity:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.model}: accuracy {self.accuracy:.2%} on {self.examples:,} validation images.",
+            f"{self.model}: accuracy {self.accuracy:.2%} on {self.examples:,} validation examples.",
             "Points of accuracy lost with one layer compressed and the others left as they are; in "
             "brackets where the 95% interval holds zero.",
         ]

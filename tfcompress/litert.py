@@ -89,6 +89,8 @@ class GraphSession:
       batch: examples in one call, 1 to 65,536: the first axis of every input. Where the file
         leaves no first axis open, and its inputs and outputs share none, they have no batch, and
         the file runs as it is with 1.
+      length: size of every axis but the first that an input leaves open, such as the tokens of a
+        text; None where none is open.
       kernels: one of `KERNELS`: `"xnnpack"` runs the operators that XNNPACK takes with it, as
         LiteRT does by default, `"builtin"` all of them with LiteRT's own optimized kernels,
         `"reference"` with its plain ones.
@@ -100,8 +102,9 @@ class GraphSession:
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: a count out of its range, a file that LiteRT refuses, an input or output that
-        holds no real numbers, an input with an axis other than the first that has no size, or a
-        graph that cannot be resized to `batch` or of which an output does not follow it.
+        holds no real numbers, an input with an axis other than the first that has no size and no
+        `length`, or a length where none is open, or a graph that cannot be resized to `batch` or of
+        which an output does not follow it.
     """
 
     def __init__(
@@ -110,18 +113,27 @@ class GraphSession:
         *,
         threads: int = 1,
         batch: int = 1,
+        length: int | None = None,
         kernels: str = "xnnpack",
     ) -> None:
-        check_counts(threads=threads, batch=batch)
+        check_counts(threads=threads, batch=batch, **({} if length is None else {"length": length}))
         self._interpreter, name = _interpreter(source, threads, kernels)
         _check_types(self._interpreter, name)
-        _allocate(self._interpreter, name, batch)
+        _allocate(self._interpreter, name, batch, length)
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
         self.inputs = tuple(map(_details, inputs))
         self.outputs = tuple(map(_details, outputs))
         self._input_indices = tuple(record["index"] for record in inputs)
         self._output_indices = tuple(record["index"] for record in outputs)
+
+    def shapes(self) -> dict[int, tuple[int, ...]]:
+        """The sizes that the tensors of the main graph had in the last call, by their numbers.
+
+        Before the first, a tensor whose sizes show only in a call has those that the file states.
+        """
+        records = self._interpreter.get_tensor_details()
+        return {int(each["index"]): tuple(map(int, each["shape"])) for each in records}
 
     def plan(self) -> Plan:
         """What LiteRT made of the operators: name, count of inputs and of outputs of each.
@@ -187,6 +199,7 @@ class Session:
       source: the path of a TFLite file, or its bytes.
       threads: processor threads, 1 to 256.
       batch: images in one call, 1 to 65,536.
+      length: see `GraphSession`.
       kernels: see `GraphSession`.
 
     Raises:
@@ -199,9 +212,12 @@ class Session:
         *,
         threads: int = 1,
         batch: int = 1,
+        length: int | None = None,
         kernels: str = "xnnpack",
     ) -> None:
-        self._graph = GraphSession(source, threads=threads, batch=batch, kernels=kernels)
+        self._graph = GraphSession(
+            source, threads=threads, batch=batch, length=length, kernels=kernels
+        )
         counts = len(self._graph.inputs), len(self._graph.outputs)
         if counts != (1, 1):
             raise ValueError(
@@ -320,19 +336,23 @@ def _check_types(interpreter: Any, name: str) -> None:
                 )
 
 
-def _allocate(interpreter: Any, name: str, batch: int) -> None:
+def _allocate(interpreter: Any, name: str, batch: int, length: int | None) -> None:
     """Gives every input that has a batch this one as its first axis, and the graph its memory."""
     records = interpreter.get_input_details()
     own = _written([_details(record) for record in records])
-    for record in records:
-        _check_sizes(record, name)
+    _check_sizes(records, name, length)
     batched = _batched(interpreter)
     if not batched and batch != 1:
         raise ValueError(
             f"{name} takes {own}, whose first axis is no batch: it is fixed, and not that of every "
             f"input and of an output. Received: batch {batch}. Pass a batch of 1."
         )
-    resized = [record for record in batched if record["shape"][0] != batch]
+    firsts = {int(record["index"]) for record in batched}
+    sizes = {
+        int(record["index"]): _sizes(record, batch if record["index"] in firsts else None, length)
+        for record in records
+    }
+    resized = [record for record in records if list(record["shape"]) != sizes[record["index"]]]
     # Of the outputs as the file states them, those that must change with the inputs.
     stated = {int(record["shape"][0]) for record in resized}
     following = [
@@ -342,7 +362,7 @@ def _allocate(interpreter: Any, name: str, batch: int) -> None:
     ]
     try:
         for record in resized:
-            interpreter.resize_tensor_input(record["index"], [batch, *record["shape"][1:]])
+            interpreter.resize_tensor_input(record["index"], sizes[record["index"]])
         with native_output.held([]):
             interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
@@ -361,13 +381,31 @@ def _allocate(interpreter: Any, name: str, batch: int) -> None:
         )
 
 
-def _check_sizes(record: dict[str, Any], name: str) -> None:
-    signature = [int(size) for size in record["shape_signature"]]
-    if any(size < 0 for size in signature[1:]):
+def _check_sizes(records: Sequence[dict[str, Any]], name: str, length: int | None) -> None:
+    """Raises ValueError where an axis is open and has no length, or none is and there is one."""
+    signatures = [[int(size) for size in record["shape_signature"]] for record in records]
+    unknown = [sizes for sizes in signatures if any(size < 0 for size in sizes[1:])]
+    if unknown and length is None:
         raise ValueError(
-            f"{name} has an input of sizes {signature} in which -1 is open. Expected fixed sizes "
-            "but for the first axis, the batch. Export it with them."
+            f"{name} has an input of sizes {unknown[0]} in which -1 is open. Expected fixed sizes "
+            "but for the first axis, the batch. Say the size, as in litert_cpu(length=32), or "
+            "export it with one."
         )
+    if length is not None and not unknown:
+        raise ValueError(
+            f"{name} has no input of an open size but the batch: {signatures}. Received: length "
+            f"{length}. Leave it out."
+        )
+
+
+def _sizes(record: Mapping[str, Any], batch: int | None, length: int | None) -> list[int]:
+    """What an input is resized to: its own sizes, but for the batch and those that are open."""
+    own = [int(size) for size in record["shape"]]
+    sizes = [
+        length if axis and size < 0 and length is not None else own[axis]
+        for axis, size in enumerate(map(int, record["shape_signature"]))
+    ]
+    return sizes if batch is None else [batch, *sizes[1:]]
 
 
 def _batched(interpreter: Any) -> list[dict[str, Any]]:

@@ -183,6 +183,7 @@ class ProfiledModel:
         parsed = flatbuffer.parse(Path(path).read_bytes(), source=os.fspath(path))
         # The calls below ask for the first signature; the operators' names are the first graph's.
         graph = file_graph.main_graph(parsed, source=os.fspath(path))
+        file_graph.require_sizes(graph, source=os.fspath(path))
         self._library = ctypes.CDLL(str(_library_path()))
         self._kept: list[Any] = []
         self._release: list[tuple[str, ctypes.c_void_p]] = []

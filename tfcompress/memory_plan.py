@@ -16,8 +16,7 @@ Two figures, both from the file alone:
 
 Neither counts weights, what is unpacked from them, the scratch memory that kernels ask for, or
 Python and the engine. XNNPACK plans the inside of its partitions by itself, fuses operators, and
-packs a copy of the weights. What a process really takes is measured in `benchmark`. Runs nothing;
-no TensorFlow.
+packs a copy of the weights. What a process really takes is measured in `benchmark`. No TensorFlow.
 """
 
 from __future__ import annotations
@@ -94,8 +93,7 @@ def plan(data: bytes, *, source: str, batch: int | None = None) -> MemoryPlan:
         own, or a batch out of range.
     """
     model = flatbuffer.parse(data, source=source)
-    graph = file_graph.main_graph(model, source=source)
-    file_graph.require_sizes(graph, source=source)
+    graph = file_graph.sized_graph(model, data, source=source)
     names = [name for name, _ in flatbuffer.named_operators(model, graph)]
     calling = sorted({name for name in names if name in _CALLS})
     if calling or not names:

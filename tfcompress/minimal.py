@@ -9,6 +9,7 @@ are run on the same inputs, with XNNPACK and without it. Does not know what a st
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress import compact, flatbuffer, minimal_steps
-from tfcompress.artifact import Artifact
+from tfcompress.artifact import Artifact, cut
 from tfcompress.flatbuffer import OperatorInfo
 from tfcompress.litert import Plan, Session, TensorDetails
 from tfcompress.results import MinimalStep
@@ -81,7 +82,8 @@ def minimize(
     Args:
       artifact: one input, one output.
       metadata: keep this package's record (preprocessing, labels, stages), packed; without it the
-        file is some bytes smaller and `Artifact.predict` does not know what to do with an image.
+        file is some bytes smaller and `Artifact.predict` does not know what to do with an image or
+        a text.
       bias_scales: keep the scales of each bias. No engine on a processor reads them where the
         kernel has a scale for each channel, and without them a file is smaller by 4 bytes a
         channel; a GPU delegate reads them, and gives other outputs without.
@@ -178,37 +180,44 @@ class _Reference:
 
     def __init__(self, artifact: Artifact) -> None:
         self._data = artifact.data
+        self._lengths = artifact.lengths[::-1] or (None,)
         self._examples = _examples(
             artifact.session().input_details, vocabulary=_vocabulary(artifact)
         )
         self._batches = [1]
         try:
-            Session(self._data, batch=_BATCH)
+            Session(self._data, batch=_BATCH, length=self._lengths[0])
             self._batches.append(_BATCH)
         except ValueError:
             # Exported for single images.
             pass
 
     @cached_property
-    def _expected(self) -> dict[tuple[int, str], _Behaviour]:
+    def _expected(self) -> dict[tuple[int, int | None, str], _Behaviour]:
         return {
-            (batch, kernels): _behaviour(self._data, self._examples, batch, kernels)
-            for batch in self._batches
-            for kernels in ("xnnpack", "builtin")
+            setting: self._behaviour(self._data, *setting)
+            for setting in itertools.product(self._batches, self._lengths, ("xnnpack", "builtin"))
         }
+
+    def _behaviour(self, data: bytes, batch: int, length: int | None, kernels: str) -> _Behaviour:
+        session = Session(data, batch=batch, length=length, kernels=kernels)
+        plan, examples = session.plan(), cut(self._examples, length)
+        batches = (examples[start : start + batch] for start in range(0, len(examples), batch))
+        outputs = np.concatenate([session.run(part) for part in batches])
+        return _Behaviour((session.input_details, session.output_details), plan, outputs)
 
     def difference(self, data: bytes, *, thorough: bool = False) -> str:
         """In what another file does not behave as this one; empty where it does.
 
         Args:
           data: the other file's bytes.
-          thorough: run batches too, not single examples only.
+          thorough: run batches and shorter texts too, not single examples of one length only.
         """
-        for (batch, kernels), expected in self._expected.items():
-            if batch > 1 and not thorough:
+        for (batch, length, kernels), expected in self._expected.items():
+            if not thorough and (batch > 1 or length != self._lengths[0]):
                 continue
             try:
-                received = _behaviour(data, self._examples, batch, kernels)
+                received = self._behaviour(data, batch, length, kernels)
             except (ValueError, RuntimeError) as error:
                 # The session's own message adds what to do about an export.
                 reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
@@ -234,16 +243,6 @@ class _Behaviour:
             return "other operators run, or in another engine"
         same = self.outputs.tobytes() == other.outputs.tobytes()
         return "" if same else "the outputs differ"
-
-
-def _behaviour(data: bytes, examples: np.ndarray, batch: int, kernels: str) -> _Behaviour:
-    session = Session(data, batch=batch, kernels=kernels)
-    plan = session.plan()
-    batches = (examples[start : start + batch] for start in range(0, len(examples), batch))
-    outputs = [session.run(part) for part in batches]
-    return _Behaviour(
-        (session.input_details, session.output_details), plan, np.concatenate(outputs)
-    )
 
 
 def _engines(plan: Plan, other: Plan) -> list[tuple[str, int, int]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 Value = bool | int | float | str
 
 _TERM = re.compile(r"\s*(?P<name>[A-Za-z_]\w*)\s*(?:\((?P<arguments>[^()]*)\))?\s*")
-_WORD = re.compile(r"[\w.:/\\~@*+-]+")
+_WORD = re.compile(r"[\w.:/\\~@*|+-]+")
 
 
 class RecipeError(ValueError):

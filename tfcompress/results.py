@@ -108,6 +108,7 @@ class Parity:
       output_scale: quantization step of the artifact's output; None for a float output.
       relative_difference: of values, the mean absolute difference in standard deviations of the
         Keras model's outputs over the images; None for classes.
+      length: tokens of each text, where the file takes several and this is one of the shorter ones.
     """
 
     examples: int
@@ -116,6 +117,7 @@ class Parity:
     mean_difference: float
     output_scale: float | None = None
     relative_difference: float | None = None
+    length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -245,6 +247,7 @@ class ArtifactResult:
       difference: `accuracy` minus the baseline's, paired by image.
       difference_interval: of `difference`.
       parity: against the Keras model, on validation.
+      shorter_parity: the same at each shorter length that the file takes texts of.
       latency_ms: one entry for each measured setting.
       peak_memory_bytes: peak resident size of the process that ran it, at batch 1.
       predictions: path of its stored outputs on the test split, relative to the run folder.
@@ -287,6 +290,7 @@ class ArtifactResult:
     distinct_weights: int | None = None
     minimal_steps: tuple[MinimalStep, ...] | None = None
     metrics: tuple[Metric, ...] = ()
+    shorter_parity: tuple[Parity, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -299,6 +303,14 @@ class DataResult:
       classes: label names in label order; empty for a regression.
       split_sizes: examples in `train`, `validation`, `calibration`, `test`.
       targets: names of the values of a regression; empty for a classification.
+      example: what one example is called in a sentence, such as `"image"` or `"text"`.
+      published_validation: whether `validation` is as published, not carved from train.
+      test_by_length: of files that take texts of several lengths, how many test texts each is the
+        shortest for.
+
+    Example:
+      >>> DataResult("glue/sst2", "prepared", ("0", "1"), {"test": 872}, example="text").examples
+      'texts'
     """
 
     name: str
@@ -306,6 +318,14 @@ class DataResult:
     classes: tuple[str, ...]
     split_sizes: Mapping[str, int]
     targets: tuple[str, ...] = ()
+    example: str = "image"
+    published_validation: bool = False
+    test_by_length: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def examples(self) -> str:
+        """What several examples are called in a sentence."""
+        return f"{self.example}s"
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from tfcompress.recipe import text_of
 from tfcompress.results import CompressionReport, StageResult
 from tfcompress.run_folder import ENCODED, RunFolder
 from tfcompress.supplies import Supplies
+from tfcompress.techniques import distill
 from tfcompress.tokenization import Preparation
 from tfcompress.training import TrainingConfig
 
@@ -95,12 +96,12 @@ class StageTrainer:
         Args:
           stages: that the model went through; none for the baseline.
         """
-        student = self._student_config(stages[:1])
-        shape = self._dataset.example_shape
-        if student is None or not stages[0].config.student_image_size:
-            preprocessing = self._source.preprocessing(shape)
+        student = _student_of(stages[:1])
+        if student is None or not student.student_image_size:
+            preprocessing = self._source.preprocessing(self._dataset.example_shape)
         else:
-            preprocessing = backbones.preprocessing(student, self._dataset.image_shape)
+            config = self._image_student(student)
+            preprocessing = backbones.preprocessing(config, self._dataset.image_shape)
         if preprocessing not in self._supplies:
             self._supplies[preprocessing] = Supplies(
                 self._config, self._folder, self._dataset, preprocessing, self._reporter
@@ -194,9 +195,9 @@ class StageTrainer:
             export.convert(model, name, calibration=self.supplies().calibration[:1])
 
     def _train_head(self, model: Any, config: TrainingConfig, *, name: str) -> None:
-        """Trains the head on images that are encoded once."""
+        """Trains the head on examples that are encoded once."""
         if not stage_state.is_finished(self._folder.stage(name)):
-            self._reporter.note("encoding the images once")
+            self._reporter.note(f"encoding the {self._dataset.example}s once")
         head, batches = head_training.encoded(
             model,
             self._dataset,
@@ -230,30 +231,34 @@ class StageTrainer:
 
     def _student(self, stages: Sequence[PlannedStage], model: Any) -> Any:
         """The model that a stage starts from: a new student where a distillation names one."""
-        config = self._student_config(stages[-1:])
-        if config is None:
+        brought = _student_of(stages[-1:])
+        if brought is None:
             return model
-        preprocessing = self.supplies(stages).preprocessing
-        assert isinstance(preprocessing, Preprocessing), "RunConfig refuses students for texts"
+        goal, seed = self._dataset.goal, self._config.seed
+        if isinstance(self._source, backbones.TextNetwork):
+            if brought.student != distill.ENCODER:
+                return self._source.build_other(brought.student, goal=goal, seed=seed)
+            layers, width = brought.student_layers, brought.student_width
+            return self._source.build_smaller(
+                model, layers=layers, width=width, goal=goal, seed=seed
+            )
+        config, preprocessing = self._image_student(brought), self.supplies(stages).preprocessing
+        assert isinstance(preprocessing, Preprocessing), "a network for images takes images"
         shape = preprocessing.image_shape
         if backbones.preprocessing(config, shape) == preprocessing:
             config = dataclasses.replace(config, weights="default")
-        return backbones.build_model(
-            config, goal=self._dataset.goal, image_shape=shape, seed=self._config.seed
-        )
+        return backbones.build_model(config, goal=goal, image_shape=shape, seed=seed)
 
-    def _student_config(self, stage: Sequence[PlannedStage]) -> backbones.BackboneConfig | None:
-        """The network that a stage brings along, if it is a distillation that names one."""
-        if not stage or stage[0].technique != "distill" or not stage[0].config.student:
-            return None
-        config, shape = stage[0].config, self._source.preprocessing(self._dataset.image_shape)
-        assert isinstance(shape, Preprocessing), "RunConfig refuses students for texts"
+    def _image_student(self, brought: Any) -> backbones.BackboneConfig:
+        """The network for images that a distillation's config names."""
+        shape = self._source.preprocessing(self._dataset.image_shape)
+        assert isinstance(shape, Preprocessing), "RunConfig refuses students for images with texts"
         assert not isinstance(self._config.backbone, TextConfig)
         return backbones.BackboneConfig(
-            name=config.student,
+            name=brought.student,
             weights="none",
-            width=config.student_width,
-            image_size=config.student_image_size or shape.image_shape[0],
+            width=brought.student_width,
+            image_size=brought.student_image_size or shape.image_shape[0],
             batch_norm_momentum=self._config.backbone.batch_norm_momentum,
         )
 
@@ -451,6 +456,13 @@ class StageTrainer:
     def _begin(self, state_dir: Path, started_from: str) -> None:
         if stage_state.begin(state_dir, started_from=started_from):
             self._reporter.note("the weights that it starts from have changed: trained anew")
+
+
+def _student_of(stage: Sequence[PlannedStage]) -> Any:
+    """The config of a stage that is a distillation with a student of its own; None of others."""
+    if not stage or stage[0].technique != "distill" or not stage[0].config.student:
+        return None
+    return stage[0].config
 
 
 def _settings(config: Any) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress import benchmark, checkpoint, durable, export, probe
+from tfcompress import benchmark, checkpoint, durable, export, latency, probe
 from tfcompress.compose import PlannedStage
 from tfcompress.config import RunConfig
 from tfcompress.data import Dataset, encoding, pipeline
@@ -43,7 +43,7 @@ class _KeptUnits:
 
 @dataclass(frozen=True)
 class _KeptLatency:
-    p50: float
+    milliseconds: float
 
 
 class Supplies:
@@ -204,7 +204,7 @@ class Supplies:
         return self._folder.kept(path, key, Sensitivity, measured)
 
     def latency_ms(self, model: Any) -> float:
-        """Of a model's int8 file at batch 1 on one thread, the median.
+        """Of a model's int8 file at batch 1 on one thread, with other work left out of account.
 
         Measured once for each model, so that a resumed run decides as before.
         """
@@ -216,11 +216,11 @@ class Supplies:
                 artifact.save(path)
                 timing = dataclasses.replace(self._config.latency, batch=1, threads=1)
                 samples = benchmark.measure_latency({"candidate": path}, timing)["candidate"]
-            return _KeptLatency(benchmark.summarize(samples).p50)
+            return _KeptLatency(latency.undisturbed_ms(samples))
 
         key = checkpoint.weights_sha256(model)
         path = self._folder.root / CANDIDATES / f"{key[:16]}.json"
-        return self._folder.kept(path, key, _KeptLatency, measured).p50
+        return self._folder.kept(path, key, _KeptLatency, measured).milliseconds
 
 
 def _short(key: str) -> str:

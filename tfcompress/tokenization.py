@@ -26,6 +26,7 @@ _PADDING = ("[PAD]", "<pad>")
 # Tables have rows that no token uses where they were brought to a round size.
 _MOST_UNUSED = 1024
 _AT_ONCE = 4096
+_LISTED = 5
 
 
 class TokenizerError(ValueError):
@@ -41,6 +42,8 @@ class Tokenization:
       tokenizer_sha256: of the tokenizer's file.
       vocabulary: ids are below it.
       padding_id: fills a short text up.
+      shorter: other lengths that a file takes, ascending and below `length`, so that a short text
+        is not filled up to the whole of it.
 
     Raises:
       ValueError: a number out of its range.
@@ -55,8 +58,10 @@ class Tokenization:
     tokenizer_sha256: str
     vocabulary: int
     padding_id: int = 0
+    shorter: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        require_shorter(self.shorter, self.length, what="Tokenization.shorter")
         for name, least in (("length", 1), ("vocabulary", 1), ("padding_id", 0)):
             value = getattr(self, name)
             if type(value) is not int or value < least:
@@ -80,11 +85,35 @@ class Tokenization:
         """What the model takes for each text."""
         return (self.length,)
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """All that a file takes, ascending."""
+        return (*self.shorter, self.length)
+
+    def shortest(self, token_ids: np.ndarray) -> np.ndarray:
+        """For each text the shortest of `lengths` that leaves none of its tokens out.
+
+        Args:
+          token_ids: int32 [texts, length].
+
+        Returns:
+          int64 [texts].
+
+        Example:
+          >>> tokenization = Tokenization(4, "0" * 64, vocabulary=9, shorter=(2,))
+          >>> tokenization.shortest(np.array([[2, 3, 0, 0], [2, 8, 3, 0]])).tolist()
+          [2, 4]
+        """
+        places = np.arange(1, self.length + 1) * (token_ids != self.padding_id)
+        needed = places.max(axis=1, initial=1)
+        found: np.ndarray = np.asarray(self.lengths)[np.searchsorted(self.lengths, needed)]
+        return found
+
     def apply(self, token_ids: np.ndarray) -> np.ndarray:
         """Checks ids of tokens, which a model reads as they are.
 
         Args:
-          token_ids: int32 [batch, length], see `Tokenizer.token_ids`.
+          token_ids: int32 [batch, length], see `Tokenizer.token_ids`, of one of `lengths`.
 
         Returns:
           the same.
@@ -92,9 +121,10 @@ class Tokenization:
         Raises:
           ValueError: another type or shape, or an id beyond the vocabulary.
         """
-        if token_ids.dtype != np.int32 or token_ids.shape[1:] != (self.length,):
+        fits = token_ids.ndim == 2 and token_ids.shape[1] in self.lengths
+        if token_ids.dtype != np.int32 or not fits:
             raise ValueError(
-                f"Ids of tokens must be int32 [batch, {self.length}]. "
+                f"Ids of tokens must be int32 [batch, {' or '.join(map(str, self.lengths))}]. "
                 f"Received: {token_ids.dtype} {list(token_ids.shape)}."
             )
         if token_ids.size and not 0 <= token_ids.min() <= token_ids.max() < self.vocabulary:
@@ -134,7 +164,30 @@ class Tokenization:
     def from_dict(cls, record: Mapping[str, Any]) -> Tokenization:
         """The inverse of `to_dict`."""
         names = ("length", "tokenizer_sha256", "vocabulary", "padding_id")
-        return cls(**{name: record[name] for name in names})
+        # Records of one length may be older than the field.
+        shorter = tuple(record.get("shorter", ()))
+        return cls(**{name: record[name] for name in names}, shorter=shorter)
+
+
+def require_shorter(shorter: object, length: object, *, what: str) -> None:
+    """Refuses other lengths than ascending whole numbers below the greatest.
+
+    Args:
+      shorter: the lengths.
+      length: the greatest.
+      what: the field, for the message.
+
+    Raises:
+      ValueError: the message says what was received.
+    """
+    given = shorter if isinstance(shorter, tuple) else (None,)
+    known = [each for each in given if type(each) is int and each > 0]
+    limited = [each for each in known if type(length) is not int or each < length]
+    if limited != list(given) or sorted(set(limited)) != limited:
+        raise ValueError(
+            f"{what} must be whole numbers from 1 up to below {length}, ascending, such as "
+            f"(16, 32). Received: {shorter!r}."
+        )
 
 
 Preparation: TypeAlias = Preprocessing | Tokenization
@@ -304,19 +357,45 @@ class Tokenizer:
                 "was published with the weights."
             )
 
-    def tokenization(self, length: int) -> Tokenization:
+    def require_same(self, other: Tokenizer, *, what: str) -> None:
+        """Refuses another tokenizer whose ids mean other tokens.
+
+        Args:
+          other: gives the ids.
+          what: reads them, for the message.
+
+        Raises:
+          TokenizerError: the tokens or their ids differ, or the one of padding.
+        """
+        own, given = self._native.get_vocab(), other._native.get_vocab()
+        differing = sorted({token for token, _ in own.items() ^ given.items()})
+        if differing or self.padding_id != other.padding_id:
+            some = ", ".join(map(repr, differing[:_LISTED])) or "none"
+            raise TokenizerError(
+                f"{what} would be given the ids of {other.source}, and was trained with those of "
+                f"{self.source}. Tokens that one of them lacks or numbers otherwise: "
+                f"{len(differing)} ({some}); padding: {other.padding_id} and {self.padding_id}. "
+                "Pass one that was trained with the same vocabulary."
+            )
+
+    def tokenization(self, length: int, *, shorter: tuple[int, ...] = ()) -> Tokenization:
         """The record of texts brought to a length.
+
+        Args:
+          length: ids for each text.
+          shorter: see `Tokenization`.
 
         Raises:
           ValueError: no room for a token of the text.
         """
         own = self._native.num_special_tokens_to_add(False)
-        if length <= own:
+        least = min((*shorter, length))
+        if least <= own:
             raise ValueError(
                 f"length must be above {own}, the tokens that {self.source} puts around every "
-                f"text. Received: {length}."
+                f"text. Received: {least}."
             )
-        return Tokenization(length, self.sha256, self.vocabulary, self.padding_id)
+        return Tokenization(length, self.sha256, self.vocabulary, self.padding_id, shorter)
 
     def token_ids(self, texts: Sequence[str], *, length: int) -> TokenIds:
         """Texts as ids of tokens, cut or filled up to a length.

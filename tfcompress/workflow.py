@@ -33,7 +33,7 @@ from tfcompress import (
     statistics,
 )
 from tfcompress.artifact import Artifact
-from tfcompress.backbones import ModelConfig
+from tfcompress.backbones import ModelConfig, TextConfig
 from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, RunConfig
 from tfcompress.goals import Values
@@ -126,7 +126,8 @@ class _Run:
         goal = self._dataset.goal
         source = source or backbones.opened(config.backbone, task=goal.task)
         sizes = ", ".join(f"{n} {size:,}" for n, size in self._dataset.split_sizes().items())
-        reporter.note(f"{self._dataset.source}: {sizes}")
+        published = ", validation as published" if self._dataset.published_validation else ""
+        reporter.note(f"{self._dataset.source}: {sizes}{published}")
         folder.require_same_data(self._dataset.checksums())
         self._tokenizer = backbones.tokenizer_of(source)
         self._note_values()
@@ -168,6 +169,11 @@ class _Run:
                 self._dataset.classes,
                 sizes,
                 self._dataset.targets,
+                example=self._dataset.example,
+                published_validation=self._dataset.published_validation,
+                test_by_length=evaluate.counts_by_length(
+                    self._dataset, self._trainer.supplies().preprocessing
+                ),
             ),
             baseline=baseline_result,
             artifacts=tuple(rows),
@@ -260,14 +266,19 @@ class _Run:
             dense_per_channel=config.dense_per_channel,
         )
         sample = self._dataset.validation.examples[:_PARITY_EXAMPLES]
-        parity = export.parity(artifact, item.model, item.inputs.preprocessing.apply(sample))
-        parity_limits.require_parity(parity, item.format, name=item.name)
+        inputs = item.inputs.preprocessing.apply(sample)
+        parity, *shorter = (
+            export.parity(artifact, item.model, inputs, length=length)
+            for length in (None, *artifact.lengths[:-1])
+        )
+        for found in (parity, *shorter):
+            parity_limits.require_parity(found, item.format, name=item.name)
         self._verify_file(item, artifact)
         # After the effects were counted, which goes by the names of tensors.
         minimized = self._minimized(item.name, artifact) if config.minimal else None
         artifact = artifact if minimized is None else minimized.artifact
         counts = artifact.distinct_weights().values()
-        found = ArtifactResult(
+        row = ArtifactResult(
             name=item.name,
             path=self._folder.relative(path),
             sha256=artifact.sha256,
@@ -283,10 +294,11 @@ class _Run:
             parity=parity,
             distinct_weights=max((count.in_channel for count in counts), default=None),
             minimal_steps=None if minimized is None else minimized.steps,
+            shorter_parity=tuple(shorter),
         )
         artifact.save(path)
-        self._reporter.note(f"{item.name}: {found.size_bytes:,} bytes, {_agreement(parity)}")
-        return found
+        self._reporter.note(f"{item.name}: {row.size_bytes:,} bytes, {_agreement(parity)}")
+        return row
 
     def _minimized(self, name: str, artifact: Artifact) -> minimal.Minimized:
         config = self._config.export
@@ -384,28 +396,41 @@ class _Run:
         config = self._config.latency
         self._reporter.stage("time", f"{config.threads} thread, batch {config.batch}")
 
+        lengths = _lengths(self._config)
+        settings = [config.at_length(length) for length in lengths] or [config]
+
         def make() -> _KeptLatency:
-            paths = {row.name: self._folder.root / str(row.path) for row in rows}
-            with self._reporter.bar("latency") as step:
-                samples = benchmark.measure_latency(
-                    paths, config, progress=lambda done, total, _: step(done, total)
+            cases = {
+                f"{row.name} on {each.runtime}": benchmark.Case(
+                    self._folder.root / str(row.path), each
                 )
-            return _KeptLatency(tuple(samples[row.name] for row in rows))
+                for row in rows
+                for each in settings
+            }
+            with self._reporter.bar("latency") as step:
+                samples = benchmark.measure_cases(
+                    cases, progress=lambda done, total, _: step(done, total)
+                )
+            return _KeptLatency(tuple(samples.values()))
 
         key = " ".join(f"{row.name} {row.sha256}" for row in rows)
         kept = self._folder.kept(self._folder.root / "latency.json", key, _KeptLatency, make)
+        count = len(settings)
         return [
-            self._with_latency(row, samples) for row, samples in zip(rows, kept.files, strict=True)
+            self._with_latency(row, kept.files[place * count : (place + 1) * count])
+            for place, row in enumerate(rows)
         ]
 
     def _with_latency(
-        self, row: ArtifactResult, samples: benchmark.LatencySamples
+        self, row: ArtifactResult, samples: Sequence[benchmark.LatencySamples]
     ) -> ArtifactResult:
-        latency = benchmark.summarize(samples)
-        noise = f", too noisy: {latency.reason}" if latency.steady is False else ""
-        self._reporter.note(f"{row.name}: {latency.p50:.3f} ms{noise}")
+        found = tuple(map(benchmark.summarize, samples))
+        for latency in found:
+            where = "" if len(found) == 1 else f" on {latency.runtime}"
+            noise = f", too noisy: {latency.reason}" if latency.steady is False else ""
+            self._reporter.note(f"{row.name}{where}: {latency.p50:.3f} ms{noise}")
         return dataclasses.replace(
-            row, latency_ms=(latency,), peak_memory_bytes=samples.peak_memory_bytes
+            row, latency_ms=found, peak_memory_bytes=samples[0].peak_memory_bytes
         )
 
     def _evaluation_speed(self, rows: Sequence[ArtifactResult]) -> results.EvaluationSpeed | None:
@@ -430,6 +455,14 @@ class _Run:
         path.unlink()
         self._folder.kept(path, "", _KeptSeconds, lambda: _KeptSeconds(total))
         return total
+
+
+def _lengths(config: RunConfig) -> tuple[int, ...]:
+    """The lengths of texts that the files of a run take, the greatest first; empty of one."""
+    source = config.backbone
+    if not isinstance(source, TextConfig) or not source.shorter_lengths:
+        return ()
+    return (source.sequence_length, *reversed(source.shorter_lengths))
 
 
 def _agreement(parity: results.Parity) -> str:

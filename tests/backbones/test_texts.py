@@ -72,6 +72,9 @@ def test_transfer_freezes_layers_as_of_any_model(tiny_encoder):
         ({"name": "encoder:nowhere"}, "a folder that is there. Received: 'encoder:nowhere'"),
         ({"sequence_length": 513}, "from 1 to 512, the positions that minilm_l6 has"),
         ({"sequence_length": 0}, "from 1 to 512"),
+        ({"shorter_lengths": (32, 16)}, r"below 64, ascending, .* Received: \(32, 16\)"),
+        ({"shorter_lengths": (64,)}, r"from 1 up to below 64"),
+        ({"shorter_lengths": [16]}, r"Received: \[16\]"),
         ({"pooling": "max"}, "pooling of a text encoder"),
         ({"weights": "imagenet"}, "weights of a text encoder"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
@@ -85,6 +88,9 @@ def test_settings_that_cannot_be_are_refused(settings, message):
 def test_a_length_beyond_the_positions_is_refused(tiny_encoder):
     with pytest.raises(ValueError, match="from 1 to 16, the positions"):
         TextConfig(f"encoder:{tiny_encoder}", sequence_length=17)
+    short = TextConfig(f"encoder:{tiny_encoder}", sequence_length=8, shorter_lengths=(2,))
+    with pytest.raises(ValueError, match="length must be above 2"):
+        backbones.opened(short)
     with pytest.raises(ValueError, match="length must be above 2"):
         backbones.opened(TextConfig(f"encoder:{tiny_encoder}", sequence_length=2))
 
@@ -117,3 +123,39 @@ def test_an_encoder_has_no_head_of_its_own(tiny_encoder):
     source = backbones.opened(TextConfig(f"encoder:{tiny_encoder}", sequence_length=8))
     with pytest.raises(ValueError, match="no head of its own"):
         source.build_model(goal=Classes(("a", "b")), image_shape=(), seed=0, keep_head=True)
+
+
+def test_a_smaller_student_begins_with_its_teacher_and_reads_the_same_ids(tiny_encoder):
+    source, teacher = built(tiny_encoder, dropout=0.0)
+    goal = Classes(("a", "b"))
+    student = source.build_smaller(teacher, layers=1, width=1.0, goal=goal, seed=0)
+    assert (student.input_names, student.output_shape) == (["token_ids"], (None, 2))
+    assert student.name.endswith("_1x8")
+    for ours, theirs in (
+        ("embeddings/words", "embeddings/words"),
+        ("layer_0/attention/value", "layer_1/attention/value"),
+        ("pooler/dense", "pooler/dense"),
+        ("logits", "logits"),
+    ):
+        arrays = zip(
+            student.get_layer(ours).get_weights(),
+            teacher.get_layer(theirs).get_weights(),
+            strict=True,
+        )
+        for own, other in arrays:
+            np.testing.assert_array_equal(own, other)
+
+
+def test_a_published_student_has_weights_of_its_own_and_the_teachers_tokens(tiny_encoder, tmp_path):
+    source, teacher = built(tiny_encoder)
+    folder = copied(tiny_encoder, tmp_path)
+    goal = Classes(("a", "b"))
+    student = source.build_other(f"encoder:{folder}", goal=goal, seed=0)
+    np.testing.assert_array_equal(
+        student.get_layer("embeddings/words").get_weights()[0],
+        teacher.get_layer("embeddings/words").get_weights()[0],
+    )
+    words = (folder / "vocab.txt").read_text()
+    (folder / "vocab.txt").write_text(words.replace("good\ngreat", "great\ngood"))
+    with pytest.raises(TokenizerError, match=r"otherwise: 2 \('good', 'great'\); padding: 0 and 0"):
+        source.build_other(f"encoder:{folder}", goal=goal, seed=0)

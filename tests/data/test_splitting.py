@@ -21,6 +21,17 @@ def test_test_split_is_the_published_one_untouched(published):
     assert carve(published, DataConfig()).test is published.test
 
 
+def test_a_published_validation_split_is_passed_on_and_train_gives_up_nothing(make_split):
+    given = make_split(20)
+    published = Published("npz", ("a", "b"), make_split(200), make_split(30), validation=given)
+    dataset = carve(published, DataConfig(validation_fraction=0.5, calibration_size=7))
+    assert dataset.validation is given
+    assert dataset.published_validation
+    assert dataset.split_sizes() == {"train": 193, "validation": 20, "calibration": 7, "test": 30}
+    ids = np.concatenate([dataset.train.ids, dataset.calibration.ids])
+    assert sorted(ids.tolist()) == list(range(100, 300))
+
+
 def test_every_part_holds_the_classes_in_proportion(published):
     dataset = carve(published, DataConfig(calibration_size=10))
     for split in (dataset.train, dataset.validation, dataset.calibration):

@@ -213,6 +213,16 @@ def test_techniques_treat_every_dense_layer(technique, treated):
     assert {layer.name for layer in coverage.layers if not layer.skipped} == treated
 
 
+@pytest.mark.parametrize("technique", ["prune", "cluster"])
+def test_layers_are_left_out_by_their_names_and_patterns(technique):
+    coverage = tfcompress.coverage(
+        build(), techniques=[f"{technique}(skip=layer_0/attention/*|layer_*/feed_forward/inner)"]
+    )
+    treated = {layer.name for layer in coverage.layers if not layer.skipped}
+    left = {"layer_0/feed_forward/outer", "layer_1/feed_forward/outer"}
+    assert treated == left | {name for name in DENSE if name.startswith("layer_1/attention")}
+
+
 def test_quantization_treats_dense_layers_and_normalizations():
     coverage = tfcompress.coverage(build(), techniques=["qat"])
     treated = {layer.name for layer in coverage.layers if not layer.skipped}

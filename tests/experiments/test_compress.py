@@ -109,6 +109,8 @@ REFUSED = (
     Refused(("--backbone=minilm_l6", "--config=smoke"), ("reads texts", "text:FILE")),
     Refused(("--backbone=minilm_l6", "--width=0.5"), ("--width does not go", "for texts")),
     Refused(("--backbone=minilm_l6", "--sequence_length=513"), ("from 1 to 512", "513")),
+    Refused(("--config=text", "--shorter_lengths=16,many"), ("whole numbers", "16,many")),
+    Refused(("--config=text", "--shorter_lengths=64"), ("below 64", "ascending")),
     Refused(("--sequence_length=8",), ("--sequence_length does not go", "for images")),
     Refused(("--epochs=0",), ("epochs must be at least 1",)),
     Refused(("--learning_rate=0",), ("learning_rate must be above 0",)),

@@ -39,6 +39,7 @@ def program(*arguments):
     )
 
 
+@pytest.mark.slow
 def test_it_prints_and_writes_what_it_found(run_dir, tmp_path):
     folder = tmp_path / "out"
     command = [

@@ -25,6 +25,7 @@ def done(tmp_path_factory):
     return folder, program(*COMMAND, f"--output_dir={folder}")
 
 
+@pytest.mark.slow
 def test_it_prints_and_writes_what_it_found(done):
     folder, shown = done
     assert shown.returncode == 0, shown.stderr
@@ -39,6 +40,7 @@ def test_it_prints_and_writes_what_it_found(done):
     assert not (folder / "transfer_regime.svg").exists()
 
 
+@pytest.mark.slow
 def test_the_same_command_trains_nothing_more(done):
     folder, _ = done
     before = (folder / "transfer_study.md").read_text()

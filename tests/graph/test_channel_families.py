@@ -1,6 +1,7 @@
 """The smallest network of each family of tf_keras.applications, without half of its channels.
 
-TFCOMPRESS_ALL_FAMILIES=1 runs all of them, in minutes.
+Encoders of texts too, without half of their heads and units. TFCOMPRESS_ALL_FAMILIES=1 runs all
+families, in minutes.
 """
 
 import os
@@ -8,7 +9,9 @@ import os
 import numpy as np
 import pytest
 
+from tfcompress import encoders
 from tfcompress._keras import keras
+from tfcompress.encoders import EncoderConfig
 from tfcompress.graph import agreement, cost
 from tfcompress.graph.channel_following import channel_graph
 from tfcompress.graph.channel_removal import without, zeroed
@@ -38,7 +41,7 @@ FAMILIES = {
 }
 ALL = os.environ.get("TFCOMPRESS_ALL_FAMILIES") == "1"
 # Additions, gates, grouped convolutions, layer normalization.
-SHOWN = tuple(FAMILIES) if ALL else ("MobileNetV2", "MobileNetV3Small", "RegNetX002")
+SHOWN = tuple(FAMILIES) if ALL else ("MobileNetV3Small", "RegNetX002")
 
 
 def random_network(name, size):
@@ -68,12 +71,76 @@ def test_it_computes_the_same_without_channels_that_are_zero(name):
     graph = channel_graph(model)
     groups = [group for group in graph.groups if not group.reason]
     assert (len(groups), len(graph.groups) - len(groups)) == (free, kept)
-    removed = np.zeros(graph.count, bool)
-    for group in groups:
-        removed[group.units[::2][: len(group.units) - 1]] = True
-    smaller = without(model, graph, removed, check=False)
+    removed = halved(graph)
     inputs = np.random.default_rng(1).uniform(-1, 1, (2, size, size, 3)).astype(np.float32)
+    smaller = the_same_without(model, graph, removed, inputs)
+    assert cost.macs(smaller) < (0.6 if name == "ConvNeXtTiny" else 0.35) * cost.macs(model)
+
+
+def halved(graph):
+    """Every other unit of each group that may shrink."""
+    removed = np.zeros(graph.count, bool)
+    for group in graph.groups:
+        if not group.reason:
+            removed[group.units[::2][: len(group.units) - 1]] = True
+    return removed
+
+
+def the_same_without(model, graph, removed, inputs):
+    """The smaller model, which computes what the given one does with these units zero."""
+    smaller = without(model, graph, removed, check=False)
     expected = zeroed(model, graph, removed)(inputs, training=False)
     assert agreement.difference(expected, smaller(inputs, training=False)) <= 1e-5
     assert agreement.difference(model(inputs, training=False), expected) > 1e-3
-    assert cost.macs(smaller) < (0.6 if name == "ConvNeXtTiny" else 0.35) * cost.macs(model)
+    return smaller
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_an_encoder_computes_the_same_without_heads_and_units_that_are_zero(kind):
+    keras.utils.set_random_seed(0)
+    config = EncoderConfig(
+        kind=kind,
+        vocabulary=30,
+        width=24,
+        layers=2,
+        heads=4,
+        feed_forward=10,
+        positions=12,
+        activation="gelu" if kind == "bert" else "gelu_new",
+        padding_id=1,
+    )
+    encoder = encoders.build_encoder(config, length=8, pooler=kind == "bert", mask_input=False)
+    pooled = encoder.output
+    if kind == "roberta":
+        pooled = keras.layers.GlobalAveragePooling1D()(pooled)
+    logits = keras.layers.Dense(3, name="logits")(pooled)
+    model = normalize(keras.Model(encoder.input, logits), check=False)
+    generator = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign_add(generator.normal(0, 0.3, weight.shape))
+    graph = channel_graph(model)
+    free = {group.layers: group for group in graph.groups if not group.reason}
+    pooler = [("pooler/dense",)] * (kind == "bert")
+    assert (
+        list(free)
+        == [
+            part
+            for layer in ("layer_0", "layer_1")
+            for part in (
+                tuple(f"{layer}/attention/{name}" for name in ("query", "key", "value")),
+                (f"{layer}/feed_forward/inner",),
+            )
+        ]
+        + pooler
+    )
+    heads = next(iter(free.values()))
+    assert (len(heads.units), heads.channels) == (4, (6,))
+    # Whatever is added to the hidden states is normalized with them.
+    assert graph.left_alone("layer_0/attention/normalization") == (
+        "layer_0/attention/normalization (LayerNormalization) normalizes over the channels"
+    )
+    ids = generator.integers(1, 30, [3, 8]).astype(np.int32)
+    ids[1, 3:] = 1
+    smaller = the_same_without(model, graph, halved(graph), ids)
+    assert smaller.get_layer("layer_0/attention/query_split").target_shape == (8, 2, 6)
+    assert smaller.get_layer("layer_1/feed_forward/outer").kernel.shape == (5, 24)

@@ -133,6 +133,71 @@ def scaled(keras):
     return ended(inputs, layers.Rescaling(0.5)(x))
 
 
+def shuffled(keras):
+    layers = keras.layers
+    inputs = keras.Input([4, 4, 3])
+    x = layers.Conv2D(8, 1, name="first")(inputs)
+    x = layers.Permute([1, 2, 4, 3])(layers.Reshape([4, 4, 2, 4], name="split")(x))
+    return ended(inputs, layers.Reshape([4, 4, 8])(x))
+
+
+def attention(keras, query, key, value, *, width):
+    """Of [heads, tokens, head width] each: [tokens, width], with padding told from tokens."""
+    from tfcompress.graph._layers import MatMul
+
+    layers = keras.layers
+    scores = MatMul(transpose_b=True, name="scores")([layers.Rescaling(0.1)(query), key])
+    # What padding adds is the same for every head and every query.
+    bias = layers.Rescaling(-4.0, 4.0)(keras.Input([1, 1, 5], name="mask"))
+    shares = layers.Softmax(name="shares")(layers.Add()([scores, bias]))
+    context = MatMul(name="context")([layers.Dropout(0.1)(shares), value])
+    joined = layers.Reshape([-1, width])(layers.Permute([2, 1, 3])(context))
+    outputs = layers.Dense(6, name="output")(joined)
+    return bias, layers.Dense(3, name="logits")(layers.GlobalAveragePooling1D()(outputs))
+
+
+def of_heads(keras, x, name, *, heads=3, normalized=False):
+    layers = keras.layers
+    x = layers.Reshape([-1, heads, 4], name=f"{name}_split")(layers.Dense(12, name=name)(x))
+    x = layers.LayerNormalization(name=f"{name}_norm")(x) if normalized else x
+    return layers.Permute([2, 1, 3])(x)
+
+
+def heads(keras):
+    inputs = keras.Input([5, 6])
+    # The norms of query and key are over the width of a head.
+    query = of_heads(keras, inputs, "query", normalized=True)
+    key = of_heads(keras, inputs, "key", normalized=True)
+    bias, logits = attention(keras, query, key, of_heads(keras, inputs, "value"), width=12)
+    return keras.Model([inputs, bias._keras_history.layer.input], logits)
+
+
+def heads_of_one_layer(keras):
+    """Query, key and value from one product, as many vision transformers have them."""
+    from tfcompress.graph._layers import Slice
+
+    layers = keras.layers
+    inputs = keras.Input([5, 6])
+    x = layers.Reshape([-1, 3, 3, 4])(layers.Dense(36, name="all")(inputs))
+    x = layers.Permute([2, 3, 1, 4])(x)
+    bias, logits = attention(keras, *(Slice([part])(x) for part in range(3)), width=12)
+    return keras.Model([inputs, bias._keras_history.layer.input], logits)
+
+
+def non_local(keras):
+    """Attention among the pixels of an image: one head, of which channels go."""
+    from tfcompress.graph._layers import MatMul
+
+    layers = keras.layers
+    inputs = keras.Input([4, 4, 3])
+    x = layers.Conv2D(6, 1, name="first")(inputs)
+    theta, phi, g = (layers.Conv2D(4, 1, name=name)(x) for name in ("theta", "phi", "g"))
+    theta, phi, g = (layers.Reshape([16, 4])(part) for part in (theta, phi, g))
+    shares = layers.Activation("softmax")(MatMul(transpose_b=True)([theta, phi]))
+    y = layers.Reshape([4, 4, 4])(MatMul()([shares, g]))
+    return ended(inputs, layers.Add()([x, layers.Conv2D(6, 1, name="second")(y)]))
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A model and the sizes of the groups that may shrink, by the layers that make them."""
@@ -156,6 +221,11 @@ CASES = (
     Case(transposed, {("first",): 4, ("larger",): 6, ("mix",): 4}),
     Case(used_twice, {("first", "shared"): 6}),
     Case(scaled, {("first",): 6}),
+    # Of what a reshape splits into two parts, one goes as a whole.
+    Case(shuffled, {("first",): 2}),
+    Case(heads, {("query", "key", "value"): 3, ("output",): 6}),
+    Case(heads_of_one_layer, {("all",): 3, ("output",): 6}),
+    Case(non_local, {("first", "second"): 6, ("phi", "theta"): 4, ("g",): 4}),
 )
 case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.build.__name__)
 
@@ -228,6 +298,26 @@ def test_the_cost_is_counted_without_building(case):
     assert remaining.parameters(whole) == cost.parameters(model)
 
 
+def test_products_of_two_activations_are_part_of_the_cost():
+    from tfcompress._keras import keras
+    from tfcompress.graph._layers import MatMul
+
+    layers = keras.layers
+    inputs = keras.Input([5, 3])
+    x = layers.Dense(6, name="first")(inputs)
+    x = MatMul(name="context")([MatMul(transpose_b=True, name="scores")([x, x]), x])
+    x = layers.Dense(4, name="mix")(x)
+    model = keras.Model(inputs, layers.Dense(3, name="logits")(x))
+    graph = channel_graph(model)
+    kept = np.ones(graph.count, bool)
+    (mix,) = (group for group in free(graph) if group.layers == ("mix",))
+    kept[mix.units[:2]] = False
+    remaining, smaller = Remaining(model, graph), without(model, graph, ~kept)
+    # Scores and context: 5 by 6 by 5, and 5 by 5 by 6.
+    assert cost.macs(smaller) == 5 * (3 * 6 + 6 * 2 + 2 * 3) + 2 * 150
+    assert remaining.macs(kept) == cost.macs(smaller)
+
+
 def normalized(keras):
     layers = keras.layers
     inputs = keras.Input([8, 8, 3])
@@ -272,12 +362,22 @@ def attended(keras):
     return keras.Model(inputs, layers.Dense(3, name="logits")(x))
 
 
-def shuffled(keras):
+def spread(keras):
     layers = keras.layers
-    inputs = keras.Input([4, 4, 3])
-    x = layers.Conv2D(8, 1, name="first")(inputs)
-    x = layers.Permute([1, 2, 4, 3])(layers.Reshape([4, 4, 2, 4], name="split")(x))
-    return ended(inputs, layers.Reshape([4, 4, 8])(x))
+    inputs = keras.Input([8, 8, 3])
+    x = layers.Conv2D(4, 3, name="first")(inputs)
+    x = layers.Add(name="sum")([x, layers.Conv2D(1, 3, name="one")(inputs)])
+    return ended(inputs, layers.Conv2D(4, 1, name="second")(x))
+
+
+def one_key_for_all(keras):
+    layers = keras.layers
+    inputs = keras.Input([5, 6])
+    key, value = (
+        layers.Reshape([1, 5, 4])(layers.Dense(4, name=name)(inputs)) for name in ("key", "value")
+    )
+    bias, logits = attention(keras, of_heads(keras, inputs, "query"), key, value, width=12)
+    return keras.Model([inputs, bias._keras_history.layer.input], logits)
 
 
 def channels_first(keras):
@@ -296,7 +396,12 @@ def channels_first(keras):
         (added_to_input, "first", r"sum \(Add\) joins them with channels that must stay"),
         (frozen, "first", "frozen"),
         (attended, "first", r"attention \(MultiHeadAttention\) mixes channels in its own way"),
-        (shuffled, "first", r"split \(Reshape\) mixes channels"),
+        (spread, "first", r"not zero where second \(Conv2D\) is"),
+        (spread, "one", r"sum \(Add\) spreads it over all channels"),
+        (one_key_for_all, "key", r"scores \(MatMul\) multiplies them with channels that must stay"),
+        (one_key_for_all, "value", r"context \(MatMul\) mixes channels in its own way"),
+        # Without a query, a head still gives the mean of the values, which are not its own.
+        (one_key_for_all, "query", r"context \(MatMul\) mixes channels in its own way"),
         (channels_first, "first", "cannot be followed"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -306,6 +411,13 @@ def test_channels_that_must_stay_say_why(build, layer, says):
     assert not [group for group in free(graph) if layer in group.layers]
     reasons = [group.reason for group in graph.groups if layer in group.layers]
     assert all(re.search(says, reason) for reason in reasons or [graph.left_alone(layer)])
+
+
+@pytest.mark.parametrize("build", [heads, heads_of_one_layer, non_local])
+def test_units_of_attention_are_known_as_heads(build):
+    graph = channel_graph(random_model(build))
+    found = [set(group.units.tolist()) <= graph.heads for group in free(graph)]
+    assert found == [build is not non_local] + [False] * (len(found) - 1)
 
 
 def test_named_layers_keep_their_channels():

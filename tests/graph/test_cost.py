@@ -6,6 +6,7 @@ import pytest
 
 from tfcompress._keras import keras
 from tfcompress.graph import cost
+from tfcompress.graph._layers import MatMul
 
 
 def functional(shape, *layers):
@@ -109,13 +110,58 @@ def test_an_open_size_is_not_counted():
 def test_attention_applies_its_kernels_to_queries_and_to_values():
     queries, values = keras.Input([5, 8]), keras.Input([7, 6])
     outputs = keras.layers.MultiHeadAttention(2, 4, name="own")(queries, values)
-    found = cost.macs_by_kernel(keras.Model([queries, values], outputs))
+    model = keras.Model([queries, values], outputs)
+    found = cost.macs_by_kernel(model)
     assert found == {
         ("own", "query/kernel"): 8 * 8 * 5,
         ("own", "key/kernel"): 6 * 8 * 7,
         ("own", "value/kernel"): 6 * 8 * 7,
         ("own", "attention_output/kernel"): 8 * 8 * 5,
     }
+
+    # Two heads, 5 queries, 7 keys: scores of width 4 and sums of width 4.
+    assert cost.macs_of_products(model) == {"own": 2 * 5 * 7 * (4 + 4)}
+    assert cost.macs(model) == sum(found.values()) + 560
+
+
+@pytest.mark.parametrize(
+    ("shapes", "multiply", "expected"),
+    [
+        # Three pairs of matrices, 5 by 4 and 4 by 7.
+        ([[3, 5, 4], [3, 4, 7]], lambda: MatMul(name="own"), 3 * 5 * 4 * 7),
+        ([[3, 5, 4], [3, 7, 4]], lambda: MatMul(transpose_b=True, name="own"), 3 * 5 * 4 * 7),
+        ([[3, 4, 5], [3, 4, 7]], lambda: MatMul(transpose_a=True, name="own"), 3 * 5 * 4 * 7),
+        # One matrix for each of the three.
+        ([[3, 5, 4], [1, 4, 7]], lambda: MatMul(name="own"), 3 * 5 * 4 * 7),
+        ([[5, 4], [7, 4]], lambda: keras.layers.Dot((2, 2), name="own"), 5 * 4 * 7),
+        ([[4], [4]], lambda: keras.layers.Dot(1, name="own"), 4),
+        ([[5, 4], [7, 4]], lambda: keras.layers.Attention(name="own"), 5 * 7 * (4 + 4)),
+        ([[5, 4], [7, 4]], lambda: keras.layers.AdditiveAttention(name="own"), 5 * 7 * 4),
+    ],
+    ids=[
+        "matmul",
+        "transposed_second",
+        "transposed_first",
+        "one_for_all",
+        "dot",
+        "dot_of_vectors",
+        "attention",
+        "additive_attention",
+    ],
+)
+def test_products_of_two_activations(shapes, multiply, expected):
+    inputs = [keras.Input(shape) for shape in shapes]
+    model = keras.Model(inputs, multiply()(inputs))
+    assert cost.macs_of_products(model) == {"own": expected}
+    assert cost.macs(model) == expected
+
+
+def test_a_product_of_an_open_length_is_not_counted():
+    inputs = keras.Input([None, 4])
+    model = keras.Model(inputs, MatMul(transpose_b=True, name="own")([inputs, inputs]))
+    assert cost.macs_of_products(model) == {"own": None}
+    with pytest.raises(ValueError, match="which is open"):
+        cost.macs(model)
 
 
 def test_a_model_within_a_model_costs_each_of_its_calls():

@@ -100,7 +100,21 @@ def test_a_pattern_that_fits_no_layer_is_refused():
     model = keras.Sequential([keras.Input([4]), keras.layers.Dense(2, name="head")])
     kernels.require_named(model, "he*", what="prune: skip")
     with pytest.raises(ValueError, match=r"skip=haed fits no layer of the model\. Layers: head\."):
-        kernels.require_named(model, "head/haed", what="prune: skip")
+        kernels.require_named(model, "head|haed", what="prune: skip")
+
+
+def test_a_slash_belongs_to_a_name_and_between_two_names_is_refused():
+    from tfcompress._keras import keras
+    from tfcompress.graph import kernels
+
+    layers = [keras.layers.Dense(2, name=f"layer_0/attention/{name}") for name in ("key", "query")]
+    model = keras.Sequential([keras.Input([4]), *layers, keras.layers.Dense(2, name="head")])
+    assert kernels.named("layer_0/attention/key", "head|layer_*/key")
+    assert not kernels.named("layer_0/attention/query", "head|layer_*/key")
+    kernels.require_named(model, "head|layer_0/attention/*", what="prune: skip")
+    advice = r"fits no layer of the model\. Several are written as head\|layer_0\*\. Layers: "
+    with pytest.raises(ValueError, match=advice):
+        kernels.require_named(model, "head/layer_0*", what="prune: skip")
 
 
 def test_layers_of_one_name_in_several_models_have_names_of_their_own():

@@ -145,7 +145,7 @@ def test_a_steady_latency_is_shown_with_its_interval():
     assert row["p50"] == ("0.2000", "0.1980 to 0.2020")
     assert row["p90"] == ("0.2400", "")
     assert row["p99"] == ("0.3000", "")
-    assert row["images"] == ("5,000", "")
+    assert row["examples"] == ("5,000", "")
     assert row["rounds differ by"] == ("2.0", "")
 
 
@@ -153,7 +153,7 @@ def test_noise_is_named_and_never_a_number():
     table, rows = cells("Latency, batch 1")
     noisy = rows[2]
     assert noisy["p50"] == ("too noisy", "0.09900 to 0.1010, note 1 2")
-    assert {noisy[head][0] for head in ("p90", "p99", "images")} == {text.MISSING}
+    assert {noisy[head][0] for head in ("p90", "p99", "examples")} == {text.MISSING}
     assert table.reasons[0].startswith("the rounds disagree, over the range")
     assert table.reasons[1].startswith("other processes had cores")
     assert not any("0.1" in value for value, _ in noisy.values())
@@ -201,7 +201,7 @@ def test_beyond_latency_in_units():
 
 def test_files_by_what_their_bytes_tell():
     _, rows = cells("Files")
-    assert rows[0]["MACs an image"] == ("12.50", "")
+    assert rows[0]["MACs an example"] == ("12.50", "")
     assert rows[0]["activations at once"] == ("4.0", "")
     assert rows[1]["parameters"] == (text.MISSING, "")
 

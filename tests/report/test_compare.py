@@ -236,3 +236,24 @@ def test_a_report_writes_its_tables(make_run):
     assert [path.name for path in paths.tables] == [
         "files.csv", "classes.csv", "latencies.csv", "epochs.csv",
     ]  # fmt: skip
+
+
+def of_texts(edit):
+    """The same run, judged on texts."""
+
+    def edited(made):
+        made = edit(made)
+        return dataclasses.replace(made, data=dataclasses.replace(made.data, example="text"))
+
+    return edited
+
+
+@pytest.mark.parametrize("differing", [with_seed, with_epochs])
+def test_comparisons_of_runs_on_texts_speak_of_texts(tmp_path, differing):
+    folders = [
+        write_run(tmp_path / str(number), edit=of_texts(differing(number))) for number in (1, 2, 3)
+    ]
+    forget(folders, [4, 4, 4])
+    page = report.compare(folders, tmp_path / "both").markdown.read_text(encoding="utf-8")
+    assert "2,000 test texts" in page
+    assert "image" not in page.lower()

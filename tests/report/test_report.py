@@ -210,3 +210,15 @@ def test_a_long_recipe_leaves_the_numbers_whole(example, name, lines):
     assert re.search(r"\d\.\d\d to ", text)
     assert "Difference" in text
     assert "Zeros" not in text
+
+
+def test_a_report_on_texts_speaks_of_texts(make_run):
+    def of_texts(made):
+        return dataclasses.replace(made, data=dataclasses.replace(made.data, example="text"))
+
+    paths = report.render(make_run(edit=of_texts))
+    page = paths.markdown.read_text(encoding="utf-8")
+    assert "2,000 test texts" in page
+    assert "image" not in page.lower()
+    drawn = {path.stem: path.read_text(encoding="utf-8") for path in paths.figures}
+    assert "Texts answered" in drawn["selective-accuracy"]

@@ -73,6 +73,7 @@ def test_a_missing_package_is_named(monkeypatch):
         StudyConfig(methods=("ai-edge-quantizer",))
 
 
+@pytest.mark.slow
 def test_an_interrupted_judgement_has_all_points_again(run_dir, tmp_path, monkeypatch):
     config = StudyConfig(steps=2, methods=("tfcompress",))
     judge = quantization._Study._judge

@@ -12,6 +12,7 @@ from tfcompress.studies.tfmot_recipes import RECIPES
 QUICK = LatencyConfig(rounds=1, min_seconds=0.01, min_runs=5)
 
 
+@pytest.mark.slow
 def test_both_recipes_are_carried_out_and_held_beside_the_run(run_dir, tmp_path):
     config = ComparisonConfig(epochs=1, sparsity=0.5, clusters=4, latency=QUICK)
     found = tfmot_comparison.compare(run_dir, config, tmp_path)

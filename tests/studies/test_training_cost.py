@@ -50,6 +50,7 @@ def test_methods_are_measured_beside_plain_training(tmp_path):
         assert min(method.peak_memory_bytes) > 2**27
 
 
+@pytest.mark.slow
 def test_a_failing_method_is_named(tmp_path):
     """TF-MOT's wrapper knows no hard swish; plain training, which comes first, does."""
     config = TrainingCostConfig(

@@ -74,7 +74,7 @@ def test_file_names_tell_trials_apart():
 
 def test_the_head_is_left_as_it_is():
     first, second = transfer_plan.stages_of("prune(0.8, skip=conv1)+cluster(16)")
-    assert first.config.skip == f"conv1/{backbones.HEAD}"
+    assert first.config.skip == f"conv1|{backbones.HEAD}"
     assert second.config.skip == backbones.HEAD
     assert transfer_plan.stages_of("none") == ()
 
@@ -91,6 +91,13 @@ def test_pairs_from_texts():
         ("MobileNet 0.25, 64 px", "mnist_sample", ""),
         ("MobileNet 0.25, 64 px", "cifar10_sample", ""),
     ]
+
+
+def test_texts_are_refused(reviews):
+    with pytest.raises(
+        ValueError, match=r"study of transfers takes images. Received: data set 'tex"
+    ):
+        Pair(RESNET, f"text:{reviews}")
 
 
 def test_a_label_tells_weights_of_ones_own(tmp_path):

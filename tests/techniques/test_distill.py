@@ -192,8 +192,15 @@ def test_features_by_hand():
     model = wrapped(student, config)
     (regressor,) = model.regressors
     kernel, bias = np.random.default_rng(1).normal(size=(3, 5)), np.arange(5.0)
-    regressor.set_weights([kernel.reshape(1, 1, 3, 5), bias])
+    regressor.set_weights([kernel, bias])
     error = np.mean((features(student) @ kernel + bias - features(teacher)) ** 2)
+    assert loss_of_one_step(model) == pytest.approx(hard_loss(student) + 2 * error, rel=1e-4)
+
+
+def test_a_regressor_between_as_many_channels_begins_as_the_identity():
+    student, teacher = network(4, seed=1), network(4, seed=2)
+    model = wrapped(student, DistillationConfig(alpha=0.0, features=2.0, teacher=teacher))
+    error = np.mean((features(student) - features(teacher)) ** 2)
     assert loss_of_one_step(model) == pytest.approx(hard_loss(student) + 2 * error, rel=1e-4)
 
 
@@ -236,7 +243,7 @@ def test_the_teacher_is_not_among_the_weights():
     shapes = [weight.shape for weight in model.get_weights()]
     assert shapes[:4] == [weight.shape for weight in student.get_weights()]
     # The regressor from 3 to 5 channels, and nothing else.
-    assert shapes[4:] == [(1, 1, 3, 5), (5,)]
+    assert shapes[4:] == [(3, 5), (5,)]
     ids = {id(weight) for weight in teacher.weights}
     assert not ids & {id(weight) for weight in model.weights}
 

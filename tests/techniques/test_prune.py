@@ -193,8 +193,8 @@ def two_layers():
             {"block_1": "named in skip=block_*", "block_2": "named", "norm": "no kernel"},
         ),
         (
-            PruningConfig(0.5, skip="logits/nor*"),
-            {"logits": "named in skip=logits/nor*", "block_2": "depthwise", "norm": "no kernel"},
+            PruningConfig(0.5, skip="logits|nor*"),
+            {"logits": "named in skip=logits|nor*", "block_2": "depthwise", "norm": "no kernel"},
         ),
         (
             PruningConfig(pattern="2:4"),

@@ -90,6 +90,102 @@ def test_the_same_fraction_of_each_layer_goes_where_layers_are_ranked_alone():
     assert together.get_layer("first").filters != together.get_layer("second").filters
 
 
+def encoder(**settings):
+    """One layer of two heads, 4 wide, and six units; and ids of tokens with their classes."""
+    from tfcompress import encoders
+    from tfcompress._keras import keras
+
+    keras.utils.set_random_seed(0)
+    sizes = {"vocabulary": 20, "width": 8, "layers": 1, "heads": 2, "feed_forward": 6}
+    config = encoders.EncoderConfig(**sizes, positions=5, **settings)
+    encoder = encoders.build_encoder(config, length=5, mask_input=False)
+    pooled = keras.layers.GlobalAveragePooling1D()(encoder.output)
+    model = keras.Model(encoder.input, keras.layers.Dense(2, name="logits")(pooled))
+    generator = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign_add(generator.normal(0, 0.3, weight.shape))
+    ids = generator.integers(1, 20, [8, 5]).astype(np.int32)
+    return model, (ids, (ids[:, 0] % 2).astype(np.int64))
+
+
+def test_a_head_matters_as_the_gate_on_what_it_gives_does():
+    """Michel et al. 2019: the derivative of the loss by a factor of 1 that is put there."""
+    from tfcompress._keras import keras, tf
+    from tfcompress.graph.channel_following import channel_graph
+    from tfcompress.techniques._channel_importance import importance
+
+    model, examples = encoder()
+    graph = channel_graph(model)
+    gates = tf.Variable(tf.ones([8]))
+    joined = model.get_layer("layer_0/attention/output")
+
+    def loss():
+        own = keras.Model(
+            model.inputs, [joined.input, model.get_layer("embeddings/normalization").output]
+        )
+        context, hidden = own(examples[0])
+        names = ["layer_0/attention/sum", "layer_0/attention/normalization"]
+        add, normalize = (model.get_layer(name) for name in names)
+        attended = normalize(add([hidden, joined(context * gates)]))
+        inner, activation, outer = (
+            model.get_layer(f"layer_0/feed_forward/{name}")
+            for name in ("inner", "activation", "outer")
+        )
+        added = model.get_layer("layer_0/feed_forward/sum")(
+            [attended, outer(activation(inner(attended)))]
+        )
+        outputs = model.get_layer("layer_0/feed_forward/normalization")(added)
+        logits = model.get_layer("logits")(tf.reduce_mean(outputs, axis=1))
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)(examples[1], logits)
+
+    with tf.GradientTape() as tape:
+        lost = loss()
+    by_gate = tape.gradient(lost, gates).numpy().reshape(2, 4).sum(axis=1) ** 2
+    heads = next(group for group in graph.groups if not group.reason)
+    found = importance(model, graph, "taylor", examples=examples)[heads.units]
+    np.testing.assert_allclose(found, by_gate, rtol=1e-3)
+
+
+def test_heads_go_whole_and_the_report_counts_them():
+    model, examples = encoder()
+    settings = {"importance": "taylor", "round_to": 4, "examples": examples}
+    config = ChannelPruningConfig(0.4, **settings)
+    found = prune_channels.wrap(model, config, steps_per_epoch=1, epochs=1)
+    prune_channels.verify(found, config, before=model)
+    details = {
+        layer.name.removeprefix("layer_0/"): layer.detail
+        for layer in prune_channels.report(model, found, config).layers
+    }
+    heads = [details[f"attention/{name}"] for name in ("query", "key", "value", "output")]
+    assert heads == ["1 of 2 heads"] * 3 + ["takes 1 of 2 heads"]
+    assert details["feed_forward/inner"] == "4 of 6 channels"
+
+
+def test_a_unit_is_weighed_against_what_it_costs():
+    from tfcompress.graph.channel_following import channel_graph
+    from tfcompress.graph.channel_removal import without
+    from tfcompress.techniques._channel_importance import importance
+
+    model, examples = encoder()
+    graph, whole = channel_graph(model), cost.macs(model)
+    saved = {}
+    for group in graph.groups:
+        for unit in [] if group.reason else group.units:
+            removed = np.arange(graph.count) == unit
+            saved[int(unit)] = whole - cost.macs(without(model, graph, removed))
+    # The products of a head are at least those of its 4 columns or rows in four layers of width 8.
+    assert sorted(saved.values()) == [5 * 2 * 8] * 6 + [max(saved.values())] * 2
+    assert max(saved.values()) >= 5 * 4 * 4 * 8
+    rated = importance(model, graph, "taylor", examples=examples)
+    order = sorted(saved, key=lambda unit: rated[unit] / saved[unit])
+    settings = {"importance": "taylor", "round_to": 1, "examples": examples}
+    for target in (0.05, 0.1, 0.15):
+        config = ChannelPruningConfig(target, ranking="per_cost", **settings)
+        gone = prune_channels.choose(model, config)
+        assert sorted(gone) == sorted(order[: len(gone)])
+        assert sum(saved[unit] for unit in gone) >= target * whole
+
+
 def test_channel_counts_are_multiples():
     found = wrapped(network(RISING), target=0.3, round_to=4)
     assert {found.get_layer(name).filters for name in ("first", "second")} <= {4, 8}
@@ -139,6 +235,7 @@ class Refused:
         Refused({"of": "bytes"}, "macs"),
         Refused({"importance": "size"}, "bn_scale"),
         Refused({"ranking": "local"}, "global"),
+        Refused({"ranking": "per_cost"}, "Received: importance=l2, .* Pass importance=taylor"),
         Refused({"round_to": 0}, "round_to must be at least 1"),
         Refused({"rounds": 0}, "rounds must be at least 1"),
         Refused({"least_kept": 0}, r"least_kept must be in \(0, 1\]"),
@@ -179,6 +276,7 @@ def _examples(*, classes=3, dtype=np.int64, shape=(8, 4, 4, 2)):
         (_examples(shape=(8, 5, 5, 2)), r"inputs must hold .* \(4, 4, 2\)"),
         (([_examples()[0]], _examples()[1]), r"inputs must hold .* \(4, 4, 2\)"),
         (_examples(classes=4), r"integers \[8\] from 0 to 2, .*int64 \[8\] from 0 to 3"),
+        ((_examples()[0].astype(np.float64), _examples()[1]), "must be float32"),
         (_examples(dtype=np.float32), r"finite numbers \[8, 3\]\. Received: float32 \[8\]"),
         ((_examples()[0], np.full([8, 3], np.nan, np.float32)), "finite numbers"),
     ],

@@ -141,8 +141,8 @@ def test_training_keeps_file_and_model_together(encoder, token_ids):
 
 
 def test_calibration_is_of_ids_of_tokens(encoder, token_ids):
-    config = PTQConfig(calibration=token_ids.astype(np.float32))
-    with pytest.raises(ValueError, match=r"must be int32, as Tokenizer.token_ids .* float32"):
+    config = PTQConfig(calibration=token_ids.astype(np.int64))
+    with pytest.raises(ValueError, match=r"must be int32, .* int64"):
         ptq.quantize(encoder, config)
     with pytest.raises(ValueError, match=r"Unknown operators of ptq: 'some'. Known: auto, all"):
         dataclasses.replace(config, operators="some")

@@ -29,6 +29,7 @@ from tfcompress.backbones._own_model import ModelConfig as ModelConfig
 from tfcompress.backbones._pixels import PIXELS as PIXELS
 from tfcompress.backbones._pixels import pixels as pixels
 from tfcompress.backbones._texts import TextConfig as TextConfig
+from tfcompress.backbones._texts import TextNetwork as TextNetwork
 from tfcompress.backbones._texts import is_text_name as is_text_name
 from tfcompress.backbones._texts import text_names as text_names
 from tfcompress.backbones._weights import WeightsError as WeightsError
@@ -233,12 +234,12 @@ class _Network:
 
 def tokenizer_of(source: Source) -> Tokenizer | None:
     """The tokenizer of a source for texts; None of one for images."""
-    return source.tokenizer if isinstance(source, _texts.TextNetwork) else None
+    return source.tokenizer if isinstance(source, TextNetwork) else None
 
 
 def tokenize_of(source: Source) -> Callable[[Sequence[str]], TokenIds] | None:
     """What brings texts to a source that reads them; None of one for images."""
-    return source.tokenize if isinstance(source, _texts.TextNetwork) else None
+    return source.tokenize if isinstance(source, TextNetwork) else None
 
 
 def _of_images(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ Does not know encoders' architectures or files (`encoders` does), data sets or t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from tfcompress._keras import keras
 from tfcompress.backbones._heads import with_head
 from tfcompress.backbones._own_model import sha256_of_path
 from tfcompress.goals import Goal
-from tfcompress.tokenization import TokenIds, Tokenization, Tokenizer
+from tfcompress.tokenization import TokenIds, Tokenization, Tokenizer, require_shorter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,7 @@ POOLINGS = ("auto", "pooler", "mean")
 WEIGHTS = ("default", "none")
 # Of integers, too: -10,000 would leave no steps for true scores. See `encoders.build_encoder`.
 _MASKED_SCORE = -64.0
+_POOLER = "pooler/dense"
 
 
 def text_names() -> tuple[str, ...]:
@@ -60,6 +61,9 @@ class TextConfig:
       weights: `"default"`, the published ones, or `"none"` for random ones.
       sequence_length: tokens of every text, padding included; longer texts are cut. Half the
         length is more than twice as fast.
+      shorter_lengths: other lengths that the exported files take, ascending and below it, such as
+        `(16, 32)`: a short text is then filled up to the shortest that holds it. The model is
+        trained and judged at `sequence_length`; padding changes none of its outputs.
       pooling: what stands for a text: `"pooler"`, a Dense layer with tanh on the first token, as
         BERT was pretrained and RoBERTa is fine-tuned; `"mean"`, the mean over the tokens; `"auto"`,
         the pooler where its weights were published, else the mean.
@@ -81,6 +85,7 @@ class TextConfig:
     sequence_length: int = 64
     pooling: str = "auto"
     dropout: float = 0.1
+    shorter_lengths: tuple[int, ...] = ()
     sha256: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -110,6 +115,7 @@ class TextConfig:
                 f"TextConfig.sequence_length must be from 1 to {longest}, the positions that "
                 f"{self.name} has. Received: {length!r}."
             )
+        require_shorter(self.shorter_lengths, length, what="TextConfig.shorter_lengths")
 
     @property
     def _folder(self) -> Path | None:
@@ -121,6 +127,34 @@ class TextConfig:
     def encoder(self) -> str | Path:
         """What `encoders.load` takes."""
         return self._folder or self.name
+
+    def smaller(self, *, layers: int, width: float) -> encoders.EncoderConfig:
+        """What a smaller encoder of this one's kind is; nothing is loaded.
+
+        Args:
+          layers: of the smaller one; 0 for as many.
+          width: multiplies its heads, width and feed-forward part.
+
+        Raises:
+          ValueError: as of `encoders.smaller`.
+
+        Example:
+          >>> TextConfig(name="minilm_l6").smaller(layers=3, width=0.5).width
+          192
+        """
+        described = encoders.described(self.encoder)
+        return encoders.smaller(described, layers=layers or described.layers, width=width)
+
+    def named(self, name: str) -> TextConfig:
+        """Another published encoder, for texts of the same length.
+
+        Args:
+          name: of a text encoder.
+
+        Raises:
+          ValueError: an unknown name, or too few positions for the texts.
+        """
+        return replace(self, name=name, weights="default")
 
     @property
     def resolved_weights(self) -> str:
@@ -151,7 +185,8 @@ class TextNetwork:
           shape: not needed; the config says the length.
         """
         del shape
-        return self.tokenizer.tokenization(self.config.sequence_length)
+        config = self.config
+        return self.tokenizer.tokenization(config.sequence_length, shorter=config.shorter_lengths)
 
     def build_model(
         self, *, goal: Goal, image_shape: tuple[int, ...], seed: int, keep_head: bool
@@ -176,19 +211,68 @@ class TextNetwork:
             )
         keras.utils.set_random_seed(seed)
         encoder, pools = self._encoder()
+        return self._with_head(encoder, goal=goal, pools=pools, name=self._model_name)
+
+    def build_smaller(
+        self, teacher: Model, *, layers: int, width: float, goal: Goal, seed: int
+    ) -> Model:
+        """A smaller model of the same kind, which begins with what a trained one has learned.
+
+        It takes the same ids of tokens, and brings them to logits or values in the same way.
+
+        Args:
+          teacher: a model of `build_model`, trained; it stays as it is.
+          layers: of the smaller one; 0 for as many.
+          width: multiplies its heads, width and feed-forward part, see `encoders.smaller`.
+          goal: what it is to say of a text.
+          seed: of the random choices of its training.
+
+        Raises:
+          ValueError: no smaller encoder, more layers, or a width that gives no whole head.
+        """
+        keras.utils.set_random_seed(seed)
+        described = self.config.smaller(layers=layers, width=width)
+        pools = any(layer.name == _POOLER for layer in teacher.layers)
+        encoder = encoders.build_encoder(described, pooler=pools, **self._settings)
+        name = f"{self._model_name}_{described.layers}x{described.width}"
+        model = self._with_head(encoder, goal=goal, pools=pools, name=name)
+        encoders.take_over(model, teacher, head_width=described.head_width)
+        return model
+
+    def build_other(self, name: str, *, goal: Goal, seed: int) -> Model:
+        """A model on another published encoder, for the same ids of tokens.
+
+        Args:
+          name: of a text encoder.
+          goal: what it is to say of a text.
+          seed: of the random weights of its head.
+
+        Raises:
+          TokenizerError: its tokens are not those of this one.
+          WeightsError: weights that cannot be had or do not fit.
+        """
+        other = opened(self.config.named(name))
+        other.tokenizer.require_same(self.tokenizer, what=name)
+        return other.build_model(goal=goal, image_shape=(), seed=seed, keep_head=False)
+
+    @property
+    def _model_name(self) -> str:
+        return re.sub(r"\W+", "_", self.config.name).strip("_")
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """What is alike in every encoder that this one builds."""
+        length = self.config.sequence_length
+        return {"length": length, "masked_score": _MASKED_SCORE, "mask_input": False}
+
+    def _with_head(self, encoder: Model, *, goal: Goal, pools: bool, name: str) -> Model:
         features = encoder.output if pools else _mean(encoder)
-        name = re.sub(r"\W+", "_", self.config.name).strip("_")
         dropout = self.config.dropout
         return with_head(encoder.input, features, goal=goal, dropout=dropout, name=name)
 
     def _encoder(self) -> tuple[Model, bool]:
         """The encoder, and whether it ends in its pooler."""
-        config = self.config
-        settings: dict[str, Any] = {
-            "length": config.sequence_length,
-            "masked_score": _MASKED_SCORE,
-            "mask_input": False,
-        }
+        config, settings = self.config, self._settings
         if config.weights == "none":
             pools = config.pooling != "mean"
             described = encoders.described(config.encoder)
@@ -225,9 +309,8 @@ def _mean(encoder: Model) -> KerasTensor:
     """
     from tfcompress.graph import _layers
 
-    length = encoder.input_shape[1]
     bias = encoder.get_layer("mask/bias").output
-    row = keras.layers.Reshape([1, length], name="mean/mask")(bias)
+    row = keras.layers.Reshape([1, -1], name="mean/mask")(bias)
     shares = keras.layers.Softmax(name="mean/shares")(row)
     summed = _layers.MatMul(name="mean/tokens")([shares, encoder.output])
     return keras.layers.Reshape([encoder.output_shape[-1]], name="mean/joined")(summed)

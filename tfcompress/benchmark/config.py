@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
-from tfcompress import runtimes
+from tfcompress import recipe, runtimes
 from tfcompress.litert import check_counts
 
 
@@ -86,3 +87,17 @@ class LatencyConfig:
                 "LatencyConfig.inputs must be a .npy file, as numpy.save writes it. "
                 f"Received: {self.inputs}."
             )
+
+    def at_length(self, length: int) -> LatencyConfig:
+        """The same for texts of so many tokens, of a file that takes several lengths.
+
+        Raises:
+          ValueError: the runtime runs no such files, or has a length already.
+
+        Example:
+          >>> LatencyConfig().at_length(32).runtime
+          'litert_cpu(length=32)'
+        """
+        term = recipe.parse_term(self.runtime, what="Runtime")
+        options = (*term.options, ("length", length))
+        return dataclasses.replace(self, runtime=str(dataclasses.replace(term, options=options)))

@@ -117,13 +117,12 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         grown[moment] = resource_use.or_none(resource_use.anonymous_bytes)
 
     opened = open_and_call(request, at=weigh)
-    path, batch = request["path"], request["batch"]
-    memory = _memory(path, grown)
+    memory = _memory(request["path"], grown)
     np.savez(request["outputs"], *opened.outputs)
     times = (opened.prepare_ns, opened.load_ns, opened.first_call_ns)
     return {
         "placement": dataclasses.asdict(opened.session.placement),
-        "scales": _scales(path, batch, opened.outputs),
+        "scales": _scales(request, opened.outputs),
         "memory": None if memory is None else dataclasses.asdict(memory),
         "cold": dataclasses.asdict(ColdStart(*(each / _MILLISECOND for each in times))),
     }
@@ -140,11 +139,15 @@ def _memory(path: str, grown: Mapping[str, int | None]) -> ModelMemory | None:
     )
 
 
-def _scales(path: str, batch: int, outputs: Sequence[np.ndarray]) -> list[tuple[float | None, int]]:
+def _scales(
+    request: Mapping[str, Any], outputs: Sequence[np.ndarray]
+) -> list[tuple[float | None, int]]:
     """What the file says of its outputs, whichever engine gave them."""
+    path, batch = request["path"], request["batch"]
     if not path.endswith(".tflite"):
         return [(None, 0) for _ in outputs]
-    session = litert.GraphSession(path, batch=batch, kernels="builtin")
+    length = getattr(runtimes.choose(request["runtime"]).options, "length", 0) or None
+    session = litert.GraphSession(path, batch=batch, length=length, kernels="builtin")
     return [(details.scale, details.zero_point) for details in session.outputs]
 
 

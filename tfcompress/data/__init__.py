@@ -21,7 +21,17 @@ from tfcompress.data.dataset import TEXT, DataConfig, Dataset, Split
 from tfcompress.data.texts import Tokenize
 from tfcompress.goals import CLASSIFICATION
 
-__all__ = ["DataConfig", "Dataset", "Split", "check", "is_text", "load", "names", "tasks"]
+__all__ = [
+    "DataConfig",
+    "Dataset",
+    "Split",
+    "check",
+    "is_text",
+    "load",
+    "names",
+    "require_images",
+    "tasks",
+]
 
 # Of texts that were published without a test split, as of images in folders.
 _TEST_FRACTION, _TEST_SEED = 0.2, 0
@@ -79,6 +89,23 @@ def is_text(config: DataConfig) -> bool:
     return getattr(_resolve(config)[0], "IS_TEXT", False)
 
 
+def require_images(config: DataConfig, *, what: str) -> None:
+    """Refuses a data set of texts, as far as that shows without reading it.
+
+    Args:
+      config: which one.
+      what: needs images, for the message.
+
+    Raises:
+      ValueError: it is one of texts, or what `check` finds.
+    """
+    if is_text(config):
+        raise ValueError(
+            f"{what} takes images. Received: data set {config.name!r}, of texts. Pass one of "
+            "images."
+        )
+
+
 def load(
     config: DataConfig,
     *,
@@ -111,7 +138,8 @@ def load(
         hold_out=lambda split: splitting.hold_out(split, fraction=_TEST_FRACTION, seed=_TEST_SEED),
     )
     if note is not None:
-        count = len(published.train) + len(published.test)
+        parts = (published.train, published.test, published.validation or ())
+        count = sum(map(len, parts))
         length = published.train.examples.shape[1]
         note(f"{cut:,} of {count:,} texts are longer than {length} tokens and were cut")
     return splitting.carve(published, config)

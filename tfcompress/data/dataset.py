@@ -102,6 +102,8 @@ class Published:
       train: the published training split.
       test: the published test split.
       targets: names of the values of a regression; empty for a classification.
+      validation: the published validation split beside train and test; None where there is none, so
+        that it is carved from train.
     """
 
     source: str
@@ -109,6 +111,7 @@ class Published:
     train: Split
     test: Split
     targets: tuple[str, ...] = ()
+    validation: Split | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,10 +125,11 @@ class Dataset:
         `"npz"` or `"text"`.
       classes: label names in label order; empty for a regression.
       train: to fit weights on; carved from the published training split.
-      validation: to choose by; carved from the published training split.
+      validation: to choose by; the published one, or carved from the published training split.
       calibration: to find value ranges on; carved from the published training split.
       test: the published test split.
       targets: names of the values of a regression, with their units; empty for a classification.
+      published_validation: whether `validation` is as published.
 
     Raises:
       ValueError: an empty split, fewer than two classes or two of one name, a label outside the
@@ -141,6 +145,7 @@ class Dataset:
     calibration: Split
     test: Split
     targets: tuple[str, ...] = ()
+    published_validation: bool = False
 
     def __post_init__(self) -> None:
         if not self.targets and len(self.classes) < 2:
@@ -164,7 +169,7 @@ class Dataset:
                 )
             if split.examples.shape[1:] != self.example_shape:
                 raise ValueError(
-                    f"Data set {self.name!r}: {'texts' if split.is_text else 'images'} of {part} "
+                    f"Data set {self.name!r}: {self.example}s of {part} "
                     f"have the shape {split.examples.shape[1:]}, those of train "
                     f"{self.example_shape}."
                 )
@@ -187,6 +192,11 @@ class Dataset:
     def is_text(self) -> bool:
         """Whether the examples are texts, as ids of tokens."""
         return self.train.is_text
+
+    @property
+    def example(self) -> str:
+        """What one example is called in a sentence."""
+        return "text" if self.is_text else "image"
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -285,7 +295,7 @@ class DataConfig:
       source: `"auto"` tries prepared, download, registry in this order; or one of these to force
         it. Data sets that are no TFDS name (samples, `folder:`, `npz:`) take `"auto"` only.
       validation_fraction: part of the published training split that becomes `validation`, in (0,
-        0.5].
+        0.5]; not needed where a validation split was published beside train and test.
       calibration_size: images in `calibration`, at most; never more than a tenth of the published
         training split.
       max_train: images kept in `train`, a fixed class-stratified subset; 0 keeps all. (Of a

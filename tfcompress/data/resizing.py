@@ -43,8 +43,14 @@ def published_to(published: Published, size: int) -> Published:
     """
     if size == 0:
         return published
-    train, test = (
-        Split(images_to(split.images, size), split.labels, split.ids)
-        for split in (published.train, published.test)
+
+    def resized(split: Split) -> Split:
+        return Split(images_to(split.images, size), split.labels, split.ids)
+
+    given = published.validation
+    return replace(
+        published,
+        train=resized(published.train),
+        test=resized(published.test),
+        validation=None if given is None else resized(given),
     )
-    return replace(published, train=train, test=test)

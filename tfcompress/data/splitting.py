@@ -19,8 +19,8 @@ def carve(published: Published, config: DataConfig) -> Dataset:
 
     The three lie one after the other along `stratified_order`, so that they are disjoint and each
     holds the classes in the proportions of the whole; of a regression, which has no classes, each
-    is a random part. The published test split is passed on
-    untouched.
+    is a random part. The published test split is passed on untouched, and so is a published
+    validation split, of which train then gives up nothing.
 
     Args:
       published: the data set as its authors split it.
@@ -31,7 +31,8 @@ def carve(published: Published, config: DataConfig) -> Dataset:
     """
     order = stratified_order(published.train.labels, seed=config.seed)
     count = len(order)
-    validation = round(count * config.validation_fraction)
+    given = published.validation
+    validation = 0 if given is not None else round(count * config.validation_fraction)
     calibration = min(config.calibration_size, int(count * LARGEST_CALIBRATION_FRACTION))
     first_train = validation + calibration
     last_train = first_train + config.max_train if config.max_train else count
@@ -40,10 +41,11 @@ def carve(published: Published, config: DataConfig) -> Dataset:
         source=published.source,
         classes=published.classes,
         train=published.train.take(order[first_train:last_train]),
-        validation=published.train.take(order[:validation]),
+        validation=published.train.take(order[:validation]) if given is None else given,
         calibration=published.train.take(order[validation:first_train]),
         test=published.test,
         targets=published.targets,
+        published_validation=given is not None,
     )
 
 

@@ -51,6 +51,7 @@ class PublishedTexts:
       train: the published training split.
       test: the published test split; None where there is none, so that a part of train is held out.
       targets: names of the values of a regression; empty for a classification.
+      validation: the published validation split beside train and test; None where there is none.
     """
 
     source: str
@@ -58,6 +59,7 @@ class PublishedTexts:
     train: Texts
     test: Texts | None
     targets: tuple[str, ...] = ()
+    validation: Texts | None = None
 
 
 def tokenized(
@@ -79,8 +81,17 @@ def tokenized(
     else:
         test, more = _split(found.test, tokenize)
         cut += more
+    validation = None
+    if found.validation is not None:
+        validation, more = _split(found.validation, tokenize)
+        cut += more
     published = Published(
-        source=found.source, classes=found.classes, train=train, test=test, targets=found.targets
+        source=found.source,
+        classes=found.classes,
+        train=train,
+        test=test,
+        targets=found.targets,
+        validation=validation,
     )
     return published, cut
 

@@ -17,16 +17,24 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from tfcompress import durable, packaged_files, registry
 from tfcompress.encoders import _published, _tensor_files
+from tfcompress.encoders._architecture import EMBEDDED as EMBEDDED
+from tfcompress.encoders._architecture import HIDDEN_STATES as HIDDEN_STATES
 from tfcompress.encoders._architecture import MASK as MASK
+from tfcompress.encoders._architecture import MASK_OF_TOKENS as MASK_OF_TOKENS
 from tfcompress.encoders._architecture import MASKED_SCORE as MASKED_SCORE
+from tfcompress.encoders._architecture import SCORES as SCORES
 from tfcompress.encoders._architecture import TOKEN_IDS as TOKEN_IDS
 from tfcompress.encoders._architecture import TOKEN_TYPES as TOKEN_TYPES
 from tfcompress.encoders._architecture import attention_names as attention_names
 from tfcompress.encoders._architecture import build_encoder as build_encoder
 from tfcompress.encoders._architecture import hidden_state_names as hidden_state_names
+from tfcompress.encoders._architecture import layers_of as layers_of
 from tfcompress.encoders._architecture import with_outputs as with_outputs
 from tfcompress.encoders._config import EncoderConfig as EncoderConfig
 from tfcompress.encoders._published import Pretrained as Pretrained
+from tfcompress.encoders._students import layers_kept as layers_kept
+from tfcompress.encoders._students import smaller as smaller
+from tfcompress.encoders._students import take_over as take_over
 from tfcompress.packaged_files import PackagedFile
 from tfcompress.packaged_files import WeightsError as WeightsError
 from tfcompress.tokenization import Tokenizer

@@ -15,12 +15,14 @@ understanding"; Liu et al. 2019, "RoBERTa: A robustly optimized BERT pretraining
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tfcompress._keras import keras
 from tfcompress.encoders._config import EncoderConfig
+from tfcompress.graph.kernels import named_layers
 
 if TYPE_CHECKING:
     from tf_keras import KerasTensor, Model
@@ -33,6 +35,14 @@ MASKED_SCORE = -10_000.0
 
 Its exponential is 0 in float32, and the number itself is one of float16's, too.
 """
+EMBEDDED = "embeddings/normalization"
+"""The layer that gives the embeddings, the first hidden states."""
+HIDDEN_STATES = "layer_{}/feed_forward/normalization"
+"""The layer that gives what a layer of a number hands on."""
+SCORES = "layer_{}/attention/masked_scores"
+"""The layer that gives the scores of its attention, which the softmax makes probabilities of."""
+MASK_OF_TOKENS = "mask/wide"
+"""The layer that gives 1 for tokens and 0 for padding, [batch, 1, 1, length]."""
 _DEVIATION = 0.02
 
 
@@ -44,14 +54,23 @@ def hidden_state_names(config: EncoderConfig) -> tuple[str, ...]:
       >>> hidden_state_names(config)
       ('embeddings/normalization', 'layer_0/feed_forward/normalization')
     """
-    layers = range(config.layers)
-    names = (f"layer_{layer}/feed_forward/normalization" for layer in layers)
-    return ("embeddings/normalization", *names)
+    return (EMBEDDED, *map(HIDDEN_STATES.format, range(config.layers)))
 
 
 def attention_names(config: EncoderConfig) -> tuple[str, ...]:
     """The layers that give attention probabilities, [batch, heads, length, length]."""
     return tuple(f"layer_{layer}/attention/probabilities" for layer in range(config.layers))
+
+
+def layers_of(model: Model) -> int:
+    """How many of an encoder's layers a model has, by their names; 0 of any other model.
+
+    Args:
+      model: functional model.
+    """
+    names = set(named_layers(model))
+    counted = map(HIDDEN_STATES.format, itertools.count())
+    return sum(1 for _ in itertools.takewhile(names.__contains__, counted))
 
 
 def with_outputs(model: Model, names: Sequence[str]) -> Model:
@@ -121,7 +140,7 @@ def build_encoder(
     inputs = {name: keras.Input([length], dtype="int32", name=name) for name in names}
     hidden = _embeddings(config, inputs[TOKEN_IDS], inputs.get(TOKEN_TYPES))
     mask = inputs[MASK] if mask_input else _own_mask(config, inputs[TOKEN_IDS])
-    bias = _mask_bias(mask, length, masked_score)
+    bias = _mask_bias(mask, masked_score)
     for layer in range(config.layers):
         hidden = _attention(config, hidden, bias, name=f"layer_{layer}/attention")
         hidden = _feed_forward(config, hidden, name=f"layer_{layer}/feed_forward")
@@ -154,9 +173,9 @@ def _own_mask(config: EncoderConfig, tokens: KerasTensor) -> KerasTensor:
     return _layers.TokenMask(config.padding_id, name="mask/of_tokens")(tokens)
 
 
-def _mask_bias(mask: KerasTensor, length: int, masked: float) -> KerasTensor:
+def _mask_bias(mask: KerasTensor, masked: float) -> KerasTensor:
     """0 for what is attended to, `masked` for padding: [batch, 1, 1, length]."""
-    wide = keras.layers.Reshape([1, 1, length], name="mask/wide")(mask)
+    wide = keras.layers.Reshape([1, 1, -1], name="mask/wide")(mask)
     return keras.layers.Rescaling(-masked, masked, name="mask/bias")(wide)
 
 

@@ -1,8 +1,9 @@
 """Follows the channels of a model through its layers; see `channels`.
 
 Each channel that a layer makes gets a label, and each tensor an array of labels. Layers that only
-move values are run on the labels themselves. Knows what each kind of layer does with channels; a
-kind that it does not know keeps its channels, and so do the layers around it.
+move values are run on the labels themselves. Knows what each kind of layer of one tensor does with
+channels (`channel_joining` knows those of several); a kind that neither knows keeps its channels,
+and so do the layers around it.
 
 Importing this module imports TensorFlow.
 """
@@ -18,7 +19,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from tfcompress._keras import tf
-from tfcompress.graph import connections
+from tfcompress.graph import channel_joining, connections
 from tfcompress.graph.channels import (
     CONSUMES,
     FIXED,
@@ -26,6 +27,9 @@ from tfcompress.graph.channels import (
     PRODUCES,
     ChannelGraph,
     Slot,
+    compressed,
+    described,
+    varying,
 )
 from tfcompress.graph.kernels import FROZEN, is_kernel, named
 
@@ -38,7 +42,7 @@ def channel_graph(model: Any, *, keep: str = "") -> ChannelGraph:
 
     Args:
       model: flat functional model of plain layers, channels last.
-      keep: layer names or patterns, separated by `/`, whose channels all stay.
+      keep: layer names or patterns, separated by `|`, whose channels all stay.
 
     Example:
       >>> from tfcompress._keras import keras
@@ -50,7 +54,7 @@ def channel_graph(model: Any, *, keep: str = "") -> ChannelGraph:
       >>> [(len(group.units), group.layers, group.reason) for group in found.groups]
       [(4, ('first', 'second'), ''), (2, ('logits',), "the model's output")]
     """
-    job = _Following(trained={id(weight) for weight in model.trainable_weights}, keep=keep)
+    job = Following(trained={id(weight) for weight in model.trainable_weights}, keep=keep)
     for node in connections.nodes(model):
         if node.is_input:
             continue
@@ -71,7 +75,7 @@ class _Draft:
 
 
 @dataclass
-class _Following:
+class Following:
     """What is known while one model is followed.
 
     Attributes:
@@ -79,12 +83,16 @@ class _Following:
       keep: patterns of layers whose channels stay.
       tensors: labels of each tensor, by its id; an axis on which they do not depend has length 1.
       unclean: ids of tensors in which a channel of zeros has become something else.
+      heads: labels of the heads of attention.
+      left: why layers that have weights but no slots are left alone, by their names.
     """
 
     trained: set[int]
     keep: str
     tensors: dict[int, np.ndarray] = field(default_factory=dict)
     unclean: set[int] = field(default_factory=set)
+    heads: set[int] = field(default_factory=set)
+    left: dict[str, str] = field(default_factory=dict)
     _next: int = FIXED + 1
     _edges: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     _reasons: dict[int, str] = field(default_factory=dict)
@@ -95,7 +103,7 @@ class _Following:
         rule = _RULES.get(type(node.layer).__name__)
         outputs = rule(self, node) if rule else None
         if outputs is None:
-            return self.opaque(node, f"{_described(node.layer)} mixes channels in its own way")
+            return self.opaque(node, f"{described(node.layer)} mixes channels in its own way")
         return [outputs]
 
     # Labels.
@@ -105,10 +113,10 @@ class _Following:
         fixed = np.full([1] * max(len(tensor.shape) - 1, 1), FIXED)
         return self.tensors.get(id(tensor), fixed)
 
-    def vector(self, tensor: Any) -> np.ndarray | None:
-        """One label for each channel; None where they lie on another axis than the last."""
-        labels, channels = self.labels(tensor), tensor.shape[-1]
-        if channels is None or labels.size != labels.shape[-1]:
+    def vector(self, tensor: Any, axis: int = -1) -> np.ndarray | None:
+        """One label for each channel; None where they lie on another axis than this, the last."""
+        labels, channels = self.labels(tensor), tensor.shape[axis]
+        if channels is None or labels.size != labels.shape[axis]:
             return None
         return np.broadcast_to(labels.reshape(-1), [channels])
 
@@ -131,6 +139,26 @@ class _Following:
         for label in np.unique(labels):
             self._reasons.setdefault(int(label), reason)
 
+    def whole(self, labels: np.ndarray, axes: Sequence[int]) -> np.ndarray | None:
+        """Couples what lies along axes, so that it goes as a whole; None if nothing else is left.
+
+        Args:
+          labels: of a tensor.
+          axes: from the last one, below 0.
+
+        Returns:
+          the labels of the whole pieces, which do not depend on these axes.
+        """
+        along = [axis for axis in varying(labels) if axis in axes]
+        if along and along == varying(labels):
+            return None
+        first = labels
+        for axis in along:
+            first = first.take([0], axis=axis)
+        if along:
+            self.couple(first, labels, why="they go with others that must stay")
+        return first
+
     def opaque(self, node: Any, reason: str) -> list[np.ndarray]:
         """A call that keeps the channels that it takes; those that it gives are fixed."""
         for tensor in node.keras_inputs:
@@ -143,7 +171,7 @@ class _Following:
         position = next(n for n, own in enumerate(layer.weights) if own is variable)
         known = self._slots.setdefault((layer.name, position, axis), _Draft(role, labels))
         if known.labels is not labels:
-            self.couple(known.labels, labels, why=f"{_described(layer)} is used on fixed channels")
+            self.couple(known.labels, labels, why=f"{described(layer)} is used on fixed channels")
         if is_kernel(variable) and id(variable) not in self.trained:
             self.protect(labels, FROZEN)
 
@@ -152,18 +180,19 @@ class _Following:
         (tensor,) = node.keras_inputs
         taken = self.vector(tensor)
         if taken is not None and id(tensor) in self.unclean:
-            self.protect(taken, f"a channel of zeros is not zero where {_described(node.layer)} is")
+            self.protect(taken, f"a channel of zeros is not zero where {described(node.layer)} is")
         return taken
 
     def solved(self) -> ChannelGraph:
         """Joins labels to units and numbers these."""
-        first, second = (
-            np.concatenate([np.zeros(0, int), *sides])
-            for sides in (zip(*self._edges, strict=True) if self._edges else ([], []))
-        )
-        shape = (self._next, self._next)
-        graph = coo_array((np.ones(len(first)), (first, second)), shape=shape)
-        count, units = connected_components(graph, directed=False)
+        units = self._joined()
+        # What is left of a tensor has to fill a box: of what depends on several axes, whole pieces
+        # along the first of them go.
+        for labels in self.tensors.values():
+            others = varying(_of(units, labels))[1:]
+            if others:
+                self.whole(labels, others)
+                units = self._joined()
         # In the order of the labels, which is that of the layers.
         reasons: dict[int, str] = {FIXED: "what it takes must stay"}
         for label in sorted(self._reasons):
@@ -172,8 +201,20 @@ class _Following:
             Slot(layer, weight, axis, draft.role, units[draft.labels])
             for (layer, weight, axis), draft in self._slots.items()
         )
-        tensors = {key: units[labels] for key, labels in self.tensors.items()}
-        return ChannelGraph(slots, tensors, reasons, int(count))
+        tensors = {key: _of(units, labels) for key, labels in self.tensors.items()}
+        heads = frozenset(int(units[label]) for label in self.heads)
+        return ChannelGraph(slots, tensors, reasons, int(units.max()) + 1, heads, self.left)
+
+    def _joined(self) -> np.ndarray:
+        """The unit of each label."""
+        first, second = (
+            np.concatenate([np.zeros(0, int), *sides])
+            for sides in (zip(*self._edges, strict=True) if self._edges else ([], []))
+        )
+        shape = (self._next, self._next)
+        graph = coo_array((np.ones(len(first)), (first, second)), shape=shape)
+        units: np.ndarray = connected_components(graph, directed=False)[1]
+        return units
 
     # Layers with kernels.
 
@@ -196,7 +237,7 @@ class _Following:
     def _couple_groups(self, layer: Any, taken: np.ndarray, given: np.ndarray, groups: int) -> None:
         """Whole groups go, with what they take and what they give: the others stay as they are."""
         inner, outer = taken.reshape(groups, -1), given.reshape(groups, -1)
-        why = f"{_described(layer)} takes them in groups with fixed ones"
+        why = f"{described(layer)} takes them in groups with fixed ones"
         for side in (inner, outer):
             self.couple(side[:, :1], side, why=why)
         self.couple(inner[:, 0], outer[:, 0], why=why)
@@ -242,7 +283,7 @@ class _Following:
         function = node.layer.activation
         (output,) = tf.nest.flatten(node.outputs)
         if not _is_elementwise(function):
-            self.protect(labels, f"{_described(node.layer)} normalizes over the channels")
+            self.protect(labels, f"{described(node.layer)} normalizes over the channels")
         elif not _keeps_zero(function):
             self.unclean.add(id(output))
         return labels.reshape([1] * (len(output.shape) - 2) + [-1])
@@ -257,7 +298,7 @@ class _Following:
             return None
         for weight in layer.weights:
             self.slot(layer, weight, len(weight.shape) - 1, PER_CHANNEL, taken)
-        self._stays_unclean(node)
+        self.stays_unclean(node)
         return self.labels(tensor)
 
     def batch_normalization(self, node: Any) -> np.ndarray | None:
@@ -273,11 +314,13 @@ class _Following:
 
     def elementwise(self, node: Any) -> np.ndarray | None:
         """The same function for every value."""
+        if getattr(getattr(node.layer, "activation", None), "__name__", "") == "softmax":
+            return self.normalized(node)
         by_channel = any(np.ndim(getattr(node.layer, part, 0)) for part in ("scale", "offset"))
         if by_channel or not _is_elementwise(node.layer):
             return None
         if _keeps_zero(node.layer):
-            self._stays_unclean(node)
+            self.stays_unclean(node)
         else:
             self.unclean.add(id(node.outputs))
         return self.labels(node.keras_inputs[0])
@@ -286,7 +329,7 @@ class _Following:
         """Works within each channel."""
         if not _channels_last(node.layer):
             return None
-        self._stays_unclean(node)
+        self.stays_unclean(node)
         labels = self.labels(node.keras_inputs[0])
         return labels if labels.size == labels.shape[-1] else None
 
@@ -295,7 +338,7 @@ class _Following:
         taken = self.vector(node.keras_inputs[0])
         if taken is None or not _channels_last(node.layer):
             return None
-        self._stays_unclean(node)
+        self.stays_unclean(node)
         return taken.reshape([1] * (len(node.outputs.shape) - 2) + [-1])
 
     def reduced(self, node: Any) -> np.ndarray | None:
@@ -305,81 +348,55 @@ class _Following:
             return None
         return self.pooled(node)
 
-    def _stays_unclean(self, node: Any) -> None:
+    def stays_unclean(self, node: Any) -> None:
+        """Notes that zeros stay zeros in what a call gives, and what is none stays none."""
         if any(id(tensor) in self.unclean for tensor in node.keras_inputs):
             self.unclean.update(id(tensor) for tensor in tf.nest.flatten(node.outputs))
 
     def normalized(self, node: Any) -> np.ndarray:
-        """Mean and variance over the channels, which would be others without one of them."""
-        (outputs,) = self.opaque(node, f"{_described(node.layer)} normalizes over the channels")
-        return outputs
-
-    # Layers of several tensors.
-
-    def merged(self, node: Any) -> np.ndarray | None:
-        """What is added or multiplied goes together."""
-        first, *others = node.keras_inputs
-        labels = self._widest(node)
-        for tensor in (first, *others):
-            own = self.labels(tensor)
-            if tensor.shape[-1] == 1 != node.outputs.shape[-1]:
-                self.protect(own, f"{_described(node.layer)} spreads it over all channels")
-                continue
-            why = f"{_described(node.layer)} joins them with channels that must stay"
-            self.couple(labels, own, why=why)
-        product = type(node.layer).__name__ == "Multiply"
-        unclean = [id(tensor) in self.unclean for tensor in node.keras_inputs]
-        if all(unclean) if product else any(unclean):
-            self.unclean.add(id(node.outputs))
+        """Over some axes, which lose nothing: without a channel, statistics would be others."""
+        tensor = node.keras_inputs[0]
+        axis, rank = getattr(node.layer, "axis", -1), len(tensor.shape)
+        axes = axis if isinstance(axis, list | tuple) else [axis]
+        labels = self.whole(self.labels(tensor), [place % rank - rank for place in axes])
+        if labels is None or len(node.keras_inputs) > 1 or not varying(labels):
+            reason = f"{described(node.layer)} normalizes over the channels"
+            (labels,) = self.opaque(node, reason)
+            self.left[node.layer.name] = reason
+        self.unclean.add(id(node.outputs))
         return labels
-
-    def _widest(self, node: Any) -> np.ndarray:
-        """The labels of the operand that gives the result its channels, free ones before fixed."""
-        channels = node.outputs.shape[-1]
-        fitting = [self.labels(t) for t in node.keras_inputs if t.shape[-1] == channels]
-        return max(fitting, key=lambda labels: (len(labels.shape), int(labels.max() > FIXED)))
-
-    def concatenated(self, node: Any) -> np.ndarray | None:
-        """Channels side by side, or along another axis the same ones."""
-        rank = len(node.outputs.shape)
-        if node.layer.axis % rank != rank - 1:
-            return self.merged(node)
-        parts = [self.vector(tensor) for tensor in node.keras_inputs]
-        known = [part for part in parts if part is not None]
-        if len(known) < len(parts):
-            return None
-        self._stays_unclean(node)
-        return np.concatenate(known).reshape([1] * (rank - 2) + [-1])
 
     # Layers that move values.
 
     def moved(self, node: Any) -> np.ndarray | None:
         """Runs the layer on the labels."""
+        return self._run_on(node, self.labels(node.keras_inputs[0]))
+
+    def _run_on(self, node: Any, labels: np.ndarray) -> np.ndarray | None:
         layer, (tensor,) = node.layer, node.keras_inputs
         shape = list(tensor.shape[1:])
         if None in shape:
             return None
-        full = np.broadcast_to(self.labels(tensor), shape)
+        full = np.broadcast_to(labels, shape)
         # Up to 2**24 a float32 holds every whole number.
         outputs = layer(tf.constant(full[None], tf.float32)).numpy()[0].astype(np.int64)
-        labels = _compressed(outputs)
-        if labels.size != max(labels.shape):
-            # What is left after a removal would not fill a box.
-            return None
-        self._stays_unclean(node)
-        return labels
+        self.stays_unclean(node)
+        return compressed(outputs)
 
     def sliced(self, node: Any) -> np.ndarray | None:
-        """A part of the tensor; along the channels only a run of them."""
+        """A part of the tensor; along the channels a run of them, or one of pieces alike."""
         labels, key = self.labels(node.keras_inputs[0]), node.layer.key
-        varying = [axis for axis, size in enumerate(labels.shape) if size > 1]
-        if None in key or any(axis < len(key) and not _is_run(key[axis]) for axis in varying):
+        if None in key:
             return None
-        return self.moved(node)
+        places = range(-labels.ndim, 0)
+        picked = [axis for axis, part in zip(places, key, strict=False) if not _is_run(part)]
+        alike = self.whole(labels, picked)
+        return None if alike is None else self._run_on(node, alike)
 
 
-def _described(layer: Any) -> str:
-    return f"{layer.name} ({type(layer).__name__})"
+def _of(units: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The units of labels, of length 1 along the axes on which they do not depend."""
+    return compressed(units[labels])
 
 
 def _axis(variable: Any, axis: int) -> int:
@@ -392,14 +409,6 @@ def _channels_last(layer: Any) -> bool:
 
 def _is_run(item: Any) -> bool:
     return isinstance(item, list) and item[2] in (None, 1)
-
-
-def _compressed(labels: np.ndarray) -> np.ndarray:
-    for axis in range(labels.ndim):
-        first = labels.take([0], axis=axis)
-        if np.array_equal(np.broadcast_to(first, labels.shape), labels):
-            labels = first
-    return labels
 
 
 def _is_elementwise(function: Any) -> bool:
@@ -446,24 +455,26 @@ _SPATIAL = (
     *_of_each_rank("SpatialDropout"),
     "Resizing",
 )
-_RULES: Mapping[str, Callable[[_Following, Any], np.ndarray | None]] = {
-    **dict.fromkeys(_ELEMENTWISE, _Following.elementwise),
-    **dict.fromkeys(_SPATIAL, _Following.spatial),
-    **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "Dense"), _Following.kernel),
-    **dict.fromkeys(("Conv2DTranspose", "Conv3DTranspose"), _Following.kernel),
-    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), _Following.depthwise),
-    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), _Following.separable),
-    **dict.fromkeys(_of_each_rank("GlobalAveragePooling", "GlobalMaxPooling"), _Following.pooled),
+_RULES: Mapping[str, Callable[[Following, Any], np.ndarray | None]] = {
+    **dict.fromkeys(_ELEMENTWISE, Following.elementwise),
+    **dict.fromkeys(_SPATIAL, Following.spatial),
+    **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "Dense"), Following.kernel),
+    **dict.fromkeys(("Conv2DTranspose", "Conv3DTranspose"), Following.kernel),
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), Following.depthwise),
+    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), Following.separable),
+    **dict.fromkeys(_of_each_rank("GlobalAveragePooling", "GlobalMaxPooling"), Following.pooled),
     **dict.fromkeys(
-        ("Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"), _Following.merged
+        ("Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"), channel_joining.merged
     ),
-    **dict.fromkeys(("Flatten", "Permute", "RepeatVector", "Reshape"), _Following.moved),
-    "BatchNormalization": _Following.batch_normalization,
-    "ChannelScale": _Following.per_channel,
-    "Concatenate": _Following.concatenated,
-    "LayerNormalization": _Following.normalized,
-    "PReLU": _Following.per_channel,
-    "Reduce": _Following.reduced,
-    "Slice": _Following.sliced,
+    **dict.fromkeys(("Flatten", "Permute", "RepeatVector", "Reshape"), Following.moved),
+    "BatchNormalization": Following.batch_normalization,
+    "ChannelScale": Following.per_channel,
+    "Concatenate": channel_joining.concatenated,
+    "LayerNormalization": Following.normalized,
+    "MatMul": channel_joining.multiplied,
+    "PReLU": Following.per_channel,
+    "Reduce": Following.reduced,
+    "Slice": Following.sliced,
+    "Softmax": Following.normalized,
 }
 """What each kind of layer does with channels; other kinds are opaque."""

@@ -103,7 +103,11 @@ class Remaining:
 
     def __init__(self, model: Any, graph: ChannelGraph) -> None:
         self._model = model
+        self._graph = graph
         self._macs = cost.macs_by_kernel(model)
+        products = cost.macs_of_products(model)
+        self._products = [node for node in cost.calls(model) if node.layer.name in products]
+        self._open = None in [*self._macs.values(), *products.values()]
         self._weights: list[tuple[int, int, list[np.ndarray]]] = []
         for layer in model.layers:
             slots = graph.by_layer.get(layer.name, ())
@@ -126,7 +130,7 @@ class Remaining:
         return sum(round(size * _fraction(own, kept)) for size, _, own in self._weights)
 
     def macs(self, kept: np.ndarray) -> int:
-        """Multiply-accumulates of one image, as `cost.macs` counts them.
+        """Multiply-accumulates of one example, as `cost.macs` counts them.
 
         Args:
           kept: bool [units].
@@ -134,9 +138,15 @@ class Remaining:
         Raises:
           ValueError: the size of an input is open.
         """
-        if None in self._macs.values():
+        if self._open:
             cost.macs(self._model)
-        return sum(round(macs * _fraction(own, kept)) for _, macs, own in self._weights)
+        return sum(round(macs * _fraction(own, kept)) for _, macs, own in self._weights) + sum(
+            self._product(node, kept) for node in self._products
+        )
+
+    def _product(self, node: Any, kept: np.ndarray) -> int:
+        shapes = [_kept_shape(tensor, self._graph, kept) for tensor in node.keras_inputs]
+        return cost.product_macs(node.layer, shapes) or 0
 
 
 def _fraction(slots: list[np.ndarray], kept: np.ndarray) -> float:
@@ -186,13 +196,21 @@ def _settings(use: Use, graph: ChannelGraph, kept: np.ndarray) -> dict[str, Any]
 
 
 def _target_shape(use: Use, graph: ChannelGraph, kept: np.ndarray) -> dict[str, Any]:
-    units = graph.tensors[id(use.outputs)]
-    counts = [int(kept[units].sum()) if size > 1 else None for size in units.shape]
-    shape = [
-        size if count is None else count
-        for size, count in zip(use.outputs.shape[1:], counts, strict=True)
-    ]
+    shape = _kept_shape(use.outputs, graph, kept)
     return {} if shape == list(use.outputs.shape[1:]) else {"target_shape": shape}
+
+
+def _kept_shape(tensor: Any, graph: ChannelGraph, kept: np.ndarray) -> list[int]:
+    """What is left of a tensor's shape, without the batch."""
+    sizes = list(tensor.shape[1:])
+    units = graph.tensors.get(id(tensor))
+    if units is None:
+        return sizes
+    for axis, size in enumerate(units.shape):
+        if size > 1:
+            others = tuple(other for other in range(units.ndim) if other != axis)
+            sizes[axis] = int(kept[units].any(axis=others).sum())
+    return sizes
 
 
 def _slice_key(use: Use, graph: ChannelGraph, kept: np.ndarray) -> dict[str, Any]:

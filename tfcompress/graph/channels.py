@@ -8,8 +8,9 @@ place. Says for channels that have to stay why. Does not choose any, and does no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -76,12 +77,16 @@ class ChannelGraph:
         on which they do not depend: int, the tensor's rank less the batch.
       reasons: for units that must stay, why.
       count: of units; they are numbered from 0, which is `FIXED`.
+      heads: those that are heads of attention: products of two tensors that lie side by side.
+      left: for layers of which no channel is followed why, where there is more to say of it.
     """
 
     slots: tuple[Slot, ...]
     tensors: Mapping[int, np.ndarray]
     reasons: Mapping[int, str]
     count: int
+    heads: frozenset[int] = frozenset()
+    left: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -114,7 +119,36 @@ class ChannelGraph:
         """Why no channel of a layer's weights can be removed; empty where some can."""
         slots = self.by_layer.get(layer, ())
         if not slots:
-            return "its channels cannot be followed"
+            return self.left.get(layer, "its channels cannot be followed")
         units = np.unique(np.concatenate([slot.units for slot in slots]))
         reasons = [self.reasons.get(int(unit), "") for unit in units]
         return "" if not all(reasons) else "; ".join(dict.fromkeys(reasons[::-1]))
+
+
+def described(layer: Any) -> str:
+    """A layer's name and kind, for a reason."""
+    return f"{layer.name} ({type(layer).__name__})"
+
+
+def varying(labels: np.ndarray) -> list[int]:
+    """The axes along which labels of a tensor may differ, from the last one, below 0.
+
+    Example:
+      >>> varying(np.array([[[5], [6]]]))
+      [-2]
+    """
+    return [axis - labels.ndim for axis, size in enumerate(labels.shape) if size > 1]
+
+
+def compressed(labels: np.ndarray) -> np.ndarray:
+    """The same labels, of length 1 along the axes on which they do not depend.
+
+    Example:
+      >>> compressed(np.array([[5, 6], [5, 6]]))
+      array([[5, 6]])
+    """
+    for axis in range(labels.ndim):
+        first = labels.take([0], axis=axis)
+        if np.array_equal(np.broadcast_to(first, labels.shape), labels):
+            labels = first
+    return labels

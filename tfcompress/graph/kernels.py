@@ -26,6 +26,9 @@ _BESIDE_KERNELS = ("cluster_centroids", "pulling_indices")
 _SUMS_LAST = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
 _SUMS_MANY = ("EinsumDense", "MultiHeadAttention")
 
+SEPARATOR = "|"
+"""Between patterns of layers' names; a slash belongs to a name, such as `layer_0/attention/key`."""
+
 FROZEN = "frozen: trainable is False, so that no training could make up for a change"
 """Why the weights of a frozen layer are left as they are."""
 
@@ -233,10 +236,12 @@ def nothing_treated(technique: str, skipped: Mapping[str, str]) -> str:
 
 
 def named(name: str, patterns: str) -> bool:
-    """Whether a layer's name fits one of the patterns, which are separated by `/`.
+    """Whether a layer's name fits one of the patterns, which are separated by `|`.
 
     Example:
-      >>> named("block_3_conv", "stem/block_*")
+      >>> named("block_3_conv", "stem|block_*")
+      True
+      >>> named("layer_0/attention/key", "layer_*/attention/*")
       True
     """
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in _split(patterns))
@@ -246,18 +251,22 @@ def require_named(model: Any, patterns: str, *, what: str) -> None:
     """Refuses patterns that fit no layer of a model: a typo would pass in silence.
 
     Raises:
-      ValueError: the message lists the model's layers.
+      ValueError: the message lists the model's layers, and says how several patterns are written
+        where a slash stands between them.
     """
     names = list(weighted_layers(model))
     for pattern in _split(patterns):
         if not fnmatch.filter(names, pattern):
+            parts = pattern.split("/")
+            several = len(parts) > 1 and all(fnmatch.filter(names, part) for part in parts)
+            advice = f" Several are written as {SEPARATOR.join(parts)}." if several else ""
             raise ValueError(
-                f"{what}={pattern} fits no layer of the model. Layers: {', '.join(names)}."
+                f"{what}={pattern} fits no layer of the model.{advice} Layers: {', '.join(names)}."
             )
 
 
 def _split(patterns: str) -> list[str]:
-    return [pattern for pattern in patterns.split("/") if pattern]
+    return [pattern for pattern in patterns.split(SEPARATOR) if pattern]
 
 
 def distinct(values: np.ndarray) -> int:

@@ -51,7 +51,9 @@ class Use:
 Replace = Callable[[Use], Any]
 
 
-def rebuild(model: Any, replace: Replace | None = None) -> Any:
+def rebuild(
+    model: Any, replace: Replace | None = None, *, inputs: Sequence[Any] | None = None
+) -> Any:
     """Builds a flat functional model with new layers, and the given model's weights in them.
 
     Layers that were called more than once are shared in the new model too. A model inside the
@@ -61,6 +63,7 @@ def rebuild(model: Any, replace: Replace | None = None) -> Any:
     Args:
       model: built functional or sequential model; it stays as it is.
       replace: gives the outputs of one call in the new model; None keeps every layer.
+      inputs: those of the new model, such as some of another size; None for the same.
 
     Returns:
       A model with the same inputs and outputs. A layer keeps its name unless another one has it.
@@ -69,7 +72,8 @@ def rebuild(model: Any, replace: Replace | None = None) -> Any:
       ValueError: a subclassed model, or one that was never built.
     """
     require_functional(model)
-    inputs = [_input_like(tensor) for tensor in model.inputs]
+    if inputs is None:
+        inputs = [_input_like(tensor) for tensor in model.inputs]
     given_names = {layer.name for layer in leaf_layers(model)}
     job = _Rebuild(replace or Use.again, names={i.name for i in inputs}, given_names=given_names)
     outputs = job.replay(model, inputs, training=None, path="")
@@ -168,7 +172,7 @@ class _Rebuild:
         self._fresh: dict[int, tuple[Any, Any]] = {}
         self._weights: dict[int, Sequence[np.ndarray]] = {}
 
-    def replay(self, model: Any, inputs: list[Any], *, training: Any, path: str) -> Any:
+    def replay(self, model: Any, inputs: Sequence[Any], *, training: Any, path: str) -> Any:
         """The outputs that a model gives for `inputs`, in the structure of its own."""
         tensors = {str(id(own)): given for own, given in zip(model.inputs, inputs, strict=True)}
         for depth in sorted(model._nodes_by_depth, reverse=True):

@@ -50,11 +50,9 @@ def render(run_dir: str | os.PathLike[str]) -> ReportPaths:
     from tfcompress.report import run as run_module
 
     run = run_module.load(run_dir)
-    from tfcompress.report import contents, csv_files, figures, wording
+    from tfcompress.report import contents, csv_files, figures
 
     parts, drawn = contents.contents(run), figures.draw_all(run)
-    if wording.is_of_texts(run.results):
-        parts, drawn = wording.of_texts(parts), wording.of_texts(drawn)
     return _write(Path(run_dir), parts, drawn, csv=csv_files.tables(run))
 
 

@@ -80,7 +80,7 @@ def _files(files: Sequence[FileFacts]) -> Table:
         Column("file", numeric=False),
         Column("stored", "KiB"),
         Column("gzipped", "KiB"),
-        Column("MACs an image", "millions"),
+        Column("MACs an example", "millions"),
         Column("parameters"),
         Column("activations at once", "KiB"),
         Column("arena", "KiB"),
@@ -109,7 +109,7 @@ def _latencies(rows: Sequence[Row], batch: int) -> Table:
         Column("p90", "ms"),
         Column("p99", "ms"),
         Column("rounds differ by", "%"),
-        Column("images", "a second"),
+        Column("examples", "a second"),
     )
     notes = Notes()
     cells = tuple(

@@ -135,17 +135,19 @@ def _draw_bins(axes: Axes, calibration: Calibration, *, color: str, marker: str)
     )
 
 
-def draw_selective(models: Sequence[Shown], *, width: int) -> Figure:
-    """Draws accuracy against the share of images that are answered, the surest first.
+def draw_selective(models: Sequence[Shown], *, width: int, examples: str) -> Figure:
+    """Draws accuracy against the share of examples that are answered, the surest first.
 
     Args:
       models: at least one, at most three.
       width: of the figure in pixels.
+      examples: what they are called, such as `"images"`.
     """
     head = 26 + 18 * len(models)
     figure = drawing.new_figure(width, head + 246)
+    answered = f"{examples.capitalize()} answered, %"
     drawing.write(figure, "Accuracy, %", x=2, y=14)
-    drawing.write(figure, "Images answered, %", x=width - 12, y=head + 240, align="right")
+    drawing.write(figure, answered, x=width - 12, y=head + 240, align="right")
     axes = drawing.add_axes(figure, left=40, top=head + 8, width=width - 54, height=190)
     for index, (shown, (color, style)) in enumerate(zip(models, STYLES, strict=False)):
         name = shown.judged.name

@@ -72,6 +72,7 @@ def contents(run: Run) -> Contents:
     results = run.results
     folded = (
         file_tables.details(results),
+        file_tables.lengths(results),
         file_tables.latencies(results),
         run_tables.data(results),
         file_tables.origins(results),
@@ -94,7 +95,7 @@ def contents(run: Run) -> Contents:
 
 
 def _sections(run: Run) -> tuple[Section, ...]:
-    results = run.results
+    results, examples = run.results, run.results.data.examples
     return (
         Section(
             "How far off",
@@ -105,14 +106,15 @@ def _sections(run: Run) -> tuple[Section, ...]:
         ),
         Section(
             "Who paid",
-            "A file of the same accuracy may be right on other images. Lost are those that only "
-            "the baseline has right, gained those that only the file has right.",
+            f"A file of the same accuracy may be right on other {examples}. Lost are those that "
+            "only the baseline has right, gained those that only the file has right.",
             ("class-change", "changed-images"),
             _present((prediction_tables.flips(run),)),
         ),
         Section(
             "Can its confidence be believed?",
-            "A model is calibrated where, of the images that it is 90% sure of, 90% are right.",
+            f"A model is calibrated where, of the {examples} that it is 90% sure of, 90% are "
+            "right.",
             ("reliability", "selective-accuracy"),
             _present((prediction_tables.calibration(run),)),
         ),
@@ -149,7 +151,7 @@ def _subtitle(results: Results) -> str:
         parts.append(f"{word} {', '.join(map(str, recipes))}")
     test = results.data.split_sizes.get("test")
     if test is not None:
-        parts.append(f"judged on {text.plural(test, 'test image')}")
+        parts.append(f"judged on {text.plural(test, f'test {results.data.example}')}")
     if results.seconds is not None:
         parts.append(f"run in {text.duration(results.seconds)}")
     return ", ".join(parts)

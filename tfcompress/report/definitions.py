@@ -12,14 +12,14 @@ from tfcompress.results import Latency, Results
 
 def definitions(results: Results) -> tuple[tuple[str, str], ...]:
     """Pairs of a term and its meaning, with the sample sizes of this run."""
-    images = text.count(results.data.split_sizes.get("test"))
+    tested = text.count(results.data.split_sizes.get("test"))
     base = comparison.reference(results)
     base_name = "the baseline's float32 file" if base is None else base.name
     return (
         (
             "Baseline",
             "The trained, uncompressed model, run by Keras. Every difference is to its "
-            f"outputs on the same {images} test images.",
+            f"outputs on the same {tested} test {results.data.examples}.",
         ),
         (
             "Stored, gzipped",
@@ -29,7 +29,7 @@ def definitions(results: Results) -> tuple[tuple[str, str], ...]:
             "Zeros and shared weights save stored bytes only where the file encodes them; "
             "gzip shows what they save in transfer.",
         ),
-        *(_of_values(results) if results.data.targets else _of_classes(images)),
+        *(_of_values(results) if results.data.targets else _of_classes(results)),
         ("Parity", _parity(results)),
         ("Latency", _latency(results)),
         (
@@ -53,7 +53,7 @@ def definitions(results: Results) -> tuple[tuple[str, str], ...]:
             "take, over all weight tensors of the file. In the layers table: different values "
             "among the layer's weights.",
         ),
-        *(() if results.data.targets else _of_answers()),
+        *(() if results.data.targets else _of_answers(results.data.examples)),
         (text.MISSING, "Not measured in this run, or not defined for this file."),
     )
 
@@ -65,7 +65,8 @@ def of_repetitions(results: Results) -> tuple[tuple[str, str], ...]:
         (
             "Difference",
             "To the baseline of the same seed. The interval is Student's, of the mean over the "
-            "seeds: it is of another training, not of other test images, and wide with few seeds.",
+            f"seeds: it is of another training, not of other test {results.data.examples}, and "
+            "wide with few seeds.",
         ),
         (
             "Is it real?",
@@ -74,32 +75,34 @@ def of_repetitions(results: Results) -> tuple[tuple[str, str], ...]:
             "0.05. A question mark: the interval alone says so, or every seed shows exactly the "
             "same loss.",
         ),
-        *(() if results.data.targets else (_IDENTIFIED,)),
+        *(() if results.data.targets else (_identified(results.data.examples),)),
         (text.MISSING, "Not measured in these runs."),
     )
 
 
-_IDENTIFIED = (
-    "Identified",
-    "Compression-identified images (Hooker et al., 2019): those whose most frequent class "
-    "over the seeds is another for the compressed models than for the baselines. A tie "
-    "alone identifies none.",
-)
+def _identified(examples: str) -> tuple[str, str]:
+    return (
+        "Identified",
+        f"Compression-identified {examples} (Hooker et al., 2019): those whose most frequent class "
+        "over the seeds is another for the compressed models than for the baselines. A tie "
+        "alone identifies none.",
+    )
 
 
 def of_comparison(results: Results) -> tuple[tuple[str, str], ...]:
     """Pairs of a term and its meaning, of a report on runs of different settings."""
+    one = results.data.example
     return (
         (
             "Difference",
-            "Accuracy minus that of the first run's baseline, paired image by image, with Tango's "
+            f"Accuracy minus that of the first run's baseline, paired {one} by {one}, with Tango's "
             "score interval.",
         ),
         (
             "Is it real?",
             "Better or worse only where the interval leaves zero out and McNemar's exact test, "
             "corrected by Holm's procedure for all rows of the table, gives p below 0.05. A "
-            "question mark: the interval alone says so. The interval is of the test images; that "
+            f"question mark: the interval alone says so. The interval is of the test {one}s; that "
             "another training would show the same takes several seeds.",
         ),
         *_kept(results, ("Stored, gzipped",)),
@@ -111,18 +114,20 @@ def _kept(results: Results, terms: tuple[str, ...]) -> tuple[tuple[str, str], ..
     return tuple(pair for pair in definitions(results) if pair[0] in terms)
 
 
-def _of_classes(images: str) -> tuple[tuple[str, str], ...]:
+def _of_classes(results: Results) -> tuple[tuple[str, str], ...]:
+    tested = text.count(results.data.split_sizes.get("test"))
+    one, examples = results.data.example, results.data.examples
     return (
         (
             "Accuracy",
-            f"Share of the {images} images of the test split with the right class on top; of equal "
-            "outputs the first counts. The interval is Wilson's score interval.",
+            f"Share of the {tested} {examples} of the test split with the right class on top; of "
+            "equal outputs the first counts. The interval is Wilson's score interval.",
         ),
         (
             "Difference",
-            "Accuracy minus the baseline's, in percentage points, paired image by image. The "
+            f"Accuracy minus the baseline's, in percentage points, paired {one} by {one}. The "
             "interval is Tango's score interval for paired proportions, which holds its coverage "
-            "where two models differ on few images.",
+            f"where two models differ on few {examples}.",
         ),
         (
             "Is it real?",
@@ -131,29 +136,29 @@ def _of_classes(images: str) -> tuple[tuple[str, str], ...]:
             "mark: the interval alone says so. A file is called free of "
             "loss only where neither does; that no loss is shown proves no absence. The difference "
             "that would be found in four cases of five is that of a test with a power of 80% on "
-            "these images, at the share of them on which the two disagree.",
+            f"these {examples}, at the share of them on which the two disagree.",
         ),
     )
 
 
-def _of_answers() -> tuple[tuple[str, str], ...]:
+def _of_answers(examples: str) -> tuple[tuple[str, str], ...]:
     return (
         (
             "Change by class",
-            "Accuracy on the test images of one class minus the baseline's on the same images. "
+            f"Accuracy on the test {examples} of one class minus the baseline's on the same ones. "
             "Outlined cells differ by McNemar's exact test at 5% after Holm's correction for all "
             "classes of all files; of the others nothing is shown.",
         ),
         (
             "ECE",
             "Expected calibration error: the mean distance between confidence (the greatest "
-            "probability) and accuracy over 15 groups of about equally many test images, ranked by "
-            "confidence. A perfectly calibrated model shows a little, by chance.",
+            f"probability) and accuracy over 15 groups of about equally many test {examples}, "
+            "ranked by confidence. A perfectly calibrated model shows a little, by chance.",
         ),
         (
             "NLL, Brier score",
-            "Negative log-likelihood and Brier score: the means over the test images of minus the "
-            "logarithm of the true class's probability, and of the squared distance between "
+            f"Negative log-likelihood and Brier score: the means over the test {examples} of minus "
+            "the logarithm of the true class's probability, and of the squared distance between "
             "probabilities and truth, summed over classes. Lower is better for both.",
         ),
         (
@@ -166,7 +171,7 @@ def _of_answers() -> tuple[tuple[str, str], ...]:
 
 
 def _of_values(results: Results) -> tuple[tuple[str, str], ...]:
-    images = text.count(results.data.split_sizes.get("test"))
+    tested, examples = text.count(results.data.split_sizes.get("test")), results.data.examples
     of_several = (
         " Of several targets each figure is the mean over them."
         if len(results.data.targets) > 1
@@ -175,8 +180,9 @@ def _of_values(results: Results) -> tuple[tuple[str, str], ...]:
     return (
         (
             "Mean absolute error",
-            f"Mean over the {images} images of the test split of how far the value is off, in the "
-            f"unit of the target.{of_several} The interval is that of 2,000 bootstrap resamples.",
+            f"Mean over the {tested} {examples} of the test split of how far the value is off, in "
+            f"the unit of the target.{of_several} The interval is that of 2,000 bootstrap "
+            "resamples.",
         ),
         (
             "Root mean squared error",
@@ -190,7 +196,7 @@ def _of_values(results: Results) -> tuple[tuple[str, str], ...]:
         (
             "Difference",
             "The error minus the baseline's: below zero is better. The interval is that of 2,000 "
-            "bootstrap resamples in which file and baseline have the same images.",
+            f"bootstrap resamples in which file and baseline have the same {examples}.",
         ),
         (
             "Is it real?",
@@ -203,8 +209,9 @@ def _of_values(results: Results) -> tuple[tuple[str, str], ...]:
 
 
 def _parity(results: Results) -> str:
-    examples = {a.parity.examples for a in results.artifacts if a.parity is not None}
-    where = f" ({text.count(max(examples))} images)" if examples else ""
+    examples = results.data.examples
+    counts = {a.parity.examples for a in results.artifacts if a.parity is not None}
+    where = f" ({text.count(max(counts))} {examples})" if counts else ""
     if results.data.targets:
         return (
             f"The file against the Keras model that it was made from, on the validation split"
@@ -212,7 +219,7 @@ def _parity(results: Results) -> str:
         )
     return (
         f"The file against the Keras model that it was made from, on the validation split{where}: "
-        "share of images with the same class on top and, beside it, the greatest absolute "
+        f"share of {examples} with the same class on top and, beside it, the greatest absolute "
         "difference of a raw output."
     )
 

@@ -94,14 +94,15 @@ def draw_comparison(runs: Sequence[Run]) -> tuple[Drawn, ...]:
 def draw_repetitions(runs: Sequence[Run]) -> tuple[Drawn, ...]:
     """Draws the figures of a report on repetitions with other seeds."""
     name, pictures = repetitions.pictures(runs)
+    examples = runs[0].results.data.examples
     if not pictures:
         return ()
     with drawing.theme():
         drawn = _drawn(
             "identified-images",
-            "Images that compression forgets",
-            f"Test images to which more than half of the {len(runs)} models behind {name} give one "
-            "class and more than half of the baselines another: the baselines' class, then the "
+            f"{examples.capitalize()} that compression forgets",
+            f"Test {examples} to which more than half of the {len(runs)} models behind {name} give "
+            "one class and more than half of the baselines another: the baselines' class, then the "
             "compressed models'. A tick marks the true one.",
             lambda width: picture_grid.draw(pictures, width=width),
         )
@@ -215,6 +216,7 @@ def _classes(run: Run) -> Drawn | None:
 def _pictures(run: Run) -> Drawn | None:
     chosen, baseline = verdict.reach(run.results).chosen, run.judged.get(run.results.baseline.name)
     judged = run.judged.get(chosen.name) if chosen else None
+    examples = run.results.data.examples
     if judged is None or baseline is None:
         return None
     pictures = picture_grid.changed(run, judged, baseline)
@@ -224,8 +226,8 @@ def _pictures(run: Run) -> Drawn | None:
     which = f" ({len(pictures)} of {changed})" if len(pictures) < changed else ""
     return _drawn(
         "changed-images",
-        "Images with another answer",
-        f"Test images to which {judged.name} gives another class than the baseline{which}: the "
+        f"{examples.capitalize()} with another answer",
+        f"Test {examples} to which {judged.name} gives another class than the baseline{which}: the "
         "baseline's class, then the file's. A tick marks the true one. First those that were lost.",
         lambda width: picture_grid.draw(pictures, width=width),
     )
@@ -238,23 +240,23 @@ def _reliability(run: Run) -> Drawn | None:
     return _drawn(
         "reliability",
         "Confidence and accuracy",
-        "The points are up to 15 groups of about equally many test images, by how sure the model "
-        "is of its answer: on the dashed line it is right as often as it says. Bars are 95% "
-        f"intervals. Shown: {_roles(models)}; the table has all.",
+        f"The points are up to 15 groups of about equally many test {run.results.data.examples}, "
+        "by how sure the model is of its answer: on the dashed line it is right as often as it "
+        f"says. Bars are 95% intervals. Shown: {_roles(models)}; the table has all.",
         lambda width: confidence_charts.draw_reliability(models, width=width),
     )
 
 
 def _selective(run: Run) -> Drawn | None:
-    models = confidence_charts.selective_models(run)
+    models, examples = confidence_charts.selective_models(run), run.results.data.examples
     if not models:
         return None
     return _drawn(
         "selective-accuracy",
         "Accuracy where only sure answers count",
-        "Accuracy on the share of images that the model is surest of; the others are passed over, "
-        "to a larger model or a person.",
-        lambda width: confidence_charts.draw_selective(models, width=width),
+        f"Accuracy on the share of {examples} that the model is surest of; the others are passed "
+        "over, to a larger model or a person.",
+        lambda width: confidence_charts.draw_selective(models, width=width, examples=examples),
     )
 
 

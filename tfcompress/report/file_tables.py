@@ -121,7 +121,7 @@ def details(results: Results) -> Table:
         Column("Integer", "operators"),
         Column("Zeros", "% of weights"),
         Column("Parameters"),
-        Column("Multiply-accumulates", "one image"),
+        Column("Multiply-accumulates", f"one {results.data.example}"),
     )
     setting = comparison.common_setting(results)
     rows = tuple(
@@ -264,6 +264,51 @@ def latencies(results: Results) -> Table | None:
         Column("Samples"),
     )
     return Table("Latency", columns, rows) if rows else None
+
+
+def lengths(results: Results) -> Table | None:
+    """Every length of text that a file takes: parity and latency; None where there is one."""
+    counts = results.data.test_by_length
+    rows = [
+        (
+            Cell(entry.name),
+            Cell(length),
+            Cell(text.count(counts[length])),
+            _parity(parity),
+            _beside(latency, _at_length(entry, max(counts, key=int))),
+            Cell(text.MISSING if latency is None else text.milliseconds(latency.p90)),
+        )
+        for entry in results.artifacts
+        for length, parity in zip(counts, (*entry.shorter_parity, entry.parity), strict=False)
+        for latency in [_at_length(entry, length)]
+    ]
+    columns = (
+        Column("Name", numeric=False),
+        Column("Tokens"),
+        Column("Test texts", "that are filled up to it"),
+        Column("Parity", "mean difference" if results.data.targets else "% same class"),
+        Column("p50", "ms"),
+        Column("p90", "ms"),
+    )
+    note = (
+        "A file reads each text at the shortest length that holds it, in the test as in use. "
+        "Parity is of validation texts, all of them cut to the length."
+    )
+    return Table("Lengths of texts", columns, tuple(rows), note) if rows else None
+
+
+def _beside(latency: Latency | None, longest: Latency | None) -> Cell:
+    """A median, and how many times faster it is than at the greatest length."""
+    if latency is None:
+        return Cell(text.MISSING)
+    value = None if latency is longest else comparison.times_faster(latency, longest)
+    ratio = "" if value is None else text.ratio(value)
+    return Cell(text.milliseconds(latency.p50), _noise(latency) or ratio)
+
+
+def _at_length(entry: ArtifactResult, length: str) -> Latency | None:
+    ending = f"length={length})"
+    return next((each for each in entry.latency_ms if each.runtime.endswith(ending)), None)
 
 
 def _range(values: tuple[float, ...]) -> str:

@@ -51,13 +51,13 @@ def judge(results: Results) -> Mapping[str, Judgement]:
             strict=True,
         )
     )
-    images = results.data.split_sizes.get("test")
+    tested = results.data.split_sizes.get("test")
     return {
         entry.name: _judged(
             entry,
             adjusted=known(adjusted.get(entry.name, metric.figure(entry).p_value)),
             compared=len(compared),
-            images=images,
+            tested=tested,
         )
         for entry in compared
     }
@@ -69,7 +69,7 @@ def known(p_value: float | None) -> float | None:
 
 
 def _judged(
-    entry: ArtifactResult, *, adjusted: float | None, compared: int, images: int | None
+    entry: ArtifactResult, *, adjusted: float | None, compared: int, tested: int | None
 ) -> Judgement:
     figure = metric.figure(entry)
     found = statistics.decide(figure.gain_interval, figure.p_value, adjusted)
@@ -77,16 +77,16 @@ def _judged(
         **vars(found),
         p_value=adjusted,
         compared=compared,
-        detectable=_detectable(entry, images, compared=compared),
+        detectable=_detectable(entry, tested, compared=compared),
     )
 
 
-def _detectable(entry: ArtifactResult, images: int | None, *, compared: int) -> float | None:
+def _detectable(entry: ArtifactResult, tested: int | None, *, compared: int) -> float | None:
     """By Bonferroni's correction, which Holm's never falls behind."""
-    if entry.gained is None or entry.lost is None or not images:
+    if entry.gained is None or entry.lost is None or not tested:
         return None
     return statistics.smallest_detectable_difference(
-        images, entry.gained + entry.lost, confidence=1 - LEVEL / max(compared, 1)
+        tested, entry.gained + entry.lost, confidence=1 - LEVEL / max(compared, 1)
     ).difference
 
 
@@ -119,10 +119,10 @@ def sentence(entry: ArtifactResult, results: Results) -> str:
 
 
 def _sample_size(found: Judgement, results: Results) -> str:
-    images = results.data.split_sizes.get("test")
-    if images is None:
+    tested = results.data.split_sizes.get("test")
+    if tested is None:
         return ""
-    size = text.plural(images, "image")
+    size = text.plural(tested, results.data.example)
     if found.detectable is None:
         return f" ({size})"
     return (

@@ -12,13 +12,14 @@ from tfcompress.report.tables import Cell, Column, Table
 
 
 def flips(run: Run) -> Table | None:
-    """A row for each file: which images changed; None without stored predictions."""
+    """A row for each file: which examples changed; None without stored predictions."""
+    examples = run.results.data.examples
     columns = (
         Column("Name", numeric=False),
-        Column("Same class", "% of images"),
-        Column("Lost", "images"),
-        Column("Gained", "images"),
-        Column("Other mistake", "images"),
+        Column("Same class", f"% of {examples}"),
+        Column("Lost", examples),
+        Column("Gained", examples),
+        Column("Other mistake", examples),
         Column("Changed most", "baseline to file", numeric=False),
     )
     names = run.results.data.classes
@@ -74,8 +75,8 @@ def calibration(run: Run) -> Table | None:
     floored = max((each.calibration.floored for each in run.judged.values()), default=0)
     if floored:
         note += (
-            f" In up to {text.plural(floored, 'image')} the true class has less than the least "
-            "probability that the NLL takes a logarithm of."
+            f" In up to {text.plural(floored, run.results.data.example)} the true class has less "
+            "than the least probability that the NLL takes a logarithm of."
         )
     return Table("Calibration", columns, rows, note) if rows else None
 

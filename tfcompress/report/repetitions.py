@@ -1,7 +1,7 @@
 """The report on one experiment that was repeated with other seeds.
 
-Knows which file is chosen over seeds, and which images compression forgets whatever the seed. Does
-not know markup.
+Knows which file is chosen over seeds, and which examples compression forgets whatever the seed.
+Does not know markup.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ def contents(runs: Sequence[Run]) -> Contents:
     results = [run.results for run in runs]
     files = seeds.over_seeds(results)
     found = identified(runs)
-    shown = (_identified_table(found),) if found else ()
+    data = results[0].data
+    shown = (_identified_table(found, data.examples),) if found else ()
     numbers = ", ".join(str(each.config["seed"]) for each in results)
-    images = results[0].data.split_sizes.get("test")
-    judged = "" if images is None else f", judged on {text.plural(images, 'test image')}"
+    tested = data.split_sizes.get("test")
+    judged = "" if tested is None else f", judged on {text.plural(tested, f'test {data.example}')}"
     settings = tables.settings(results[0].config, title="Configuration of the first run")
     return Contents(
         title=f"{title(results[0])}, {len(runs)} seeds",
@@ -52,9 +53,10 @@ def contents(runs: Sequence[Run]) -> Contents:
         sections=(
             Section(
                 "Who paid, whatever the seed",
-                "One training disagrees with another by chance. Identified are the test images "
-                "whose most frequent class among the compressed models is another than among the "
-                "baselines; by majorities, where each is given by more than half of them.",
+                "One training disagrees with another by chance. Identified are the test "
+                f"{data.examples} whose most frequent class among the compressed models is another "
+                "than among the baselines; by majorities, where each is given by more than half of "
+                "them.",
                 ("identified-images",),
                 shown,
             ),
@@ -125,7 +127,7 @@ def _sentence(file: OverSeeds, runs: int, main: metric.MainMetric) -> str:
 
 
 def identified(runs: Sequence[Run]) -> Mapping[str, IdentifiedExamples]:
-    """Compression-identified images of each file with stages; empty without stored predictions.
+    """Compression-identified examples of each file with stages; empty without stored predictions.
 
     Raises:
       RunFolderError: the runs were judged on other test examples.
@@ -159,10 +161,10 @@ def _by_majority(found: IdentifiedExamples) -> np.ndarray:
     return chosen
 
 
-def _identified_table(found: Mapping[str, IdentifiedExamples]) -> Table:
+def _identified_table(found: Mapping[str, IdentifiedExamples], examples: str) -> Table:
     columns = (
         Column("Name", numeric=False),
-        Column("Identified", "images"),
+        Column("Identified", examples),
         Column("Accuracy on them", "%"),
         Column("Elsewhere", "%"),
     )
@@ -182,11 +184,11 @@ def _identified_table(found: Mapping[str, IdentifiedExamples]) -> Table:
         "Mean accuracies of the compressed models and, below, of the baselines. With few seeds "
         "chance decides much: Hooker et al. (2019) trained 30 of each."
     )
-    return Table("Compression-identified images", columns, rows, note)
+    return Table(f"Compression-identified {examples}", columns, rows, note)
 
 
 def pictures(runs: Sequence[Run]) -> tuple[str, list[Captioned]]:
-    """The file with the most identified images, and those by majorities that have a picture."""
+    """The file with the most identified examples, and those by majorities that have a picture."""
     found = identified(runs)
     if not found:
         return "", []

@@ -205,8 +205,8 @@ def _require_fitting(run: Run, entry: ArtifactResult, found: Predictions) -> Non
     if (found.outputs.shape[1], len(found)) != expected:
         raise RunFolderError(
             f"{entry.predictions} holds outputs {list(found.outputs.shape)}, "
-            f"{results_module.FILE_NAME} says {expected[1]:,} test images and {expected[0]} "
-            "classes. The two are not of one run."
+            f"{results_module.FILE_NAME} says {expected[1]:,} test {data.examples} and "
+            f"{expected[0]} classes. The two are not of one run."
         )
 
 
@@ -240,7 +240,7 @@ def names_of(runs: Sequence[Run]) -> list[str]:
 
 
 def require_same_test(runs: Sequence[Run]) -> None:
-    """Refuses runs that were judged on other test images, or with other classes.
+    """Refuses runs that were judged on other test examples, or with other classes.
 
     Raises:
       RunFolderError: with the first that does not fit.
@@ -258,8 +258,8 @@ def require_same_test(runs: Sequence[Run]) -> None:
             raise RunFolderError(f"{run.folder} has {what}, {first.folder} has {theirs}.")
         if None not in (known := (run.test_checksum, first.test_checksum)) and len(set(known)) > 1:
             raise RunFolderError(
-                f"{run.folder} was judged on other test images than {first.folder}. Compare runs "
-                "of one data set, with the same test split."
+                f"{run.folder} was judged on other test {run.results.data.examples} than "
+                f"{first.folder}. Compare runs of one data set, with the same test split."
             )
 
 

@@ -6,14 +6,14 @@ Knows which figures stand in which column and how a missing one reads. Does not 
 from __future__ import annotations
 
 from tfcompress.layer_coverage import Coverage
-from tfcompress.report import comparison, metric, text, wording
+from tfcompress.report import comparison, metric, text
 from tfcompress.report.tables import Cell, Column, Table, pairs, settings, without_empty
 from tfcompress.results import CompressionReport, LayerReport, Results, StageResult
 
 
 def stages(results: Results) -> Table | None:
     """What was trained: epochs, the epoch kept, seconds; None where nothing was."""
-    main = metric.of(results)
+    main, examples = metric.of(results), results.data.examples
     columns = (
         Column("Stage", numeric=False),
         Column("Technique", numeric=False),
@@ -23,14 +23,15 @@ def stages(results: Results) -> Table | None:
         Column("Validation loss", "best epoch"),
         Column("Layers treated"),
         Column("Time"),
-        Column("Images a second", "trained on"),
+        Column(f"{examples.capitalize()} a second", "trained on"),
         Column("Memory", "MiB, peak"),
         Column("Energy", "kJ"),
     )
     rows = tuple(_stage_row(stage, main) for stage in results.stages)
     note = (
         "Epochs count from 1. The best epoch is chosen on the validation split, never on test. "
-        "Images a second: those trained on, by the wall time of the epochs, validation included. "
+        f"{examples.capitalize()} a second: those trained on, by the wall time of the epochs, "
+        "validation included. "
         "Memory: the greatest resident size of the process in an epoch. Energy: of the processors "
         "and GPUs, where they count it."
     )
@@ -56,12 +57,12 @@ def _stage_row(stage: StageResult, main: metric.MainMetric) -> tuple[Cell, ...]:
 
 def _cost(stage: StageResult) -> tuple[Cell, Cell, Cell]:
     """Of the epochs: what was not recorded for every one of them is missing."""
-    images, seconds = _total(stage, "examples"), _total(stage, "seconds")
+    examples, seconds = _total(stage, "examples"), _total(stage, "seconds")
     joules = _total(stage, "energy_joules")
     peaks = [epoch.get("peak_memory_bytes") for epoch in stage.history]
     known = [peak for peak in peaks if peak is not None]
     return (
-        Cell(f"{images / seconds:,.0f}" if images and seconds else text.MISSING),
+        Cell(f"{examples / seconds:,.0f}" if examples and seconds else text.MISSING),
         Cell(text.mib(max(known)) if known and len(known) == len(peaks) else text.MISSING),
         Cell(text.MISSING if joules is None else f"{joules / 1000:,.1f}"),
     )
@@ -130,7 +131,7 @@ def coverage(found: Coverage) -> Table:
 
 def data(results: Results) -> Table:
     """Which data was used and how it was split."""
-    record, noun = results.data, "text" if wording.is_of_texts(results) else "image"
+    record = results.data
     rows = [
         ("Data set", record.name),
         ("Source", record.source),
@@ -140,15 +141,19 @@ def data(results: Results) -> Table:
             else ("Classes", f"{len(record.classes)}: {_shorten(record.classes)}")
         ),
         *(
-            (f"{noun.capitalize()}s, {split}", text.count(size))
+            (f"{record.examples.capitalize()}, {split}", text.count(size))
             for split, size in record.split_sizes.items()
         ),
+        ("Validation split", "as published" if record.published_validation else "of train"),
         ("Input of the network", _input(results)),
         ("Parameters of the baseline", text.count(results.baseline.parameters)),
-        (f"Multiply-accumulates of the baseline, one {noun}", text.count(results.baseline.macs)),
+        (
+            f"Multiply-accumulates of the baseline, one {record.example}",
+            text.count(results.baseline.macs),
+        ),
     ]
     if results.evaluation_speed is not None:
-        rows += _evaluation_rows(results, noun=noun)
+        rows += _evaluation_rows(results)
     return pairs("Data and model", rows)
 
 
@@ -156,20 +161,21 @@ def _input(results: Results) -> str:
     for stage in results.stages:
         if preprocessing := stage.config.get("preprocessing"):
             if "tokenizer_sha256" in preprocessing:
-                length, words = preprocessing["length"], preprocessing["vocabulary"]
-                return f"{length} ids of tokens, of {text.count(words)}"
+                lengths = (*preprocessing.get("shorter", ()), preprocessing["length"])
+                words = text.count(preprocessing["vocabulary"])
+                return f"{' or '.join(map(str, lengths))} ids of tokens, of {words}"
             shape = "x".join(str(size) for size in preprocessing["image_shape"])
             return f"{shape} (height, width, channels), {preprocessing['channel_order']}"
     return text.MISSING
 
 
-def _evaluation_rows(results: Results, *, noun: str) -> list[tuple[str, str]]:
+def _evaluation_rows(results: Results) -> list[tuple[str, str]]:
     speed = results.evaluation_speed
     assert speed is not None
     return [
         (
             f"Evaluation of {speed.artifact}",
-            f"{speed.batched:,.0f} {noun}s a second in batches of {speed.batch}, "
+            f"{speed.batched:,.0f} {results.data.examples} a second in batches of {speed.batch}, "
             f"{speed.single:,.0f} one at a time "
             f"({text.ratio(comparison.ratio(speed.batched, speed.single))})",
         )

@@ -36,7 +36,7 @@ def svg(found: Sensitivity, kind: str) -> str:
             title=f"{found.model}: sensitivity of its layers to {kind}",
             description=(
                 "Points of accuracy lost when one layer alone is compressed, by layer (the most "
-                f"sensitive on top) and level, on {found.examples:,} validation images. Pale "
+                f"sensitive on top) and level, on {found.examples:,} validation examples. Pale "
                 "numbers are those whose 95% interval holds zero."
             ),
         )

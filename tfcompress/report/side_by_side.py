@@ -1,6 +1,6 @@
 """Runs of different settings on one test split, file beside file.
 
-Knows that every file is compared with the first run's baseline, image by image. Does not know
+Knows that every file is compared with the first run's baseline, example by example. Does not know
 markup.
 """
 
@@ -27,7 +27,7 @@ from tfcompress.report.contents import Contents, Section
 from tfcompress.report.run import Run, RunFolderError, load_predictions, names_of
 from tfcompress.report.tables import Cell, Column, Table
 from tfcompress.report.verdict import Verdict
-from tfcompress.results import ArtifactResult
+from tfcompress.results import ArtifactResult, Results
 from tfcompress.statistics import Decision
 
 
@@ -53,13 +53,14 @@ def contents(runs: Sequence[Run]) -> Contents:
     rows, first = _rows(runs), runs[0]
     known = zip(letters(runs), names_of(runs), strict=True)
     names = ", ".join(f"{letter}: {name}" for letter, name in known)
-    images = first.results.data.split_sizes.get("test")
-    same = "" if images is None else f"; judged on the same {text.plural(images, 'test image')}"
+    data = first.results.data
+    tested, one = data.split_sizes.get("test"), f"test {data.example}"
+    same = "" if tested is None else f"; judged on the same {text.plural(tested, one)}"
     return Contents(
-        title=f"{len(runs)} runs on {first.results.data.name}",
+        title=f"{len(runs)} runs on {data.name}",
         subtitle=f"{names}{same}",
         verdict=_verdict(rows, "A", metric.of(first.results)),
-        files=_table(rows, metric.of(first.results)),
+        files=_table(rows, first.results),
         figures=("accuracy-size",),
         sections=(Section("What differs", "Settings of the runs.", (), (_settings(runs),)),),
         folded=(),
@@ -109,8 +110,9 @@ def _rows(runs: Sequence[Run]) -> list[_Row]:
 
 def _predictions(run: Run, entry: ArtifactResult) -> Predictions:
     if entry.predictions is None:
+        one = run.results.data.example
         raise RunFolderError(
-            f"{run.folder} holds no predictions of {entry.name}: runs are compared image by image. "
+            f"{run.folder} holds no predictions of {entry.name}: runs are compared {one} by {one}. "
             "Give the command that made the run again; it evaluates what is missing."
         )
     return load_predictions(run.folder / entry.predictions)
@@ -149,7 +151,8 @@ def _verdict(rows: Sequence[_Row], first: str, main: metric.MainMetric) -> Verdi
     )
 
 
-def _table(rows: Sequence[_Row], main: metric.MainMetric) -> Table:
+def _table(rows: Sequence[_Row], first: Results) -> Table:
+    main, one = metric.of(first), first.data.example
     columns = (
         Column("Run", numeric=False),
         Column("Name", numeric=False),
@@ -161,7 +164,7 @@ def _table(rows: Sequence[_Row], main: metric.MainMetric) -> Table:
         Column("Latency", "ms, p50"),
     )
     note = (
-        "Differences are to the baseline of A, image by image; p is corrected for all "
+        f"Differences are to the baseline of A, {one} by {one}; p is corrected for all "
         f"{len(rows)} rows. Latencies of different runs were not measured side by side. Runs may "
         "differ by their trainings, too: that other seeds would show the same is not tested here."
     )

@@ -28,8 +28,8 @@ def errors(results: Results) -> Table | None:
         columns.append(Column("Difference"))
     rows = [row for entry in entries for row in _rows(entry, results)]
     note = (
-        "Ranges are 95% intervals by bootstrap, those of differences with the same images drawn "
-        "for file and baseline."
+        "Ranges are 95% intervals by bootstrap, those of differences with the same "
+        f"{results.data.examples} drawn for file and baseline."
     )
     return Table("Errors", tuple(columns), tuple(rows), note)
 

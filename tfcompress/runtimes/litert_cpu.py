@@ -28,15 +28,23 @@ class Options:
 
     Attributes:
       kernels: `"xnnpack"`, `"builtin"` (XNNPACK off) or `"reference"` (plain loops).
+      length: of a file that takes texts of several lengths, the tokens of each text; 0 for a file
+        whose sizes are fixed.
 
     Raises:
-      ValueError: an unknown name.
+      ValueError: an unknown name, or a length below 0.
     """
 
     kernels: str = "xnnpack"
+    length: int = 0
 
     def __post_init__(self) -> None:
         registry.require(self.kernels, litert.KERNELS, what="value of litert_cpu's kernels")
+        if not isinstance(self.length, int) or self.length < 0:
+            raise ValueError(
+                "litert_cpu's length must be a number of tokens, or 0 for a file of one size. "
+                f"Received: {self.length!r}."
+            )
 
 
 class LitertSession:
@@ -101,6 +109,11 @@ def open(
       FileNotFoundError: there is no such file.
       ValueError: a count below 1, or a file that LiteRT cannot run.
     """
-    kernels = options.kernels
-    session = litert.GraphSession(path, threads=threads, batch=batch, kernels=kernels)
-    return LitertSession(session, kernels)
+    session = litert.GraphSession(
+        path,
+        threads=threads,
+        batch=batch,
+        length=options.length or None,
+        kernels=options.kernels,
+    )
+    return LitertSession(session, options.kernels)

@@ -168,6 +168,7 @@ def study(
       ValueError: the folder belongs to something else, or the data are not those of the run.
     """
     source = finished_run.load(run_dir)
+    source.require_images("The study of quantization")
     source.require_classes("The study of quantization")
     epoch = steps_per_epoch(source.dataset.train, source.training.batch_size)
     if any(map(_is_trained, config.methods)) and config.steps > epoch:

@@ -102,6 +102,7 @@ def judge(
         something else, or the data are not those of the run.
     """
     source, run = finished_run.load(run_dir), RunFolder(run_dir)
+    source.require_images("The study of robustness")
     source.require_classes("The study of robustness")
     files = of_run(source, run, names=config.files)
     # Before anything is computed or kept: what cannot be had or used is told at once.

@@ -155,6 +155,7 @@ def compare(
       ValueError: the folder belongs to something else, or the data are not those of the run.
     """
     source = finished_run.load(run_dir)
+    source.require_images("The comparison with TF-MOT")
     source.require_classes("The comparison with TF-MOT")
     folder = RunFolder(output_dir)
     settings = {

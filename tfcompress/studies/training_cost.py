@@ -86,6 +86,7 @@ class TrainingCostConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        data.require_images(self.data, what="The cost of training")
         for method in self.methods:
             own = [] if method in (*TFMOT, OWN) else _stages(method)
             if not all(map(compose.is_prepared, own)):

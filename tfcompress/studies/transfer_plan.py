@@ -19,6 +19,7 @@ from tfcompress.backbones import BackboneConfig
 from tfcompress.compose import PlannedStage
 from tfcompress.config import StageTrainingConfig, shortened
 from tfcompress.data import DataConfig
+from tfcompress.graph import kernels
 from tfcompress.registry import require
 from tfcompress.training import TrainingConfig
 from tfcompress.transfer import DOWNSTREAM, FULL, LINEAR_PROBE, NONE, UPSTREAM, Trial
@@ -138,7 +139,7 @@ class Pair:
                 "Take a backbone that has some, such as resnet8 or MobileNet."
             )
         for name in filter(None, (self.target, self.upstream)):
-            data.check(DataConfig(name=name))
+            data.require_images(DataConfig(name=name), what="The study of transfers")
         if self.target in (weights, self.upstream):
             raise ValueError(
                 f"{self.backbone.name} was trained on {self.target} already: no transfer. "
@@ -274,7 +275,7 @@ def stages_of(compression: str) -> tuple[PlannedStage, ...]:
     """
     found = []
     for stage in compose.plan(recipe.parse(compression)).stages:
-        skip = "/".join(filter(None, (stage.config.skip, backbones.HEAD)))
+        skip = kernels.SEPARATOR.join(filter(None, (stage.config.skip, backbones.HEAD)))
         config = dataclasses.replace(stage.config, skip=skip)
         found.append(dataclasses.replace(stage, config=config))
     return tuple(found)

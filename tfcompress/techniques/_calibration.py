@@ -1,7 +1,4 @@
-"""Checks calibration examples that a user gives to a technique, images or ids of tokens.
-
-Does not know what they are for.
-"""
+"""Checks calibration examples that a user gives to a technique. Does not know what for."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ def require_calibration(images: Any, model: Any, *, what: str) -> None:
     """Refuses examples that a model does not take.
 
     Args:
-      images: float32 [examples, ...], or int32 for an input of ids of tokens, or one such array for
-        each input of the model.
+      images: float32 [examples, ...], or ids of tokens, int32 [examples, length], or one such
+        array for each input of the model.
       model: functional model.
       what: the setting that holds them, for the message.
 
@@ -44,14 +41,13 @@ def require_calibration(images: Any, model: Any, *, what: str) -> None:
             f"{', '.join(map(str, found))}."
         )
     for array, tensor in zip(arrays, model.inputs, strict=True):
-        kind = np.int32 if tensor.dtype.is_integer else np.float32
-        if array.dtype != kind:
-            made = (
-                "as Tokenizer.token_ids gives them"
-                if kind is np.int32
-                else "preprocessed as for training"
+        # Of half precision and of bytes, too, examples are float32.
+        own = np.dtype(tensor.dtype.as_numpy_dtype)
+        wanted = own if own == np.int32 else np.dtype(np.float32)
+        if array.dtype not in (wanted, np.float32):
+            raise ValueError(
+                f"{what} must be {wanted}, preprocessed as for training. Received: {array.dtype}."
             )
-            raise ValueError(f"{what} must be {np.dtype(kind)}, {made}. Received: {array.dtype}.")
         if not np.isfinite(array).all():
             raise ValueError(
                 f"{what} must be finite. Received: {int((~np.isfinite(array)).sum())} numbers that "

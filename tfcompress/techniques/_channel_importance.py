@@ -5,16 +5,17 @@ Knows the criteria. Does not choose what is removed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tfcompress._keras import keras, tf
-from tfcompress.graph.channels import PRODUCES, ChannelGraph, Slot
+from tfcompress.graph.channels import CONSUMES, PRODUCES, ChannelGraph, Slot
 from tfcompress.graph.kernels import is_kernel, weight_name
 from tfcompress.graph.outputs import final_activation, unit_scale
 from tfcompress.graph.rebuild import in_float32
+from tfcompress.techniques._calibration import require_calibration
 
 _BATCH = 32
 
@@ -61,19 +62,38 @@ def _by_scale(model: Any, graph: ChannelGraph, examples: Any) -> np.ndarray:
 def _by_taylor(model: Any, graph: ChannelGraph, examples: Any) -> np.ndarray:
     """The squared first-order change of the loss if all weights that make the unit were zero.
 
-    In float32, also of a model in half precision, whose small gradients would be zero.
+    Of a head, if all weights that take what it gives were: without query and key it would attend to
+    all alike, which tells nothing. In float32, also of a model in half precision, whose small
+    gradients would be zero.
+
+    Reference:
+      Michel, Levy, Neubig: Are sixteen heads really better than one?, NeurIPS 2019.
     """
     model = in_float32(model)
-    pairs = [(s, w) for s, w in _weights(model, graph) if s.zeroes and w.trainable]
+    by_what_is_taken = _heads_that_kernels_take(graph)
+    pairs = [
+        (slot, weight)
+        for slot, weight in _weights(model, graph)
+        if weight.trainable and (by_what_is_taken[slot.units] != slot.zeroes).any()
+    ]
     total, batches = np.zeros(graph.count), 0
     for gradients in _gradients(model, [weight for _, weight in pairs], examples):
         change = np.zeros(graph.count)
         for (slot, weight), gradient in zip(pairs, gradients, strict=True):
             product = np.moveaxis(weight.numpy() * gradient, slot.axis, 0)
             sums = product.reshape(len(slot.units), -1).sum(axis=1)
+            sums *= by_what_is_taken[slot.units] != slot.zeroes
             change += np.bincount(slot.units, weights=sums, minlength=graph.count)
         total, batches = total + change**2, batches + 1
     return total / max(batches, 1)
+
+
+def _heads_that_kernels_take(graph: ChannelGraph) -> np.ndarray:
+    """Which units they are, bool [units]."""
+    taken = np.zeros(graph.count, bool)
+    for slot in graph.slots:
+        taken[slot.units] |= slot.role == CONSUMES
+    return taken & np.isin(np.arange(graph.count), list(graph.heads))
 
 
 def _gradients(model: Any, weights: list[Any], examples: Any) -> Iterator[list[np.ndarray]]:
@@ -99,6 +119,49 @@ def _gradients(model: Any, weights: list[Any], examples: Any) -> Iterator[list[n
         batch = slice(start, start + _BATCH)
         found = gradients(tf.constant(inputs[batch]), tf.constant(targets[batch]))
         yield [gradient.numpy() for gradient in found]
+
+
+def require_examples(examples: Any, model: Any) -> None:
+    """Refuses examples that a loss cannot be computed of.
+
+    Args:
+      examples: inputs and targets.
+      model: of one input and one output.
+
+    Raises:
+      ValueError: no pair of them, or of other shapes or types.
+    """
+    what = "ChannelPruningConfig.examples"
+    if not (isinstance(examples, tuple | list) and len(examples) == 2):
+        raise ValueError(
+            f"{what} must be a pair, inputs and targets. Received: {type(examples).__name__}."
+        )
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ValueError(
+            f"prune_channels(importance=taylor) takes a model of one input and one output. "
+            f"Received: {len(model.inputs)} and {len(model.outputs)}. Rate its channels by l2."
+        )
+    inputs, targets = map(np.asarray, examples)
+    require_calibration(inputs, model, what=f"{what}: inputs")
+    shape = (len(inputs), *model.output_shape[1:])
+    classes = shape[-1] or 0
+    if np.issubdtype(targets.dtype, np.integer):
+        fits = _of_shape(targets, shape[:-1]) and 0 <= targets.min() <= targets.max() < classes
+    else:
+        fits = _of_shape(targets, shape) and bool(np.isfinite(targets).all())
+    if not fits:
+        ends = f" from {targets.min()} to {targets.max()}" if targets.size else ""
+        raise ValueError(
+            f"{what}: targets must be classes, integers {list(shape[:-1])} from 0 to "
+            f"{classes - 1}, or finite numbers {list(shape)}. Received: {targets.dtype} "
+            f"{list(targets.shape)}{ends}."
+        )
+
+
+def _of_shape(array: np.ndarray, shape: Sequence[int | None]) -> bool:
+    """Whether an array has a shape, of which None may be anything."""
+    pairs = zip(array.shape, shape, strict=False)
+    return array.ndim == len(shape) and all(size in (None, own) for own, size in pairs)
 
 
 CRITERIA: Mapping[str, Callable[[Any, ChannelGraph, Any], np.ndarray]] = {

@@ -6,6 +6,7 @@ from typing import Any
 
 from tfcompress._keras import keras, tf
 from tfcompress.graph.outputs import final_activation
+from tfcompress.techniques._compared import NOTHING, compared, divergence, over_tokens
 from tfcompress.techniques.distill import DistillationConfig
 
 _LEAST_PROBABILITY = 1e-20
@@ -29,23 +30,22 @@ class Distiller(keras.Model):
         super().__init__(dtype=student.dtype_policy, autocast=False)
         self.student = student
         self._config = config
-        needs_features = config.features > 0 or config.attention > 0
-        pairs = matching_features(student, config.teacher) if needs_features else []
-        if needs_features and not pairs:
-            raise ValueError(
-                "distill: teacher and student have no feature maps of the same height and width. "
-                "Leave features and attention at 0."
-            )
-        self._student_outputs = _with_features(student, [ours for ours, _ in pairs])
+        inside = config.features > 0 or config.attention > 0
+        found = compared(student, config.teacher) if inside else NOTHING
+        features = found.features if config.features else ()
+        attention = found.attention if config.attention else ()
+        mask = [] if found.mask is None else [found.mask]
+        self._attention_error, self._has_mask = found.attention_error, bool(mask)
+        ours = [own for own, _ in (*features, *attention)]
+        theirs = [other for _, other in (*features, *attention)]
+        self._student_outputs = _with_outputs(student, ours)
         # In a tuple of a list Keras would track the teacher and train and save it with the student.
-        self._teacher = _Untracked(_with_features(config.teacher, [theirs for _, theirs in pairs]))
+        self._teacher = _Untracked(_with_outputs(config.teacher, [*theirs, *mask]))
         self._softmax = [final_activation(m) == "softmax" for m in (student, config.teacher)]
         self.regressors = [
-            keras.layers.Conv2D(theirs.shape[-1], 1, name=f"regressor_{index}", dtype="float32")
-            for index, (_, theirs) in enumerate(pairs if config.features else [])
+            _regressor(own, other, name=f"regressor_{index}")
+            for index, (own, other) in enumerate(features)
         ]
-        for regressor, (ours, _) in zip(self.regressors, pairs, strict=False):
-            regressor.build(ours.shape)
         # Keras' own mean, which it reports as the loss, is of the loss on the labels alone.
         self._mean_loss = _Untracked(keras.metrics.Mean(name="loss"))
         self.built = True
@@ -106,15 +106,20 @@ class Distiller(keras.Model):
         loss = tf.constant(0.0)
         if config.alpha:
             loss += config.alpha * _mean(self._of_outputs(learned[0], taught[0]), weights)
-        ours = [tf.cast(features, tf.float32) for features in learned[1:]]
-        theirs = [tf.cast(features, tf.float32) for features in taught[1:]]
+        ours, theirs = (
+            [tf.cast(tensor, tf.float32) for tensor in tensors[1:]] for tensors in (learned, taught)
+        )
+        mask = theirs.pop() if self._has_mask else None
+
+        def mean(errors: Any) -> Any:
+            return _mean(errors if mask is None else over_tokens(errors, mask), weights)
+
         for regressor, own, other in zip(self.regressors, ours, theirs, strict=False):
-            loss += config.features * _mean(tf.square(regressor(own) - other), weights)
-        if config.attention:
-            for own, other in zip(ours, theirs, strict=True):
-                difference = attention_map(own) - attention_map(other)
-                error = tf.reduce_sum(difference**2, axis=-1)
-                loss += config.attention * _mean(error, weights)
+            errors = tf.reduce_mean(tf.square(regressor(own) - other), axis=-1)
+            loss += config.features * mean(errors)
+        count = len(self.regressors)
+        for own, other in zip(ours[count:], theirs[count:], strict=True):
+            loss += config.attention * mean(self._attention_error(own, other))
         return loss
 
     def _of_outputs(self, ours: Any, theirs: Any) -> Any:
@@ -125,7 +130,7 @@ class Distiller(keras.Model):
             return tf.square(difference / tf.constant(config.value_scale, tf.float32))
         pairs = zip((ours, theirs), self._softmax, strict=True)
         logits = (_logits(outputs, probabilities=softmax) for outputs, softmax in pairs)
-        return config.temperature**2 * _divergence(*logits, temperature=config.temperature)
+        return config.temperature**2 * divergence(*logits, temperature=config.temperature)
 
 
 class _Untracked:
@@ -139,14 +144,6 @@ def _logits(outputs: Any, *, probabilities: bool) -> Any:
     """Outputs as float32 logits; those of probabilities are their logarithms."""
     outputs = tf.cast(outputs, tf.float32)
     return tf.math.log(tf.maximum(outputs, _LEAST_PROBABILITY)) if probabilities else outputs
-
-
-def _divergence(ours: Any, theirs: Any, *, temperature: float) -> Any:
-    """KL(theirs, ours) of softened logits, one for each position."""
-    soft = tf.nn.softmax(theirs / temperature)
-    entropy = tf.nn.softmax_cross_entropy_with_logits(soft, ours / temperature)
-    own = tf.nn.softmax_cross_entropy_with_logits(soft, theirs / temperature)
-    return entropy - own
 
 
 def _mean(values: Any, weights: Any) -> Any:
@@ -165,40 +162,22 @@ def _mean(values: Any, weights: Any) -> Any:
     return tf.math.divide_no_nan(tf.reduce_sum(values), tf.cast(tf.size(values), values.dtype))
 
 
-def attention_map(features: Any) -> Any:
-    """Sum of squares over the channels, flattened and scaled to unit length.
+def _regressor(ours: Any, theirs: Any, *, name: str) -> Any:
+    """A linear map of a student's channels to its teacher's; the identity where both have as many.
 
-    Args:
-      features: float [batch, height, width, channels].
-
-    Returns:
-      float [batch, height * width].
+    So a student that its teacher's layers begin in is held against them as they are.
     """
-    energy = tf.reduce_sum(tf.square(features), axis=-1)
-    return tf.math.l2_normalize(
-        tf.reshape(energy, [-1, energy.shape[1] * energy.shape[2]]), axis=-1
+    channels = theirs.shape[-1]
+    initializer = "identity" if ours.shape[-1] == channels else "glorot_uniform"
+    regressor = keras.layers.Dense(
+        channels, kernel_initializer=initializer, name=name, dtype="float32"
     )
+    regressor.build(ours.shape)
+    return regressor
 
 
-def matching_features(student: Any, teacher: Any) -> list[tuple[Any, Any]]:
-    """For each height and width that both have, the last tensor of either that is such a map."""
-    ours, theirs = _last_by_resolution(student), _last_by_resolution(teacher)
-    return [(ours[size], theirs[size]) for size in ours if size in theirs]
-
-
-def _last_by_resolution(model: Any) -> dict[tuple[int, int], Any]:
-    """Feature maps by height and width, from the calls on record: a layer may have several."""
-    last = {}
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            shape = getattr(node.outputs, "shape", None)
-            if not node.is_input and shape is not None and shape.rank == 4 and all(shape[1:]):
-                last[tuple(shape[1:3])] = node.outputs
-    return {size: tensor for size, tensor in last.items() if size[0] > 1}
-
-
-def _with_features(model: Any, features: list[Any]) -> Any:
-    return keras.Model(model.inputs, [model.outputs[0], *features])
+def _with_outputs(model: Any, inside: list[Any]) -> Any:
+    return keras.Model(model.inputs, [model.outputs[0], *inside])
 
 
 def _called(model: Any, inputs: Any, *, training: bool) -> list[Any]:

@@ -61,7 +61,7 @@ def integer_form(
 
     Args:
       model: a model in the normal form; it stays as it is.
-      skip: layer names or patterns, separated by `/`, that are kept as they are.
+      skip: layer names or patterns, separated by `|`, that are kept as they are.
       in_float: names of further layers that are.
       dense_per_channel: make a Dense layer a 1x1 convolution. TFLite's converter takes a range for
         each output of the one and not of the other.

@@ -46,7 +46,7 @@ class ClusteringConfig:
       refine: let k-means move the centroids before the training. It lowers the error and uses
         the values more evenly; without it the outer values of `"linear"` stay rare, and the
         gzipped file was smaller on LeNet-5.
-      skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay as they are.
+      skip: layer names or patterns (`conv1`, `block_*`), separated by `|`, that stay as they are.
       seed: of `kmeans++`.
 
     Raises:

@@ -20,33 +20,50 @@ from tfcompress.results import CompressionReport
 from tfcompress.settings import require_types
 from tfcompress.techniques import VerificationError
 
+ENCODER = "encoder"
+"""The student that is a smaller text encoder of the teacher's own kind."""
+
 
 @dataclass(frozen=True)
 class DistillationConfig:
     """What is learned from the teacher.
 
     The loss is `(1 - alpha) * loss(labels) + alpha * T^2 * KL(teacher/T, student/T)
-    + features * MSE(regressor(student), teacher) + attention * MSE(map(student), map(teacher))`,
+    + features * MSE(regressor(student), teacher) + attention * distance(student, teacher)`,
     and the whole of the student's regularization losses. All but `loss(labels)` is computed in
     float32. Probabilities of a model that ends in a softmax are brought back to logits first. Of a
     regression, the mean squared error of the values stands for `T^2 * KL`, in which differences
     count in the units of `value_scale`.
 
+    Features and attention are compared pair by pair, and the pairs are added up. Of networks for
+    images a pair is, for each height and width that both have, the last feature map of either. Of
+    text encoders it is a layer of the student and the last of those of the teacher's whose work it
+    does: layers 2, 4 and 6 of six for a student of three. Padding does not count.
+
     Attributes:
       student: name of a backbone that is trained in the model's place; empty to keep the model.
-      student_width: multiplies its channels, where its family allows it, above 0.
+        Of a text encoder `"encoder"` names a smaller one of its own kind, which begins with the
+        teacher's layers and reads the same tokens.
+      student_width: multiplies the student's channels, where its family allows it, above 0. Of an
+        encoder, its heads, and with them width and feed-forward part: at most 1, in whole heads.
       temperature: T, softens both outputs, above 0; of no effect on values.
       alpha: share of the teacher's outputs, in [0, 1].
-      features: weight of the intermediate features, at least 0. Where widths differ, a 1x1
-        convolution that is trained beside the student brings its features to the teacher's.
-      attention: weight of the attention maps (sum of squares over channels, normalized), at least
-        0.
+      features: weight of the intermediate features, of encoders the hidden states after the
+        embeddings and after each layer, at least 0. A linear map of the channels that is trained
+        beside the student brings its features to the teacher's; it begins as the identity where
+        both have as many.
+      attention: weight of the attention maps, at least 0. Of images, the distance of the sums of
+        squares over the channels, normalized. Of encoders, KL(teacher, student) of what each token
+        attends to, the mean over heads and tokens; where the numbers of heads differ, neighbouring
+        ones are joined to as many as divide both.
       views: 0 to ask the teacher anew in each step. Any other number says after how many epochs the
         changes to an image repeat, and that the teacher was asked beforehand: the batches hold its
         outputs, [batch, classes], as a third beside inputs and labels. A recipe sees to that; it
         makes long trainings faster, by as much as the teacher is slower than the student.
       student_image_size: side of the student's images in pixels, other than the teacher's; 0 for
         the teacher's. It takes `views`, and the student's own preprocessing.
+      student_layers: of the student `"encoder"`, at least 1 and at most the teacher's; 0 for as
+        many.
       teacher: a functional Keras model that returns logits, or probabilities from a softmax, or
         values; in a recipe, the baseline.
       value_scale: None where the outputs tell classes; of a regression one number above 0 for each
@@ -58,7 +75,9 @@ class DistillationConfig:
     Reference:
       Hinton, Vinyals, Dean: Distilling the knowledge in a neural network, 2015 (soft labels);
       Romero et al.: FitNets, ICLR 2015 (features); Zagoruyko, Komodakis: Paying more attention to
-      attention, ICLR 2017 (attention).
+      attention, ICLR 2017 (attention). Of encoders: Sanh et al.: DistilBERT, 2019 (layers taken
+      over); Jiao et al.: TinyBERT, 2020 (layer by layer); Wang et al.: MiniLM, 2020, and MiniLMv2,
+      2021 (divergence of attention, heads joined).
     """
 
     student: str = ""
@@ -69,6 +88,7 @@ class DistillationConfig:
     attention: float = 0.0
     views: int = 0
     student_image_size: int = 0
+    student_layers: int = 0
     teacher: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
     value_scale: Any = field(default=None, metadata={"supplied": True}, repr=False, compare=False)
 
@@ -102,6 +122,7 @@ class DistillationConfig:
                 f"Received: alpha {self.alpha}, features {self.features}, attention "
                 f"{self.attention}. Give alpha alone, or leave views at 0."
             )
+        self._require_student()
         if self.student_image_size and not (self.views and self.student):
             raise ValueError(
                 "DistillationConfig.student_image_size takes a student, and views, since each step "
@@ -117,6 +138,30 @@ class DistillationConfig:
             raise ValueError(
                 "DistillationConfig.value_scale must hold numbers above 0, one for each value. "
                 f"Received: {self.value_scale}."
+            )
+
+    def _require_student(self) -> None:
+        """Refuses settings of a student that there is not, or of another kind."""
+        if not self.student and (self.student_width != 1 or self.student_layers):
+            raise ValueError(
+                "DistillationConfig.student_width and student_layers take a student. "
+                f"Received: student_width {self.student_width:g}, student_layers "
+                f"{self.student_layers}, and no student. Name one, such as student=ds_cnn for "
+                f"images or student={ENCODER} for texts."
+            )
+        if self.student_layers < 0 or (self.student_layers and self.student != ENCODER):
+            raise ValueError(
+                "DistillationConfig.student_layers must be 0 or more, and 0 for every student but "
+                f"{ENCODER}. Received: student {self.student!r}, student_layers "
+                f"{self.student_layers}."
+            )
+        as_large = not self.student_layers and self.student_width == 1
+        if self.student == ENCODER and (as_large or self.student_image_size):
+            raise ValueError(
+                f"DistillationConfig.student={ENCODER} takes student_layers or student_width, in "
+                "which it is smaller, and no size of images. Received: student_layers "
+                f"{self.student_layers}, student_width {self.student_width:g}, student_image_size "
+                f"{self.student_image_size}."
             )
 
     @property

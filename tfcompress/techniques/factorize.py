@@ -53,7 +53,7 @@ class FactorizationConfig:
         channels at the cost of one.
       data_aware: weigh errors by the inputs that a layer has on the calibration images, which
         keeps more of the model's outputs at the same rank.
-      skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay as they are.
+      skip: layer names or patterns (`conv1`, `block_*`), separated by `|`, that stay as they are.
       calibration: float32 [examples, height, width, channels], preprocessed as for training, or one
         such array for each input of the model; read where `data_aware`. In a recipe, the data
         set's calibration images.

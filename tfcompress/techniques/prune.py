@@ -57,7 +57,7 @@ class PruningConfig:
       end: fraction of the training at which the target is reached, in (begin, 1]; the rest
         recovers.
       updates: how often the masks are chosen anew between begin and end, at least 1.
-      skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay dense.
+      skip: layer names or patterns (`conv1`, `block_*`), separated by `|`, that stay dense.
       allocation: `"uniform"`, the same sparsity for every kernel, or `"sensitivity"`, the target
         for all pruned kernels together, of which those that mind it least take the most.
       sparsities: for `allocation="sensitivity"`, the sparsity of each layer by its name, in [0, 1),

@@ -1,14 +1,15 @@
 """Channel pruning: whole channels leave the model, which becomes smaller and faster anywhere.
 
 What must go together goes together: the channels that an addition joins, with their batch
-normalizations, depthwise convolutions and gates. The model is cut when it is wrapped and trained as
-it is then; `rounds` cuts and trains several times. Does not know other techniques.
+normalizations, depthwise convolutions and gates; those of a head of attention. The model is cut
+when it is wrapped and trained as it is then; `rounds` cuts and trains several times. Does not know
+other techniques.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from tfcompress import registry
 from tfcompress.artifact import Artifact
 from tfcompress.graph import cost
-from tfcompress.graph.channels import CONSUMES, ChannelGraph, Slot
+from tfcompress.graph.channels import CONSUMES, ChannelGraph, Group, Slot
 from tfcompress.graph.kernels import (
     layer_reports,
     nothing_treated,
@@ -29,10 +30,9 @@ from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
 from tfcompress.settings import require_types
 from tfcompress.techniques import VerificationError
-from tfcompress.techniques._calibration import require_calibration
 
 CRITERIA = ("l1", "l2", "bn_scale", "taylor")
-RANKINGS = ("global", "layer")
+RANKINGS = ("global", "layer", "per_cost")
 MEASURES = ("macs", "parameters", "latency")
 
 
@@ -47,13 +47,15 @@ class ChannelPruningConfig:
         layer's mean; `"bn_scale"`, the size of its batch normalizations' gamma, likewise, so that
         channels without one stay;
         `"taylor"`, the squared first-order change of the loss, which needs examples.
-      ranking: `"global"`, the least important channels of the model go; `"layer"`, the same
-        fraction of each layer's.
+      ranking: `"global"`, the least important units of the model go; `"layer"`, the same fraction
+        of each layer's; `"per_cost"`, those of the least importance for what they cost, so that a
+        head of an encoder counts as the many units that cost as much together: for `"taylor"`
+        alone, as norms are relative to those of a layer.
       round_to: channels that a layer keeps are a multiple of it, or all, at least 1. Integer
         kernels of processors take 4 or more at a time.
       rounds: the model is cut and trained so many times, by equal factors, at least 1.
       least_kept: fraction of each layer's channels that stays in any case, in (0, 1].
-      skip: names or patterns (`conv1`, `block_*`), separated by `/`, of layers that go on giving
+      skip: names or patterns (`conv1`, `block_*`), separated by `|`, of layers that go on giving
         all of their channels.
       examples: what the model takes and what it should give for it, as a pair of arrays: float32
         [n, ...], and int64 classes [n] or float32 targets [n, ...], whose differences count in the
@@ -73,6 +75,7 @@ class ChannelPruningConfig:
     Reference:
       Fang et al.: DepGraph: Towards any structural pruning, CVPR 2023 (what goes together).
       Molchanov et al.: Importance estimation for neural network pruning, CVPR 2019 (Taylor).
+      Michel et al.: Are sixteen heads really better than one?, NeurIPS 2019 (heads).
     """
 
     target: float = 0.5
@@ -94,6 +97,12 @@ class ChannelPruningConfig:
         registry.require(self.of, MEASURES, what="measure of prune_channels")
         registry.require(self.importance, CRITERIA, what="importance of channels")
         registry.require(self.ranking, RANKINGS, what="ranking of channels")
+        if self.ranking == "per_cost" and self.importance != "taylor":
+            raise ValueError(
+                "ChannelPruningConfig.ranking=per_cost weighs what the loss feels against what it "
+                f"saves. Received: importance={self.importance}, which says nothing of the loss. "
+                "Pass importance=taylor, or ranking=global."
+            )
         if not 0 < self.target < 1:
             advice = f" For {self.target}% pass {self.target / 100:g}." if self.target > 1 else ""
             raise ValueError(
@@ -202,11 +211,11 @@ def choose(model: Any, config: ChannelPruningConfig) -> tuple[int, ...]:
 def _chosen(normal: Any, graph: ChannelGraph, config: ChannelPruningConfig) -> tuple[int, ...]:
     from tfcompress.graph.channel_removal import Remaining, without
     from tfcompress.techniques._channel_choice import UnreachableError, chosen
-    from tfcompress.techniques._channel_importance import importance
+    from tfcompress.techniques._channel_importance import importance, require_examples
 
     _require_supplied(config)
     if config.importance == "taylor":
-        _require_examples(config.examples, normal)
+        require_examples(config.examples, normal)
     rated = importance(normal, graph, config.importance, examples=config.examples)
     groups = [group for group in graph.groups if not group.reason]
     if not groups:
@@ -219,6 +228,10 @@ def _chosen(normal: Any, graph: ChannelGraph, config: ChannelPruningConfig) -> t
     measure = {"macs": remaining.macs, "parameters": remaining.parameters, "latency": latency}
     measured = measure[config.of]
     whole = measured(np.ones(graph.count, bool))
+    if config.ranking == "per_cost":
+        # The time of one unit cannot be told from the noise.
+        counted = remaining.parameters if config.of == "parameters" else remaining.macs
+        rated = rated / _costs(groups, counted, count=graph.count)
     try:
         removed = chosen(
             groups,
@@ -238,6 +251,19 @@ def _chosen(normal: Any, graph: ChannelGraph, config: ChannelPruningConfig) -> t
     return tuple(np.flatnonzero(removed).tolist())
 
 
+def _costs(
+    groups: Sequence[Group], counted: Callable[[np.ndarray], int], *, count: int
+) -> np.ndarray:
+    """What the model saves without a unit, float64 [units]; 1 for those of no group."""
+    found, whole = np.ones(count), counted(np.ones(count, bool))
+    for group in groups:
+        kept = np.ones(count, bool)
+        # All units of a group cost the same, being in the same places.
+        kept[group.units[0]] = False
+        found[group.units] = whole - counted(kept)
+    return found
+
+
 def callbacks(config: ChannelPruningConfig) -> Sequence[Any]:
     """None are needed: the channels are gone."""
     del config
@@ -255,20 +281,27 @@ def report(before: Any, after: Any, config: ChannelPruningConfig) -> Compression
     graph = _followed(normal, config)
     reasons = _reasons(normal, graph)
     details = {
-        name: _detail(slots, after) for name, slots in graph.by_layer.items() if name not in reasons
+        name: _detail(graph, slots, after)
+        for name, slots in graph.by_layer.items()
+        if name not in reasons
     }
     reports = layer_reports(normal, after, reasons=reasons, without_kernel="", details=details)
     return CompressionReport("prune_channels", reports)
 
 
-def _detail(slots: Sequence[Slot], after: Any) -> str:
-    """How many channels a layer still gives, or takes where it gives as many as before."""
+def _detail(graph: ChannelGraph, slots: Sequence[Slot], after: Any) -> str:
+    """How much a layer still gives, or takes where it gives as much as before."""
     layer = after.get_layer(slots[0].layer)
     # What it gives says more than what it takes.
     for slot in sorted(slots, key=lambda slot: slot.role == CONSUMES):
         had, has = len(slot.units), int(layer.weights[slot.weight].shape[slot.axis])
         if has < had:
-            return f"{'takes ' if slot.role == CONSUMES else ''}{has} of {had} channels"
+            units = set(slot.units.tolist())
+            # Each head is as wide as the others.
+            width = had // len(units) if units <= graph.heads else 1
+            what = "heads" if units <= graph.heads else "channels"
+            takes = "takes " if slot.role == CONSUMES else ""
+            return f"{takes}{has // width} of {had // width} {what}"
     return "all channels kept"
 
 
@@ -343,40 +376,6 @@ def _followed(model: Any, config: ChannelPruningConfig) -> ChannelGraph:
     unrated = np.flatnonzero(np.isnan(importance(model, graph, config.importance, examples=None)))
     reasons = dict.fromkeys(unrated.tolist(), f"no {of} to be rated by")
     return dataclasses.replace(graph, reasons={**reasons, **graph.reasons})
-
-
-def _require_examples(examples: Any, model: Any) -> None:
-    what = "ChannelPruningConfig.examples"
-    if not (isinstance(examples, tuple | list) and len(examples) == 2):
-        raise ValueError(
-            f"{what} must be a pair, inputs and targets. Received: {type(examples).__name__}."
-        )
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ValueError(
-            f"prune_channels(importance=taylor) takes a model of one input and one output. "
-            f"Received: {len(model.inputs)} and {len(model.outputs)}. Rate its channels by l2."
-        )
-    inputs, targets = map(np.asarray, examples)
-    require_calibration(inputs, model, what=f"{what}: inputs")
-    shape = (len(inputs), *model.output_shape[1:])
-    classes = shape[-1] or 0
-    if np.issubdtype(targets.dtype, np.integer):
-        fits = _of_shape(targets, shape[:-1]) and 0 <= targets.min() <= targets.max() < classes
-    else:
-        fits = _of_shape(targets, shape) and bool(np.isfinite(targets).all())
-    if not fits:
-        ends = f" from {targets.min()} to {targets.max()}" if targets.size else ""
-        raise ValueError(
-            f"{what}: targets must be classes, integers {list(shape[:-1])} from 0 to "
-            f"{classes - 1}, or finite numbers {list(shape)}. Received: {targets.dtype} "
-            f"{list(targets.shape)}{ends}."
-        )
-
-
-def _of_shape(array: np.ndarray, shape: Sequence[int | None]) -> bool:
-    """Whether an array has a shape, of which None may be anything."""
-    pairs = zip(array.shape, shape, strict=False)
-    return array.ndim == len(shape) and all(size in (None, own) for own, size in pairs)
 
 
 def _require_supplied(config: ChannelPruningConfig) -> None:

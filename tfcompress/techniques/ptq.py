@@ -42,7 +42,7 @@ class PTQConfig:
       operators: `"all"` that have an integer form; `"kernels"`, what multiplies by weights, and
         tables; `"auto"`, kernels in a model of texts, whose sums, normalizations and attention lose
         most in integers and cost little time in float, and all in any other.
-      skip: layer names or patterns (`conv1`, `block_*`), separated by `/`, that stay in float.
+      skip: layer names or patterns (`conv1`, `block_*`), separated by `|`, that stay in float.
       growth: by how much of itself the weights may grow, so that layers stay in float that cost
         more accuracy in integers than others of their size; in [0, 3].
       in_float: names of the layers that `growth` keeps in float: what `layers_in_float` found. In a

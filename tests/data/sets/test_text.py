@@ -51,9 +51,44 @@ def test_a_csv_has_quotation_marks_and_lines_within(tmp_path):
 def test_a_published_test_split_stands_beside_train(tmp_path, beside):
     path = write(tmp_path / "train.tsv")
     write(tmp_path / f"{beside}.tsv", ROWS[:1])
-    if beside == "test":
-        write(tmp_path / "dev.tsv", ROWS[:3])
     assert read(path).test.texts == ("a good film",)
+    assert read(path).validation is None
+
+
+@pytest.mark.parametrize("beside", ["dev", "validation"])
+def test_a_published_validation_split_stands_beside_train_and_test(tmp_path, beside):
+    path = write(tmp_path / "train.tsv", times=50)
+    write(tmp_path / "test.tsv", ROWS[:1])
+    write(tmp_path / f"{beside}.tsv", ROWS[1:])
+    found = read(path)
+    assert (found.test.texts, len(found.train.texts)) == (("a good film",), 200)
+    assert found.validation.texts == ('so "bad" , really', "fine", "dull")
+    assert found.validation.labels.tolist() == [0, 1, 0]
+    said = []
+    config = DataConfig(name=f"text:{path}")
+    loaded = data.load(config, tokenize=tokenize, note=said.append)
+    assert loaded.published_validation
+    # A tenth of train is for calibration, nothing of it for validation.
+    sizes = {"train": 180, "validation": 3, "calibration": 20, "test": 1}
+    assert loaded.split_sizes() == sizes
+    assert sorted([*loaded.train.ids, *loaded.calibration.ids]) == list(range(200))
+    assert said == ["102 of 204 texts are longer than 6 tokens and were cut"]
+
+
+def test_two_files_that_could_be_the_validation_split_are_refused(tmp_path):
+    path = write(tmp_path / "train.tsv")
+    for name in ("dev", "validation"):
+        write(tmp_path / f"{name}.tsv")
+    with pytest.raises(ValueError, match=r"holds dev.tsv and validation.tsv, either of which"):
+        read(path)
+
+
+def test_values_are_published_with_a_validation_split_too(tmp_path):
+    rows = [("a", "1.5"), ("b", "2")]
+    for name in ("train", "dev", "test"):
+        write(tmp_path / f"{name}.tsv", rows, "text\tstars")
+    found = read(tmp_path / "train.tsv")
+    assert found.validation.labels.tolist() == found.test.labels.tolist() == [[1.5], [2.0]]
 
 
 def test_other_files_have_a_fifth_held_out(tmp_path):
@@ -89,6 +124,9 @@ def test_values_in_their_own_column_or_as_labels(tmp_path):
         ("sentence\tlabel\na\t1\nb\n", "line 3: expected 2 cells, for sentence, label. Rec"),
         ("sentence\tlabel\na\t1\n \t2\n", "line 3: there is no text"),
         ("sentence\tlabel\na\tx\nb\t\n", "line 3: there is no label"),
+        ("sentence\tlabel\na\tx\n\0b\ty\n", "line 3: there is a NUL byte"),
+        ("sentence\tlabel\tlabel\na\tx\ty\n", "columns that are named alike: 'label'"),
+        ("sentence\tsentence \tlabel\na\tb\ty\n", "columns that are named alike: 'sentence'"),
         ("sentence\tlabel\na\tx\nb\tx\n", "has one class: x. A classifier needs two or more"),
         (
             "sentence\tlabel\n" + "".join(f"a\t{i}\n" for i in range(101)),
@@ -100,6 +138,26 @@ def test_tables_that_cannot_be_used_are_refused(tmp_path, content, message):
     path = tmp_path / "x.tsv"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "content", ['text,label\n"one,a\ntwo,b\n', 'text,label\n"one" more,a\ntwo,b\n']
+)
+def test_a_csv_with_unbalanced_quotation_marks_is_refused(tmp_path, content):
+    path = tmp_path / "x.csv"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match="is no CSV in UTF-8"):
+        read(path)
+
+
+def test_a_file_in_utf_16_is_refused(tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_text("sentence\tlabel\na\t1\nb\t2\n", encoding="utf-16")
+    with pytest.raises(ValueError, match="is no TSV in UTF-8"):
+        read(path)
+    path.write_bytes("sentence\tlabel\na\t1\nb\t2\n".encode("utf-16-le"))
+    with pytest.raises(ValueError, match=r"there is a NUL byte.*UTF-16"):
         read(path)
 
 

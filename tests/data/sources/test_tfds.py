@@ -2,6 +2,7 @@ import errno
 import os
 import shutil
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -105,3 +106,35 @@ def test_prepared_data_set_loads_by_name(prepared_dir):
     dataset = load(DataConfig(name="tiny_pictures", data_dir=str(prepared_dir)))
     assert dataset.source == "prepared"
     assert dataset.split_sizes() == {"train": 16, "validation": 2, "calibration": 2, "test": 10}
+
+
+def test_a_published_validation_split_is_tested_on_only_where_there_is_no_test_split():
+    import tensorflow_datasets as tfds
+
+    from tfcompress._keras import tf
+
+    class Made:
+        info = SimpleNamespace(
+            name="some/pictures",
+            supervised_keys=("image", "label"),
+            features={
+                "image": tfds.features.Image(shape=(4, 4, 1)),
+                "label": tfds.features.ClassLabel(names=["even", "odd"]),
+            },
+        )
+
+        def __init__(self, **sizes):
+            self.sizes = sizes
+            self.info.splits = {
+                name: SimpleNamespace(num_examples=size) for name, size in sizes.items()
+            }
+
+        def as_dataset(self, *, split, shuffle_files, as_supervised):
+            labels = np.arange(self.sizes[split]) % 2
+            return tf.data.Dataset.from_tensor_slices((PICTURES[: len(labels)], labels))
+
+    request = Request("some/pictures")
+    every = _tfds.read(Made(train=9, validation=2, test=3), request, source="prepared")
+    assert (len(every.train), len(every.validation), len(every.test)) == (9, 2, 3)
+    two = _tfds.read(Made(train=9, validation=2), request, source="prepared")
+    assert (len(two.test), two.validation) == (2, None)

@@ -56,6 +56,14 @@ def test_a_test_split_without_labels_is_none():
     )
     assert (found.train.texts, found.test.texts) == (("a é", "b"), ("c",))
     assert (found.classes, found.train.labels.tolist()) == (("down", "up"), [1, 0])
+    assert found.validation is None
     del splits["validation"]
     with pytest.raises(ValueError, match=r"test or validation split with labels. Received"):
         _tfds_texts.read(Made({"sentence": TEXT, "label": LABEL}, splits), REQUEST, source="x")
+
+
+def test_a_validation_split_beside_a_test_split_with_labels_is_the_one_to_choose_by():
+    splits = {"test": [("d", 0)], "train": [("a", 1), ("b", 0)], "validation": [("c", 1)]}
+    made = Made({"sentence": TEXT, "label": LABEL}, splits)
+    found = _tfds_texts.read(made, REQUEST, source="prepared")
+    assert (found.test.texts, found.validation.texts) == (("d",), ("c",))

@@ -8,12 +8,14 @@ for a regression, its value in `label` or in the one other column of numbers, wh
 target's. A `.tsv` file has no quotation marks of its own: those that it holds belong to the texts.
 A `.csv` file has them as spreadsheets write them.
 
-    DIR/train.tsv with DIR/test.tsv    published with a test split; without `test.tsv`, `dev.tsv` or
-                                       `validation.tsv` is the test split
+    DIR/train.tsv with DIR/test.tsv    published with a test split; `dev.tsv` or `validation.tsv`
+                                       beside them is the validation split
+    DIR/train.tsv with DIR/dev.tsv     published with one more split, which is the test split; or
+                                       with DIR/validation.tsv
     any other file                     a fifth is held out for test, of each class as of all
 
-The validation split is carved from train, as of every data set. The held-out fifth does not depend
-on any seed of a run.
+Where no validation split was published it is carved from train, as of every data set. The held-out
+fifth does not depend on any seed of a run.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ IS_TEXT = True
 SUFFIXES = (".tsv", ".csv")
 TEXT_COLUMNS = ("sentence", "text")
 LABEL_COLUMN = "label"
-_TRAIN, _TESTS = "train", ("test", "dev", "validation")
+_TRAIN, _TEST, _VALIDATIONS = "train", "test", ("dev", "validation")
 # As of npz: of more, ages or counts are as likely.
 _MOST_UNNAMED_CLASSES = 100
 
@@ -59,7 +61,7 @@ class _Table:
 
 
 def published(config: DataConfig, argument: str) -> PublishedTexts:
-    """The texts of the file, and of the test file beside it.
+    """The texts of the file, and of those for test and validation beside it.
 
     Raises:
       ValueError: a file of another kind, an empty one, one that is no table of UTF-8 text, a column
@@ -68,32 +70,46 @@ def published(config: DataConfig, argument: str) -> PublishedTexts:
     """
     path = Path(argument)
     train = _read(path)
-    tests = [path.with_stem(name) for name in _TESTS] if path.stem == _TRAIN else []
-    beside = next((other for other in tests if other.is_file()), None)
-    test = None if beside is None else _read(beside)
+    tables = [train, *map(_read, _beside(path))]
     target = _target(train, config.task)
     if target is not None:
-        parts = [_values(table, target) for table in (train, test) if table is not None]
-        return _published(train, test, parts, targets=(target,))
+        parts = [Texts(_texts(table), _values(table, target)) for table in tables]
+        return _published(parts, targets=(target,))
     classes = _classes(train)
-    parts = [_labels(table, classes, train=path) for table in (train, test) if table is not None]
-    return _published(train, test, parts, classes=classes)
+    parts = [Texts(_texts(table), _labels(table, classes, train=path)) for table in tables]
+    return _published(parts, classes=classes)
+
+
+def _beside(path: Path) -> list[Path]:
+    """The files of the test and of the validation split, as far as they were published.
+
+    Raises:
+      ValueError: two that could be the validation split.
+    """
+    if path.stem != _TRAIN:
+        return []
+    validations = [other for name in _VALIDATIONS if (other := path.with_stem(name)).is_file()]
+    if len(validations) > 1:
+        raise ValueError(
+            f"{path.parent} holds {' and '.join(other.name for other in validations)}, either of "
+            "which could be the validation split. Leave one of them there."
+        )
+    test = path.with_stem(_TEST)
+    return [test, *validations] if test.is_file() else validations
 
 
 def _published(
-    train: _Table,
-    test: _Table | None,
-    labels: Sequence[np.ndarray],
-    *,
-    classes: tuple[str, ...] = (),
-    targets: tuple[str, ...] = (),
+    parts: Sequence[Texts], *, classes: tuple[str, ...] = (), targets: tuple[str, ...] = ()
 ) -> PublishedTexts:
+    train, test, validation = (*parts, None, None)[:3]
+    assert train is not None
     return PublishedTexts(
         source=SOURCE,
         classes=classes,
-        train=Texts(_texts(train), labels[0]),
-        test=None if test is None else Texts(_texts(test), labels[1]),
+        train=train,
+        test=test,
         targets=targets,
+        validation=validation,
     )
 
 
@@ -107,6 +123,12 @@ def _read(path: Path) -> _Table:
             "sentence and label, and a row for each text."
         )
     columns = tuple(name.strip() for name in lines[0][1])
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    if repeated:
+        raise ValueError(
+            f"{path} has columns that are named alike: {', '.join(map(repr, repeated))}. Give each "
+            "a name of its own."
+        )
     for number, line in lines[1:]:
         if len(line) != len(columns):
             raise ValueError(
@@ -125,11 +147,18 @@ def _lines(path: Path) -> list[tuple[int, tuple[str, ...]]]:
                 if tabs
                 else csv.reader(stream, strict=True)
             )
-            return [(reader.line_num, tuple(line)) for line in reader if line]
+            found = [(reader.line_num, tuple(line)) for line in reader if line]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(
             f"{path} is no {path.suffix[1:].upper()} in UTF-8: {error}. Save it as such."
         ) from error
+    damaged = next((line for line, cells in found if any("\0" in cell for cell in cells)), None)
+    if damaged is not None:
+        raise ValueError(
+            f"{path}, line {damaged}: there is a NUL byte, which no text has. It may be another "
+            "kind of file, or in UTF-16: save it in UTF-8."
+        )
+    return found
 
 
 def _texts(table: _Table) -> tuple[str, ...]:

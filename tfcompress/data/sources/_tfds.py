@@ -95,7 +95,8 @@ def prepare(made: Any, *, download_dir: str | None = None) -> None:
 def read(made: Any, request: Request, *, source: str) -> Published | PublishedTexts:
     """Reads the published splits of a prepared data set into memory.
 
-    A data set without a `test` split is tested on its published `validation` split.
+    A data set without a `test` split is tested on its published `validation` split; beside a test
+    split that is the one to choose by.
 
     Args:
       made: from `builder`, prepared.
@@ -109,15 +110,15 @@ def read(made: Any, request: Request, *, source: str) -> Published | PublishedTe
     if request.is_text:
         return _tfds_texts.read(made, request, source=source)
     splits = made.info.splits
-    test = next((name for name in ("test", "validation") if name in splits), None)
-    if "train" not in splits or test is None:
+    others = [name for name in ("test", "validation") if name in splits]
+    if "train" not in splits or not others:
         raise ValueError(
             f"TFDS data set {request.name!r} must have a train split, and a test or validation "
             f"split. Received: {list(splits)}. Export its images to folders and pass folder:DIR."
         )
     try:
-        train, held_out = (
-            _read_split(made, split, image_size=request.image_size) for split in ("train", test)
+        train, test, *more = (
+            _read_split(made, split, image_size=request.image_size) for split in ("train", *others)
         )
     except tf.errors.OpError as error:
         raise ValueError(
@@ -125,7 +126,13 @@ def read(made: Any, request: Request, *, source: str) -> Published | PublishedTe
             "Delete that folder and run again."
         ) from error
     classes = tuple(made.info.features[made.info.supervised_keys[1]].names)
-    return Published(source=source, classes=classes, train=train, test=held_out)
+    return Published(
+        source=source,
+        classes=classes,
+        train=train,
+        test=test,
+        validation=next(iter(more), None),
+    )
 
 
 def _read_split(made: Any, name: str, *, image_size: int) -> Split:

@@ -49,7 +49,7 @@ def read(made: Any, request: Request, *, source: str) -> PublishedTexts:
     """Reads the published splits of a prepared data set into memory.
 
     A test split without labels, as GLUE has it, is none: then the published validation split is
-    tested on.
+    tested on. Beside a test split with labels it is the one to choose by.
 
     Raises:
       ValueError: no second split with labels, or files that cannot be read.
@@ -59,20 +59,23 @@ def read(made: Any, request: Request, *, source: str) -> PublishedTexts:
     candidates = [name for name in ("test", "validation") if name in splits]
     try:
         train = _read(made, "train", text, label) if "train" in splits else None
-        tests = (_read(made, name, text, label) for name in candidates)
-        test = next((found for found in tests if (found.labels >= 0).all()), None)
+        others = [_read(made, name, text, label) for name in candidates]
+        labelled = [found for found in others if (found.labels >= 0).all()]
     except tf.errors.OpError as error:
         raise ValueError(
             f"The prepared data set at {made.data_path} cannot be read ({error.message[:300]}). "
             "Delete that folder and run again."
         ) from error
-    if train is None or test is None:
+    if train is None or not labelled:
         raise ValueError(
             f"TFDS data set {request.name!r} must have a train split, and a test or validation "
             f"split with labels. Received: {list(splits)}."
         )
     classes = tuple(made.info.features[label].names)
-    return PublishedTexts(source=source, classes=classes, train=train, test=test)
+    test, validation = (*labelled, None)[:2]
+    return PublishedTexts(
+        source=source, classes=classes, train=train, test=test, validation=validation
+    )
 
 
 def _read(made: Any, name: str, text: str, label: str) -> Texts:
