@@ -216,10 +216,11 @@ class RunConfig:
         if not texts:
             return
         pipeline.require_plain(self.training.augmentation)
-        for length in getattr(self.backbone, "shorter_lengths", ()):
+        shorter: tuple[int, ...] = getattr(self.backbone, "shorter_lengths", ())
+        for length in shorter:
             self.latency.at_length(length)
         for plan in self.plans:
-            if compose.quantizes(plan.stages) and getattr(self.backbone, "shorter_lengths", ()):
+            if compose.quantizes(plan.stages) and shorter:
                 raise ValueError(
                     f"{plan.stages[-1].technique} makes files of one length: each tensor's shape "
                     "is fixed where it is rounded. Received: shorter lengths. Leave them out, or "
