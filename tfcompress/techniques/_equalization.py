@@ -32,6 +32,9 @@ _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
 # A layer that stays in float keeps its activation, which must give k f(x) for f(k x).
 _HOMOGENEOUS = ("linear", "relu")
 _FACTORS = "ChannelFactor"
+# The activations' part where a layer in float gives them. Of MiniLM-L6 the error is less than half
+# of that with 0.5.
+_SHARE_OF_FACTORS = 0.8
 # Of the values of a kernel: one that has fewer was clustered, and keeps them.
 _FEWEST_VALUES = 1 / 16
 _KEEP_CHANNELS = ("Dropout", "MaxPooling2D", "SpatialDropout2D", "ZeroPadding2D")
@@ -218,7 +221,8 @@ def _factors(point: _Point, values: np.ndarray) -> np.ndarray:
 
     Each channel of a depthwise convolution has a weight range of its own, so that the activations
     decide alone. A full convolution has one range for all inputs of an output, and the square root
-    shares the difference between activations and weights.
+    shares the difference between activations and weights. Of what a layer in float gives, the
+    activations get more of it: their differences are the greater ones by far.
     """
     tiny = np.finfo(np.float32).tiny
     relative = np.maximum(values / max(values.max(), tiny), 1 / _MOST)
@@ -228,7 +232,8 @@ def _factors(point: _Point, values: np.ndarray) -> np.ndarray:
         flat = [np.moveaxis(kernel, -2, 0).reshape(kernel.shape[-2], -1) for kernel in kernels]
         weights = np.max([kernel.max(axis=1) for kernel in flat], axis=0)
         relative_weights = np.maximum(weights / max(weights.max(), tiny), 1 / _MOST)
-        relative = np.sqrt(relative / relative_weights)
+        part = _SHARE_OF_FACTORS if _has_factors(point) else 0.5
+        relative = relative**part / relative_weights ** (1 - part)
         relative = np.clip(relative / relative.max(), 1 / _MOST, 1.0)
     if point.clipped:
         least = np.minimum(_HEADROOM * values / _LIMIT, 1.0)
