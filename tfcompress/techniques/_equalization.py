@@ -36,7 +36,7 @@ _FACTORS = "ChannelFactor"
 # of that with 0.5.
 _SHARE_OF_FACTORS = 0.8
 # Of the values of a kernel: one that has fewer was clustered, and keeps them.
-_FEWEST_VALUES = 1 / 16
+_FEWEST_VALUES = 1 / 2
 _KEEP_CHANNELS = ("Dropout", "MaxPooling2D", "SpatialDropout2D", "ZeroPadding2D")
 
 
