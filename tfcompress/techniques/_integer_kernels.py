@@ -21,7 +21,7 @@ from tfcompress.techniques._integer_layers import (
     ConstantDepthwiseConv2D,
     FoldedFactor,
 )
-from tfcompress.techniques._rewriting import Rewriting, is_linear
+from tfcompress.techniques._rewriting import AFFINE_RANKS, Rewriting, is_linear
 
 
 def kernel(job: Rewriting, use: Use) -> Any:
@@ -43,8 +43,9 @@ def kernel(job: Rewriting, use: Use) -> Any:
             weights, scaled = [part * np.float32(units.scale) for part in weights], True
             units = None
         evened = _only_floats_take(job, use)
-        # Of three axes Keras makes products whose kernel the converter does not find again.
-        if rank in (3, 4) or (rank == 2 and (job.dense_per_channel or units or evened)):
+        # Between layers in float the converter keeps a product along the third axis in float.
+        own_ranges = job.dense_per_channel or units or evened or (job.only_kernels and rank == 3)
+        if rank == 4 or (own_ranges and rank in AFFINE_RANKS):
             return _dense_as_convolution(job, use, x, weights, units, evened=evened)
     linear = is_linear(layer.activation) and layer.dtype_policy.name == "float32"
     if linear and not scaled and x is use.args[0]:
