@@ -148,7 +148,7 @@ REFUSED = (
     Refused("prune(0.5, max_drop=0.01)", ("target_sparsity, or max_drop", "0.5", "0.01")),
     Refused("cluster(clusters=8, max_drop=0.01)", ("clusters, or max_drop", "Leave one of")),
     Refused("prune(pattern=2:4, max_drop=0.01)", ("keeps 2 of 4", "Leave it out")),
-    Refused("factorize(target=0.5, max_drop=0.01)", ("energy or target, not both",)),
+    Refused("factorize(target=0.5, max_drop=0.01)", ("takes one of energy, target and rank",)),
     Refused("prune(max_drop=1)", ("max_drop must be in [0, 1)", "For 1 points pass 0.01")),
     Refused("prune(max_drop=little)", ("max_drop must be a number", "little")),
     Refused("prune(first_step=0.2)", ("first_step belong to max_drop, which is missing",)),

@@ -103,6 +103,8 @@ TIERS = {
         "shared_folder",
         "search",
         "stage_state",
+        "kept_training",
+        "starts",
         "stages",
         "supplies",
         "survey",
@@ -304,17 +306,26 @@ def defines_keras_classes(module: Module) -> bool:
 def imports_tensorflow(module: Module) -> bool:
     """Whether importing a module imports TensorFlow, by design.
 
-    It defines Keras classes, or its name begins with `_` and it imports such a module at its top.
+    It defines Keras classes, or its name begins with `_` and it imports such a module at its top,
+    or one that does so in turn.
     """
-    if defines_keras_classes(module):
-        return True
-    if not module.path.name.startswith("_") or module.path.name == "__init__.py":
-        return False
-    late = {other.dotted for other in modules() if defines_keras_classes(other)}
-    return any(
-        node in module.tree.body and name.rpartition(".")[0] in late
-        for node, name in imports(module)
-    )
+    return module.dotted in importing_tensorflow()
+
+
+@cache
+def importing_tensorflow() -> frozenset[str]:
+    late = {module.dotted for module in modules() if defines_keras_classes(module)}
+    private = [m for m in modules() if m.path.name.startswith("_") and m.path.stem != "__init__"]
+    while True:
+        more = {
+            module.dotted
+            for module in private
+            for node, name in imports(module)
+            if node in module.tree.body and {name, name.rpartition(".")[0]} & late
+        }
+        if more <= late:
+            return frozenset(late)
+        late |= more
 
 
 @every_module

@@ -140,7 +140,7 @@ def test_what_cannot_be_raised_is_refused(technique, settings, says):
 
 
 def test_a_model_of_which_nothing_can_be_treated_is_refused():
-    callback = tfcompress.accuracy_aware("prune", baseline=0.9, max_drop=0.02, skip="hidden/logits")
+    callback = tfcompress.accuracy_aware("prune", baseline=0.9, max_drop=0.02, skip="hidden|logits")
     inputs, labels = np.zeros([8, 20], np.float32), np.zeros(8, np.int64)
     with pytest.raises(ValueError, match="can treat no layer"):
         small_model().fit(inputs, labels, callbacks=[callback], verbose=0)

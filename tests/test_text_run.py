@@ -41,6 +41,7 @@ RECIPES = (
     f"{STUDENT}+float32",
     f"{HEADS}+float32",
 )
+INTEGERS = ("ptq(rounding=nearest)", "prune(0.5)+qat", "cluster(4)+qat")
 FORMATS = ("float32", "dynamic", "int8")
 LENGTH_FORMATS = ("float32", "int8")
 
@@ -125,13 +126,14 @@ def test_minimal_files_answer_texts_alike_with_the_tokenizer_beside_them(finishe
     assert made.artifact.size_bytes < artifact.size_bytes
     table = byte_counts.byte_table(made.artifact)
     assert table.raw == made.artifact.size_bytes
-    minimize.take_tokenizer(source, tmp_path)
+    minimize.take_tokenizer(artifact, tmp_path)
     smaller = made.artifact.save(tmp_path / source.name)
     texts = ["a fine film", "the plot is bad and not great"]
     assert smaller.predict(texts) == artifact.predict(texts)
+    # That of another model has the usual name.
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"is another tokenizer than .* another --output_dir"):
-        minimize.take_tokenizer(source, tmp_path)
+    minimize.take_tokenizer(artifact, tmp_path)
+    assert smaller.predict(texts) == artifact.predict(texts)
 
 
 def test_a_file_of_several_lengths_can_be_made_minimal_and_must_be_told_a_length(of_lengths):
@@ -242,6 +244,24 @@ def test_an_int8_file_keeps_ids_of_tokens_and_their_mask_alone_from_integers_wit
     left = [operator.name for operator in artifact.operators if not operator.integer]
     assert sorted(left) == ["CAST", "QUANTIZE"]
     assert artifact.integer_operators == len(artifact.operators) - 2
+
+
+def test_integer_files_are_what_their_models_are(tmp_path, reviews, tiny_encoder):
+    changed = settings(reviews, tiny_encoder, export=ExportConfig(formats=("int8",)))
+    config = RunConfig(recipes=INTEGERS, **changed)
+    found = workflow.run(config, tmp_path / "run")
+    rows = {row.name: row for row in found.artifacts}
+    ptq, pruned, clustered = (rows[f"{title}-int8"] for title in config.titles)
+    for row in (ptq, pruned, clustered):
+        assert row.parity.top1_agreement > 0.99
+        assert abs(row.difference) < 0.1
+        assert row.integer_operators < row.operators
+        artifact = Artifact.load(tmp_path / "run" / row.path)
+        stored = artifact.weights().values()
+        assert {weight.values.dtype for weight in stored} == {np.dtype(np.int8)}
+    assert pruned.sparsity > 0.4
+    (prediction,) = artifact.predict("the film is GREAT")
+    assert prediction.label == "up"
 
 
 def test_a_file_reads_texts_with_the_tokenizer_beside_it(finished, reviews):
@@ -368,8 +388,13 @@ def test_a_regression_of_texts(tmp_path, tiny_encoder):
     [
         ({"backbone": BackboneConfig(name="lenet5")}, "is of texts. Received: lenet5, which takes"),
         ({"data": DataConfig(name="mnist_sample")}, "reads texts. Received: data set 'mnist_samp"),
-        ({"recipes": ("qat",)}, "qat: ptq and qat have no integer form of a text encoder's"),
-        ({"recipes": ("prune(0.5)+ptq",)}, "prune and ptq: ptq and qat have no integer form"),
+        (
+            {
+                "recipes": ("qat",),
+                "backbone": TextConfig(sequence_length=8, shorter_lengths=(4,)),
+            },
+            "qat makes files of one length",
+        ),
         ({"recipes": ("distill(student=resnet8)",)}, "brings a student that takes images"),
         ({"recipes": ("distill(student=none_such)",)}, "for texts encoder, a smaller one of the"),
         (

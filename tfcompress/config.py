@@ -218,14 +218,15 @@ class RunConfig:
                 compose.require_images(plan.stages)
             return
         pipeline.require_plain(self.training.augmentation)
-        for length in getattr(self.backbone, "shorter_lengths", ()):
+        shorter: tuple[int, ...] = getattr(self.backbone, "shorter_lengths", ())
+        for length in shorter:
             self.latency.at_length(length)
         for plan in self.plans:
-            if compose.quantizes(plan.stages):
+            if compose.quantizes(plan.stages) and shorter:
                 raise ValueError(
-                    f"{' and '.join(compose.techniques(plan.stages))}: ptq and qat have no integer "
-                    "form of a text encoder's attention yet. Leave the stage out: an int8 file is "
-                    "quantized by the converter, --export=int8."
+                    f"{plan.stages[-1].technique} makes files of one length: each tensor's shape "
+                    "is fixed where it is rounded. Received: shorter lengths. Leave them out, or "
+                    "let the converter quantize: --export=int8."
                 )
 
     @property

@@ -1,7 +1,8 @@
 """Trains what a run asks for, stage by stage: the baseline, then each recipe from it. Resumable.
 
-Knows which model a stage starts from, and how a finished one is found again in the run folder. Does
-not know what becomes of the models.
+Knows the order of the stages and what each is trained with. Does not know which model a stage
+starts from (`starts` does), how a finished one is found again (`kept_training` does), nor what
+becomes of the models.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from tfcompress import (
@@ -27,22 +27,20 @@ from tfcompress import (
     survey,
     training,
 )
-from tfcompress.backbones import TextConfig
 from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, KEPT, RunConfig, plain
+from tfcompress.kept_training import KeptTraining, Watcher
 from tfcompress.layer_coverage import Coverage
 from tfcompress.level_raising import Trained
-from tfcompress.preprocessing import Preprocessing
-from tfcompress.progress import Reporter, Stopwatch, listener
+from tfcompress.progress import Reporter
 from tfcompress.recipe import text_of
 from tfcompress.results import CompressionReport, StageResult
 from tfcompress.run_folder import ENCODED
 from tfcompress.shared_folder import SharedFolder
+from tfcompress.starts import Starts
 from tfcompress.supplies import Supplies
-from tfcompress.techniques import distill, level_of
-from tfcompress.tokenization import Preparation, Tokenization, Tokenizer
+from tfcompress.techniques import level_of
 from tfcompress.training import TrainingConfig
-from tfcompress.vocabulary import TokenUsage
 
 Watch = Callable[[float, Mapping[str, float]], None]
 """Told, after an epoch of a recipe's stages, which share of all their epochs is done, in [0, 1],
@@ -91,81 +89,24 @@ class StageTrainer:
         self._folder = folder
         self._dataset = dataset
         self._reporter = reporter
+        self._training = KeptTraining(self._config, folder, reporter)
         self._watch = watch
         self._source = source
-        self._supplies: dict[Preparation, Supplies] = {}
+        self._starts = Starts(
+            self._config, folder, source=source, dataset=dataset, reporter=reporter
+        )
         self._done: dict[tuple[PlannedStage, ...], Trained] = {}
         self._baseline_name = ""
-        self._tokenizer = backbones.tokenizer_of(source)
-        self._tokenizers: dict[tuple[PlannedStage, ...], Tokenizer | None] = {}
         self._whole: tuple[PlannedStage, ...] = ()
         for plan in config.plans:
             compose.require_task(plan.stages, dataset.goal.task)
 
     def supplies(self, stages: Sequence[PlannedStage] = ()) -> Supplies:
-        """What the run gives to a model; a student may take images of its own size.
-
-        Args:
-          stages: that the model went through; none for the baseline.
-        """
-        student = _student_of(stages[:1])
-        if student is None or not student.student_image_size:
-            preprocessing = self._source.preprocessing(self._dataset.example_shape)
-        else:
-            config = self._image_student(student)
-            preprocessing = backbones.preprocessing(config, self._dataset.image_shape)
-        tokenizer = self._other_tokenizer(tuple(stages))
-        if tokenizer is not None:
-            assert isinstance(preprocessing, Tokenization), "RunConfig refuses it for images"
-            preprocessing = tokenizer.tokenization(
-                preprocessing.length, shorter=preprocessing.shorter
-            )
-        if preprocessing not in self._supplies:
-            self._supplies[preprocessing] = Supplies(
-                self._config,
-                self._folder,
-                self._dataset if tokenizer is None else self._cut_up_by(tokenizer),
-                preprocessing,
-                self._reporter,
-                tokenizer=tokenizer or self._tokenizer,
-                usage=self._usage,
-            )
-        return self._supplies[preprocessing]
-
-    def _other_tokenizer(self, stages: tuple[PlannedStage, ...]) -> Tokenizer | None:
-        """The tokenizer of what stages leave, where they change it; made once."""
-        if stages not in self._tokenizers:
-            found = compose.tokenizer(stages, supplied={"usage": self._usage})
-            self._tokenizers[stages] = found
-        return self._tokenizers[stages]
-
-    @cached_property
-    def _usage(self) -> TokenUsage | None:
-        """Of texts, how often the training split has each token of the baseline's tokenizer."""
-        if self._tokenizer is None:
-            return None
-        return TokenUsage.of(self._tokenizer, self._dataset.train.examples)
-
-    def _cut_up_by(self, tokenizer: Tokenizer) -> data.Dataset:
-        """The run's texts as ids of another tokenizer, the same ones in the same order."""
-        (length,) = self._dataset.example_shape
-        self._reporter.note(f"texts cut up anew into {tokenizer.vocabulary:,} tokens")
-        found = data.load(
-            self._config.data,
-            tokenize=lambda texts: tokenizer.token_ids(texts, length=length),
-            note=self._reporter.note,
-        )
-        if not found.has_order_of(self._dataset):
-            raise ValueError(
-                f"The texts of {self._config.data.name!r} have changed while the run was at work. "
-                "Bring them back as they were and give the command again."
-            )
-        return found
+        """What the run gives to a model; see `Starts.supplies`."""
+        return self._starts.supplies(stages)
 
     def _supplied(self, stages: Sequence[PlannedStage]) -> dict[str, Any]:
-        """What the run gives to the model of some stages, whose teacher reads what it reads."""
-        teacher = compose.teacher(stages, self.baseline, supplied={"usage": self._usage})
-        return self.supplies(stages).of(teacher)
+        return self._starts.supplied(stages, self.baseline)
 
     def done(self, stages: tuple[PlannedStage, ...]) -> Trained:
         """How `stages` were carried out, after `compressed` was asked for them."""
@@ -192,7 +133,7 @@ class StageTrainer:
         )
         # Also where all is trained: Keras numbers what it builds, and the numbers stand in the
         # exported files.
-        self._note_placement()
+        self._training.note_placement()
         self._survey(model)
         self._require_exportable(model)
         return model
@@ -246,8 +187,11 @@ class StageTrainer:
         starts: dict[tuple[PlannedStage, ...], tuple[Any, dict[str, PlannedStage]]] = {}
         for text, plan in zip(self._config.recipes, self._config.plans, strict=True):
             if plan.stages:
-                start = self._student(plan.stages[:1], model)
-                trainee, supplied = self._placed(start), self.supplies(plan.stages).of(model)
+                start = self._starts.student(plan.stages[:1], model)
+                trainee, supplied = (
+                    self._training.placed(start),
+                    self.supplies(plan.stages).of(model),
+                )
                 with placement.scope(self._config.training.strategy):
                     compose.require_treatable(plan.stages, trainee, supplied=supplied)
                 student = () if start is model else plan.stages[:1]
@@ -285,7 +229,10 @@ class StageTrainer:
             begun = stages[:count]
             if begun not in self._done:
                 before = self._done[begun[:-1]].record.name if begun[:-1] else self._baseline_name
-                start, name = self._student(begun, model), self._stage_name(compose.title(begun))
+                start, name = (
+                    self._starts.student(begun, model),
+                    self._stage_name(compose.title(begun)),
+                )
                 carry_out = self._raise_level if begun[-1].search else self._carry_out
                 found = carry_out(begun, start, name=name)
                 record = dataclasses.replace(found.record, after=before)
@@ -352,7 +299,7 @@ class StageTrainer:
           ValueError: a technique that can treat nothing of it.
           VerificationError: an effect is absent without a training.
         """
-        start = self._student(stages[:1], self.baseline)
+        start = self._starts.student(stages[:1], self.baseline)
         supplied = self._supplied(stages)
         acting = [stage for stage in stages if compose.acts_at_once(stage)]
         return compose.at_once(acting, start, supplied=supplied)
@@ -367,39 +314,6 @@ class StageTrainer:
         earlier = self._done[stages[:-1]].stages if stages[:-1] else ()
         supplied = self._supplied(stages)
         return (*earlier, compose.prepared(stages[-1], start, supplied=supplied))
-
-    def _student(self, stages: Sequence[PlannedStage], model: Any) -> Any:
-        """The model that a stage starts from: a new student where a distillation names one."""
-        brought = _student_of(stages[-1:])
-        if brought is None:
-            return model
-        goal, seed = self._dataset.goal, self._config.seed
-        if isinstance(self._source, backbones.TextNetwork):
-            if brought.student != distill.ENCODER:
-                return self._source.build_other(brought.student, goal=goal, seed=seed)
-            layers, width = brought.student_layers, brought.student_width
-            return self._source.build_smaller(
-                model, layers=layers, width=width, goal=goal, seed=seed
-            )
-        config, preprocessing = self._image_student(brought), self.supplies(stages).preprocessing
-        assert isinstance(preprocessing, Preprocessing), "a network for images takes images"
-        shape = preprocessing.image_shape
-        if backbones.preprocessing(config, shape) == preprocessing:
-            config = dataclasses.replace(config, weights="default")
-        return backbones.build_model(config, goal=goal, image_shape=shape, seed=seed)
-
-    def _image_student(self, brought: Any) -> backbones.BackboneConfig:
-        """The network for images that a distillation's config names."""
-        shape = self._source.preprocessing(self._dataset.image_shape)
-        assert isinstance(shape, Preprocessing), "RunConfig refuses students for images with texts"
-        assert not isinstance(self._config.backbone, TextConfig)
-        return backbones.BackboneConfig(
-            name=brought.student,
-            weights="none",
-            width=brought.student_width,
-            image_size=brought.student_image_size or shape.image_shape[0],
-            batch_norm_momentum=self._config.backbone.batch_norm_momentum,
-        )
 
     def _train_stage(
         self, stages: tuple[PlannedStage, ...], model: Any, *, name: str
@@ -449,7 +363,7 @@ class StageTrainer:
             name=name,
             started_from=started_from,
             stages=stages,
-            trainee=lambda: wrap(self._placed(model)),
+            trainee=lambda: wrap(self._training.placed(model)),
         )
         if current.reestimate:
             count = compose.reestimate(stages, wrapped, supplies.calibration)
@@ -463,18 +377,8 @@ class StageTrainer:
         current, supplied = stages[-1], self._supplied(stages)
         self._reporter.stage(current.technique, f"{_settings(current.config)}; nothing is trained")
         wrapped = compose.wrap(stages, model, supplied=supplied, steps_per_epoch=1, epochs=1)
-        state_dir = self._folder.stage(name)
-        self._begin(state_dir, checkpoint.weights_sha256(model))
-        if not self._load_finished(wrapped, state_dir):
-            watch = Stopwatch()
-            if self._folder.is_chief:
-                with self._reporter.bar(name) as step:
-                    compose.adjust(current, wrapped, model, supplied=supplied, progress=step)
-                checkpoint.save_weights(wrapped, state_dir / checkpoint.BEST)
-            self._put_best(wrapped, state_dir)
-            settings = {"technique": plain(compose.settings(current.config))}
-            record = StageResult(name, current.technique, settings, seconds=watch.seconds)
-            self._conclude(state_dir, record)
+        record = self._training.adjust(stages, wrapped, model, name=name, supplied=supplied)
+        self.records.append(record)
         return self._finish(stages, compose.strip(stages, wrapped), model)
 
     def _finish(
@@ -505,119 +409,27 @@ class StageTrainer:
         stages: Sequence[PlannedStage] = (),
         trainee: Callable[[], Any] | None = None,
     ) -> None:
-        """Trains one stage, or loads it where it is finished, and appends its record.
-
-        Where devices or precision are other than plain, a twin of the model is trained there, which
-        `trainee` makes, and the model gets its weights: what is exported is plain.
-        """
-        state_dir = self._folder.stage(name)
-        self._begin(state_dir, started_from)
-        if self._load_finished(model, state_dir):
-            return
-        if (state_dir / checkpoint.CHECKPOINT).exists():
-            self._reporter.note("going on after the last finished epoch")
-        twin = self._twin(model, trainee)
-
-        def on_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
-            self._reporter.epoch(epoch, config.epochs, metrics)
-            if stages and self._watch:
-                done = self._epochs(stages[:-1]) + epoch + 1
-                self._watch(done / self._epochs(self._whole), metrics)
-
-        with self._reporter.bar(name) as step:
-            found = training.fit(
-                twin,
-                batches,
-                config=config,
-                state_dir=state_dir,
-                callbacks=compose.callbacks(stages) if stages else (),
-                first_eligible_epoch=compose.first_eligible_epoch(stages, epochs=config.epochs),
-                on_step=listener(step),
-                on_epoch=on_epoch,
-                tensorboard_dir=(
-                    self._folder.root / "tensorboard" / name
-                    if self._config.tensorboard and self._folder.is_chief
-                    else None
-                ),
-            )
-        if twin is not model:
-            model.set_weights(twin.get_weights())
-        settings: dict[str, Any] = {"training": dataclasses.asdict(config)}
-        if not stages:
-            settings |= self._origin()
-        else:
-            settings["technique"] = compose.settings(stages[-1].config)
-        record = StageResult(
+        """Trains one stage, or takes it up where it is finished, and appends its record."""
+        record = self._training.train(
+            model,
+            batches,
+            config,
             name=name,
-            technique=stages[-1].technique if stages else name.partition("-")[2],
-            config=plain(settings),
-            history=found.history,
-            best_epoch=found.best_epoch,
-            seconds=found.seconds,
+            origin=self._origin,
+            stages=stages,
+            started_from=started_from,
+            trainee=trainee,
+            watch=self._watcher(stages),
         )
-        self._conclude(state_dir, record)
-        (state_dir / checkpoint.CHECKPOINT).unlink(missing_ok=True)
-        self._reporter.note(f"epoch {found.best_epoch + 1} kept, best on validation")
-
-    def _load_finished(self, model: Any, state_dir: Path) -> bool:
-        """Takes up a stage that was finished before, if it was."""
-        found = self._folder.from_chief(lambda: stage_state.stored(state_dir))
-        if not found:
-            return False
-        record = stage_state.record_of(found)
-        self.records.append(record)
-        self._put_best(model, state_dir)
-        kept = "" if record.best_epoch is None else f", epoch {record.best_epoch + 1} kept"
-        self._reporter.note(f"finished before{kept}")
-        return True
-
-    def _put_best(self, model: Any, state_dir: Path) -> None:
-        """Gives a model the weights that a stage ended with."""
-        path = state_dir / checkpoint.BEST
-        checkpoint.put_weights(model, self._folder.read(path), path=path)
-
-    def _conclude(self, state_dir: Path, record: StageResult) -> None:
-        if self._folder.is_chief:
-            stage_state.conclude(state_dir, record)
         self.records.append(record)
 
-    def _twin(self, model: Any, make: Callable[[], Any] | None) -> Any:
-        """The model itself, or its like where it is to be trained."""
-        config = self._config.training
-        if placement.is_plain(strategy=config.strategy, precision=config.precision):
-            return model
-        with placement.scope(config.strategy):
-            return make() if make else self._placed(model)
-
-    def _placed(self, model: Any) -> Any:
-        config = self._config.training
-        if placement.is_plain(strategy=config.strategy, precision=config.precision):
-            return model
-        return placement.placed(model, strategy=config.strategy, precision=config.precision)
-
-    def _note_placement(self) -> None:
-        config = self._config.training
-        if config.strategy != "none":
-            devices = placement.replicas(config.strategy)
-            shares = (
-                f"{devices} devices share each batch" if devices > 1 else "one device, as without"
-            )
-            self._reporter.note(f"strategy {config.strategy}: {shares}")
-        if config.precision != "float32":
-            self._reporter.note(
-                f"precision {config.precision}: weights and exported files are float32"
-            )
-
-    def _begin(self, state_dir: Path, started_from: str) -> None:
-        if self._folder.is_chief and stage_state.begin(state_dir, started_from=started_from):
-            self._reporter.note("the weights that it starts from have changed: trained anew")
-
-
-def _student_of(stage: Sequence[PlannedStage]) -> Any:
-    """The config of a stage that is a distillation with a student of its own; None of others."""
-    if not stage or stage[0].technique != "distill" or not stage[0].config.student:
-        return None
-    return stage[0].config
+    def _watcher(self, stages: Sequence[PlannedStage]) -> Watcher | None:
+        """Tells `watch` how much of the recipe is done, of a stage of it."""
+        told = self._watch
+        if not stages or told is None:
+            return None
+        before, whole = self._epochs(stages[:-1]), self._epochs(self._whole)
+        return lambda epoch, metrics: told((before + epoch + 1) / whole, metrics)
 
 
 def _level_name(stage: PlannedStage) -> str:

@@ -560,7 +560,7 @@ class Job:
 
         def make() -> _KeptLatency:
             cases = {
-                f"{row.name} on {each.runtime}": benchmark.Case(
+                f"{row.name} on {each.runtime}" if lengths else row.name: benchmark.Case(
                     self._folder.root / str(row.path), each
                 )
                 for row in rows

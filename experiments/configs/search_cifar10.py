@@ -1,7 +1,8 @@
 """ResNet-8 on CIFAR-10, to search for a recipe within budgets of bytes, accuracy and time.
 
+    smaller="{prune_channels({0.1..0.8})|factorize(target={0.1..0.5})|none}"
     python -m experiments.search_study --config=search_cifar10 --trials=30 \
-      --space="{prune_channels({0.1..0.8})|factorize(target={0.1..0.5})|none}+{qat|int8}" \
+      --space="$smaller+{qat|ptq(rounding=nearest)}" \
       --budget=max_size_bytes=98496,max_drop=0.005 --budget=max_size_bytes=50000,max_drop=0.03 \
       --budget=max_latency_ms=0.2,max_drop=0.02 --output_dir=runs/search_cifar10
 

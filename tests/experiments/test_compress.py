@@ -112,7 +112,6 @@ REFUSED = (
     Refused(("--config=text", "--shorter_lengths=16,many"), ("whole numbers", "16,many")),
     Refused(("--config=text", "--shorter_lengths=64"), ("below 64", "ascending")),
     Refused(("--sequence_length=8",), ("--sequence_length does not go", "for images")),
-    Refused(("--config=text", "--recipe=qat"), ("no integer form of a text encoder's",)),
     Refused(("--epochs=0",), ("epochs must be at least 1",)),
     Refused(("--learning_rate=0",), ("learning_rate must be above 0",)),
     Refused(("--batch_size=0",), ("batch_size must be at least 1",)),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tfcompress import registry
 from tfcompress.artifact import Artifact
 from tfcompress.graph.kernels import (
     layer_reports,
@@ -27,6 +28,10 @@ from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
 from tfcompress.techniques import VerificationError
 from tfcompress.techniques._calibration import require_calibration
+
+OPERATORS = ("auto", "all", "kernels")
+"""Which layers become integers: all that can; what multiplies by weights, and tables; or this in a
+model of texts, and all in any other."""
 
 
 def plain(model: Any, *, technique: str, skip: str) -> Any:
@@ -70,6 +75,7 @@ def form_of(normal: Any, config: Any, *, technique: str) -> Any:
         skip=config.skip,
         in_float=config.in_float or (),
         dense_per_channel=config.dense_per_channel,
+        operators=config.operators,
     )
     if set(weighted_layers(normal)) <= set(form.passed_over):
         raise ValueError(nothing_treated(technique, form.passed_over))
@@ -99,7 +105,12 @@ def passed_over(model: Any, config: Any) -> Mapping[str, str]:
     from tfcompress.techniques._integer_form import integer_form
 
     normal = in_float32(normalize(model, check=False))
-    form = integer_form(normal, skip=config.skip, in_float=config.in_float or ())
+    form = integer_form(
+        normal,
+        skip=config.skip,
+        in_float=config.in_float or (),
+        operators=config.operators,
+    )
     return dict(form.passed_over)
 
 
@@ -140,12 +151,16 @@ def require_ranges(model: Any, *, technique: str) -> None:
                 )
 
 
-def require_growth(config: Any) -> None:
-    """Refuses a config whose `growth` is none.
+def require_settings(config: Any) -> None:
+    """Refuses what both techniques' configs refuse.
 
     Raises:
-      ValueError: it is below 0 or above 3, at which every weight would be a float.
+      ValueError: `growth` is below 0 or above 3, at which every weight would be a float, or
+        `operators` is none of `OPERATORS`.
     """
+    registry.require(
+        config.operators, OPERATORS, what=f"operators of {type(config).__name__.lower()[:3]}"
+    )
     if not 0 <= config.growth <= 3:
         raise ValueError(
             f"{type(config).__name__}.growth must be in [0, 3], 0.1 for a tenth. "

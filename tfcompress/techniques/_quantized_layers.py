@@ -1,6 +1,7 @@
 """Layers that hold quantizers: around a kernel, between operators, before what stays in float.
 
-Knows how TF-MOT's wrapper calls a layer. How ranges are found is said by `_quantizers`.
+Knows how TF-MOT's wrapper calls a layer. How ranges are found is said by `_quantizers` and
+`_kernel_ranges`.
 
 Importing this module imports TensorFlow.
 """
@@ -12,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from tfcompress._keras import keras, tf, tfmot
-from tfcompress.techniques._quantizers import KernelRange
+from tfcompress.techniques._kernel_ranges import KernelRange
 
 
 class KernelConfig(tfmot.quantization.keras.QuantizeConfig):
@@ -131,6 +132,37 @@ class QuantizedKernel(tfmot.quantization.keras.QuantizeWrapperV2):
             # A layer that is used twice has a bias, and another step, for each of its inputs.
             if quantizer.folding is not None and len(self._inbound_nodes) == 1:
                 quantizer.folding.round_bias(tf.convert_to_tensor(variables["extent"]))
+
+
+class QuantizedTable(QuantizedKernel):
+    """An Embedding with a fake-quantized table: one range for all rows, those that no text has too.
+
+    The rows that are taken are rounded, which gives what taking rows of a rounded table does, and
+    costs a training next to nothing.
+    """
+
+    def call(self, inputs: Any, training: Any = None, **kwargs: Any) -> Any:
+        """Rows in the steps of the table's integers."""
+        del kwargs
+        rows = self.layer.call(inputs)
+        if self.exact:
+            return rows
+        if training is None:
+            training = keras.backend.learning_phase()
+        ((table, quantizer, variables),) = self._weight_vars
+
+        def measured() -> Any:
+            quantizer.measure(tf.convert_to_tensor(table), variables)
+            return quantizer(rows, training=False, weights=variables)
+
+        return tf.__internal__.smart_cond.smart_cond(
+            training, measured, partial(quantizer, rows, training=False, weights=variables)
+        )
+
+    @property
+    def quantizes_trained_kernel(self) -> bool:
+        """No: what a row gives is what its values are rounded to."""
+        return False
 
 
 class Quantize(keras.layers.Layer):

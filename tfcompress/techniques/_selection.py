@@ -1,7 +1,7 @@
 """Which layers stay in float, where an int8 file loses too much: the most accuracy for few bytes.
 
 Knows how the harm that integers do is measured and spent against bytes. Does not know where
-quantizers stand (`_fake_quantized` does). Importing this module imports TensorFlow.
+quantizers stand (`_placing` does). Importing this module imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import numpy as np
 
 from tfcompress._keras import tf
 from tfcompress.graph.kernels import kernels
-from tfcompress.techniques._fake_quantized import PLAIN_MEAN, Placing, Settings
+from tfcompress.techniques._fake_quantized import PLAIN_MEAN
 from tfcompress.techniques._integer_form import CHOSEN, IntegerForm
+from tfcompress.techniques._placing import Placing, Settings
 from tfcompress.techniques._ranges import read_ranges
 
 _IMAGES = 128

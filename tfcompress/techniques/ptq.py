@@ -39,13 +39,17 @@ class PTQConfig:
       steps: of the adaptive rounding of each layer, at least 1.
       bias_correction: move the mean error of each channel into its bias.
       dense_per_channel: one weight range for each output of a Dense layer.
+      operators: `"all"` that have an integer form; `"kernels"`, what multiplies by weights, and
+        tables; `"auto"`, kernels in a model of texts, whose sums, normalizations and attention lose
+        most in integers and cost little time in float, and all in any other.
       skip: layer names or patterns (`conv1`, `block_*`), separated by `|`, that stay in float.
       growth: by how much of itself the weights may grow, so that layers stay in float that cost
         more accuracy in integers than others of their size; in [0, 3].
       in_float: names of the layers that `growth` keeps in float: what `layers_in_float` found. In a
         recipe, found before the stage.
-      calibration: float32 [examples, height, width, channels], preprocessed as for training; 512
-        are plenty. In a recipe, the data set's calibration images.
+      calibration: float32 [examples, height, width, channels], preprocessed as for training, or
+        int32 [examples, length], ids of tokens; 512 are plenty. In a recipe, the data set's
+        calibration images or texts.
 
     Raises:
       ValueError: a value outside its range, or an unknown name.
@@ -62,6 +66,7 @@ class PTQConfig:
     steps: int = 500
     bias_correction: bool = True
     dense_per_channel: bool = True
+    operators: str = "auto"
     skip: str = ""
     growth: float = 0.0
     in_float: Any = field(
@@ -71,7 +76,7 @@ class PTQConfig:
 
     def __post_init__(self) -> None:
         require_types(self)
-        _integer_model.require_growth(self)
+        _integer_model.require_settings(self)
         registry.require(self.ranges, RANGES, what="activation ranges of ptq")
         registry.require(self.rounding, ROUNDINGS, what="rounding of ptq")
         if not 50 < self.percentile <= 100:
@@ -129,10 +134,11 @@ def layers_in_float(model: Any, config: PTQConfig) -> tuple[str, ...]:
       ValueError: there are no calibration images, or they do not fit.
     """
     from tfcompress.techniques import _selection
-    from tfcompress.techniques._equalization import equalize
+    from tfcompress.techniques._equalization import equalize, even_out
 
     normal = _integer_model.plain(model, technique="ptq", skip=config.skip)
     form = _integer_model.form_to_choose_from(normal, config, technique="ptq")
+    even_out(form.model, config.calibration)
     if config.equalize:
         equalize(form.model, config.calibration)
     return _selection.layers_in_float(form, config, ranges=config.ranges)
@@ -156,7 +162,8 @@ def wrap(model: Any, config: PTQConfig, *, steps_per_epoch: int, epochs: int) ->
       ValueError: the model has no normal form, is quantized already, or no layer of it with weights
         can be quantized.
     """
-    from tfcompress.techniques._fake_quantized import PLAIN_MEAN, Settings, fake_quantized
+    from tfcompress.techniques._fake_quantized import PLAIN_MEAN, fake_quantized
+    from tfcompress.techniques._placing import Settings
 
     del steps_per_epoch, epochs
     return fake_quantized(_form(model, config), Settings(PLAIN_MEAN))
@@ -180,8 +187,9 @@ def adjust(
     Raises:
       ValueError: calibration images are missing or do not fit.
     """
-    from tfcompress.techniques._equalization import equalize
-    from tfcompress.techniques._fake_quantized import PLAIN_MEAN, Settings, fake_quantized
+    from tfcompress.techniques._equalization import equalize, even_out
+    from tfcompress.techniques._fake_quantized import PLAIN_MEAN, fake_quantized
+    from tfcompress.techniques._placing import Settings
     from tfcompress.techniques._ranges import read_ranges
     from tfcompress.techniques._reconstruction import Reconstruction, reconstruct
 
@@ -193,8 +201,10 @@ def adjust(
     form = _form(before, config)
     images = config.calibration
     require_calibration(images, form.model, what="PTQConfig.calibration")
+    changed = even_out(form.model, images)
     if config.equalize:
-        equalize(form.model, images)
+        changed += equalize(form.model, images)
+    if changed:
         wrapped.set_weights(fake_quantized(form, Settings(PLAIN_MEAN)).get_weights())
     read_ranges(wrapped, images, config.ranges, percentile=config.percentile)
     steps = config.steps if config.rounding == "adaptive" else 0

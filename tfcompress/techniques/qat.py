@@ -30,15 +30,18 @@ class QATConfig:
       dense_per_channel: one weight range for each output of a Dense layer. One for the whole layer
         makes a smaller file, more so of a clustered layer; convolutions have one for each channel
         in any case.
+      operators: `"all"` that have an integer form; `"kernels"`, what multiplies by weights, and
+        tables; `"auto"`, kernels in a model of texts, whose sums, normalizations and attention lose
+        most in integers and cost little time in float, and all in any other.
       skip: layer names or patterns (`conv1`, `block_*`), separated by `|`, that stay in float.
       growth: by how much of itself the weights may grow, so that layers stay in float that cost
         more accuracy in integers than others of their size; in [0, 3].
       in_float: names of the layers that `growth` keeps in float: what `layers_in_float` found. In a
         recipe, found before the stage.
-      calibration: float32 [examples, height, width, channels], preprocessed as for training, or one
-        such array for each input of the model: the activation ranges that training starts from are
-        read from them. In a recipe, the data set's calibration images. Without them the ranges
-        start with the first batch.
+      calibration: float32 [examples, height, width, channels], preprocessed as for training, int32
+        [examples, length], ids of tokens, or one such array for each input of the model: the
+        activation ranges that training starts from are read from them. In a recipe, the data set's
+        calibration images or texts. Without them the ranges start with the first batch.
 
     Raises:
       ValueError: a value outside its range.
@@ -50,6 +53,7 @@ class QATConfig:
 
     range_decay: float = 0.99
     dense_per_channel: bool = False
+    operators: str = "auto"
     skip: str = ""
     growth: float = 0.0
     in_float: Any = field(
@@ -59,7 +63,7 @@ class QATConfig:
 
     def __post_init__(self) -> None:
         require_types(self)
-        _integer_model.require_growth(self)
+        _integer_model.require_settings(self)
         if not 0 <= self.range_decay < 1:
             raise ValueError(
                 f"QATConfig.range_decay must be in [0, 1). Received: {self.range_decay}."
@@ -98,9 +102,12 @@ def layers_in_float(model: Any, config: QATConfig) -> tuple[str, ...]:
       ValueError: there are no calibration images, or they do not fit.
     """
     from tfcompress.techniques import _selection
+    from tfcompress.techniques._equalization import equalize_factors, even_out
 
     normal = _integer_model.plain(model, technique="qat", skip=config.skip)
     form = _integer_model.form_to_choose_from(normal, config, technique="qat")
+    even_out(form.model, config.calibration)
+    equalize_factors(form.model, config.calibration)
     return _selection.layers_in_float(form, config, ranges="minmax")
 
 
@@ -121,13 +128,17 @@ def wrap(model: Any, config: QATConfig, *, steps_per_epoch: int, epochs: int) ->
       ValueError: the model has no normal form, is quantized already, or no layer of it with weights
         can be quantized.
     """
-    from tfcompress.techniques._fake_quantized import Settings, fake_quantized
+    from tfcompress.techniques._equalization import equalize_factors, even_out
+    from tfcompress.techniques._fake_quantized import fake_quantized
+    from tfcompress.techniques._placing import Settings
 
     del steps_per_epoch, epochs
     normal = _integer_model.plain(model, technique="qat", skip=config.skip)
     form = _integer_model.form_of(normal, config, technique="qat")
     if config.calibration is not None:
         require_calibration(config.calibration, normal, what="QATConfig.calibration")
+        even_out(form.model, config.calibration)
+        equalize_factors(form.model, config.calibration)
     settings = Settings(config.range_decay)
     return fake_quantized(form, settings, images=config.calibration)
 
@@ -150,7 +161,7 @@ def strip(model: Any) -> Any:
 
 def refit(model: Any) -> None:
     """Takes the ranges of kernels anew, which leave room for biases that new statistics make."""
-    from tfcompress.techniques._fake_quantized import measure_kernels
+    from tfcompress.techniques._placing import measure_kernels
 
     measure_kernels(model)
 

@@ -33,6 +33,8 @@ from tfcompress.settings import require_types
 from tfcompress.techniques import VerificationError
 from tfcompress.tokenization import Tokenizer
 
+# Between the rows that a table has and those that it had, in the detail of a report.
+_OF = " of "
 _READS_NO_TOKENS = "reads no ids of tokens"
 _ALL_POSITIONS = "all of its positions are read"
 
@@ -167,7 +169,7 @@ def report(before: Any, after: Any, config: VocabularyTrimmingConfig) -> Compres
     """Describes every layer with weights: how many rows a table kept, or why it was passed over."""
     has = _tables(after)
     details = {
-        name: f"{has[name].layer.input_dim:,} of {table.layer.input_dim:,} {table.of}"
+        name: f"{has[name].layer.input_dim:,}{_OF}{table.layer.input_dim:,} {table.of}"
         for name, table in _tables(before).items()
         if table.loses_rows
     }
@@ -208,19 +210,20 @@ def verify(model: Any, config: VocabularyTrimmingConfig, *, before: Any = None) 
 def verify_artifact(
     artifact: Artifact, report: CompressionReport, config: VocabularyTrimmingConfig
 ) -> None:
-    """Counts the rows of the tables in the file.
+    """Counts the rows of the tables in the file; a later stage may have made them narrower.
 
     Raises:
-      VerificationError: there is no table with the weights of one that was trimmed.
+      VerificationError: there is no table with as many rows as one that was trimmed.
     """
     del config
-    sizes = [table.values.size for table in artifact.tables().values()]
+    found = [len(table.values) for table in artifact.tables().values()]
     for layer in report.layers:
-        if layer.treated and layer.kernel_parameters not in sizes:
+        if layer.treated and int(layer.detail.partition(_OF)[0].replace(",", "")) not in found:
             raise VerificationError(
-                f"trim_vocabulary: the exported file has no table of {layer.kernel_parameters:,} "
-                f"weights for the layer {layer.name} ({layer.detail}). Found: "
-                f"{', '.join(f'{size:,}' for size in sizes) or 'none'}. Export what strip returned."
+                f"trim_vocabulary: the exported file has no table with the rows of the layer "
+                f"{layer.name}, {layer.detail}. Found tables with "
+                f"{', '.join(f'{rows:,}' for rows in found) or 'no'} rows. Export what strip "
+                "returned."
             )
 
 
