@@ -23,18 +23,23 @@ def main() -> None:
     """Parses, runs, and prints where the report lies."""
     config = run_config_from_flags()
     output_dir = Path(flags.FLAGS.output_dir or default_folder(config))
-    summarize(work(config, output_dir), output_dir)
+    found = work(config, output_dir)
+    if found is not None:
+        summarize(found, output_dir)
 
 
 def work(config: Any, output_dir: Path) -> Any:
-    """Carries the run out with progress in the terminal."""
+    """Carries the run out, telling its progress; None where it helped another process to."""
     from rich.console import Console
 
     from tfcompress import workflow
     from tfcompress.progress import Reporter
 
     reporter = Reporter(Console(), every_layer=flags.FLAGS.coverage)
-    return workflow.run(config, output_dir, reporter=reporter)
+    if workflow.is_chief(config):
+        return workflow.run(config, output_dir, reporter=reporter)
+    workflow.assist(config, reporter=reporter)
+    return None
 
 
 def summarize(found: Any, output_dir: Path) -> None:

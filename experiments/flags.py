@@ -80,7 +80,9 @@ RUN_FLAGS: Mapping[str, tuple[str, str, str]] = {
     "strategy": (
         "training",
         "strategy",
-        "none, or mirrored: every GPU holds the model and takes an equal share of --batch_size.",
+        "none; mirrored: every GPU of this machine holds the model and takes an equal share of "
+        "--batch_size; multi_worker: those of every process that TF_CONFIG names do; tpu: the "
+        "cores of a TPU.",
     ),
     "precision": (
         "training",
@@ -179,6 +181,15 @@ def define_run_flags() -> None:
     flags.DEFINE_string("pooling", None, TEXT_FLAGS["pooling"][1])
     for name, (part, field, text) in RUN_FLAGS.items():
         _define(name, _default(part, field), text)
+
+
+def given() -> list[str]:
+    """The settings of a run that were given as flags, as they would be written again.
+
+    Without the recipes and the folder: such as `["--dataset=mnist", "--flip"]`.
+    """
+    names = ("config", "seed", "model", "model_preprocessing", *TEXT_FLAGS, *RUN_FLAGS)
+    return [flags.FLAGS[name].serialize() for name in names if flags.FLAGS[name].present]
 
 
 def _define(name: str, default: Any, text: str) -> None:

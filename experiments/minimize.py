@@ -71,25 +71,31 @@ def targets(sources: list[str], output_dir: Path) -> dict[Path, Path]:
     return found
 
 
-def take_tokenizer(source: Path, output_dir: Path) -> None:
+def take_tokenizer(artifact: Any, output_dir: Path) -> None:
     """Copies the tokenizer that lies beside a file for texts, without which it reads none.
 
-    Raises:
-      ValueError: that of another model lies in the folder already.
-    """
-    from tfcompress import durable
-    from tfcompress.tokenization import FILE
+    Where another one has the usual name in the folder, it gets one of its own.
 
-    own, there = source.with_name(FILE), output_dir / FILE
-    if not own.is_file():
+    Args:
+      artifact: the file, loaded from its path.
+      output_dir: where its minimal form goes.
+    """
+    from tfcompress.tokenization import FILE, Tokenization, Tokenizer, TokenizerError
+
+    if "preprocessing" not in artifact.metadata:
         return
-    content = own.read_bytes()
-    if there.is_file() and there.read_bytes() != content:
-        raise ValueError(
-            f"{there} is another tokenizer than {own}. Give files of other models another "
-            "--output_dir."
-        )
-    durable.write_bytes(there, content)
+    tokenization, folder = artifact.preprocessing, artifact.path.parent
+    if not isinstance(tokenization, Tokenization):
+        return
+    sha256 = tokenization.tokenizer_sha256
+    try:
+        found = Tokenizer.beside(folder, sha256=sha256, what=str(artifact.path))
+    except TokenizerError as error:
+        print(f"No tokenizer is taken along: {error}\n")
+        return
+    there = output_dir / FILE
+    taken = there.is_file() and there.read_text(encoding="utf-8") != found.content
+    found.save(output_dir, own_name=taken)
 
 
 def work(source: Path, target: Path) -> dict[str, Any]:
@@ -100,14 +106,14 @@ def work(source: Path, target: Path) -> dict[str, Any]:
 
     values = flags.FLAGS
     artifact = Artifact.load(source)
-    take_tokenizer(source, target.parent)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    take_tokenizer(artifact, target.parent)
     found = minimize(
         artifact,
         metadata=values.metadata,
         bias_scales=values.bias_scales,
         sparse=values.sparse,
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
     saved = found.artifact.save(target)
     print(f"{source} -> {target}\n\n{found}\n")
     tables = {"before": byte_table(found.before), "after": byte_table(saved)}

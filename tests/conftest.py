@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -176,6 +178,20 @@ def digits() -> Digits:
         found.validation.labels[:500],
         {"preprocessing": preprocessing, "labels": found.classes},
     )
+
+
+@pytest.fixture(scope="session")
+def free_addresses() -> Callable[[int], tuple[str, ...]]:
+    """Gives as many addresses of this machine at which nothing listens."""
+
+    def found(count: int) -> tuple[str, ...]:
+        with contextlib.ExitStack() as stack:
+            doors = [
+                stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
+            ]
+            return tuple(f"127.0.0.1:{door.getsockname()[1]}" for door in doors)
+
+    return found
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import pytest
 
 from tfcompress import compose
 from tfcompress.compose import plan
+from tfcompress.level_search import SearchConfig
 from tfcompress.recipe import RecipeError, parse
-from tfcompress.techniques import NothingToGain, VerificationError
+from tfcompress.techniques import NothingToGain, OutOfReach, VerificationError, level_of
 from tfcompress.techniques.cluster import ClusteringConfig
 from tfcompress.techniques.prune import PruningConfig
 
@@ -64,7 +65,7 @@ REFUSED = (
         "shrink",
         (
             "unknown technique 'shrink'",
-            "cluster, distill, factorize, prune, prune_channels, ptq, qat",
+            "cluster, distill, factorize, prune, prune_channels, ptq, qat, trim_vocabulary",
             "float32",
         ),
     ),
@@ -98,7 +99,7 @@ REFUSED = (
     Refused("cluster(16.5)", ("clusters", "a whole number", "16.5")),
     Refused("cluster(8, initialization=best)", ("best", "density, kmeans++, linear")),
     Refused("qat(range_decay=1)", ("range_decay must be in [0, 1)",)),
-    Refused("factorize(energy=0.9, target=0.5)", ("energy or target, not both",)),
+    Refused("factorize(energy=0.9, target=0.5)", ("takes one of energy, target and rank",)),
     Refused("factorize(90)", ("For 90% pass 0.9",)),
     Refused("factorize(round_to=1.5)", ("round_to", "a whole number")),
     Refused("factorize(calibration=me)", ("no argument 'calibration'",)),
@@ -117,12 +118,19 @@ REFUSED = (
     Refused("ptq(reestimate=true)", ("ptq trains nothing", "reestimate")),
     Refused("prune(learning_rate=fast)", ("learning_rate must be", "fast")),
     Refused("prune(0.5)+prune(0.8)", ("each technique may stand once",)),
+    Refused("trim_vocabulary+trim_vocabulary(2)", ("each technique may stand once",)),
+    Refused("trim_vocabulary(0)", ("least_count must be at least 1. Received: 0",)),
+    Refused("trim_vocabulary(0.5)", ("least_count must be a whole number", "0.5")),
+    Refused("trim_vocabulary(epochs=2)", ("trim_vocabulary trains nothing", "epochs")),
+    Refused("prune+trim_vocabulary", ("out of order", "write trim_vocabulary+prune")),
+    Refused("factorize(0.9, rank=8)", ("takes one of energy, target and rank",)),
+    Refused("factorize(of=bytes)", ("measure of factorize", "macs, parameters")),
     Refused(
         "qat+prune",
         (
             "out of order",
             "write prune+qat",
-            "distill, prune_channels, factorize, prune, cluster, ptq, qat",
+            "distill, trim_vocabulary, prune_channels, factorize, prune, cluster, ptq, qat",
         ),
     ),
     Refused("prune+distill", ("out of order", "write distill+prune")),
@@ -137,6 +145,24 @@ REFUSED = (
     Refused("ptq(steps=0)", ("steps must be at least 1", "rounding=nearest")),
     Refused("ptq(ranges=entropy)", ("entropy", "minmax, mse, percentile")),
     Refused("ptq(percentile=50)", ("percentile must be in (50, 100]",)),
+    Refused("prune(0.5, max_drop=0.01)", ("target_sparsity, or max_drop", "0.5", "0.01")),
+    Refused("cluster(clusters=8, max_drop=0.01)", ("clusters, or max_drop", "Leave one of")),
+    Refused("prune(pattern=2:4, max_drop=0.01)", ("keeps 2 of 4", "Leave it out")),
+    Refused("factorize(target=0.5, max_drop=0.01)", ("takes one of energy, target and rank",)),
+    Refused("prune(max_drop=1)", ("max_drop must be in [0, 1)", "For 1 points pass 0.01")),
+    Refused("prune(max_drop=little)", ("max_drop must be a number", "little")),
+    Refused("prune(first_step=0.2)", ("first_step belong to max_drop, which is missing",)),
+    Refused("prune(max_drop=0.01, least_step=0.5)", ("least_step must be in (0, first_step]",)),
+    Refused("prune_channels(max_drop=0.01, rounds=2)", ("2 rounds", "Leave one of them out")),
+    Refused(
+        "distill(max_drop=0.01)",
+        (
+            "distill has no level that could be raised",
+            "cluster (clusters), factorize (energy), prune (target_sparsity), "
+            "prune_channels (target)",
+        ),
+    ),
+    Refused("ptq(max_drop=0.01)", ("ptq has no level",)),
     Refused("prune_channels(50)", ("target must be in (0, 1)", "For 50% pass 0.5")),
 )
 
@@ -149,6 +175,38 @@ def test_what_makes_no_sense_is_refused_with_the_reason(case):
     assert message.startswith(f"Recipe {case.recipe}")
     for part in case.says:
         assert part in message
+
+
+def test_a_level_that_is_searched_for_starts_at_the_first_step():
+    stages = planned(
+        "prune(max_drop=0.01, end=0.8)+cluster(max_drop=0.02, first_step=1)+qat"
+    ).stages
+    assert stages[0].search == SearchConfig(0.01)
+    assert (stages[0].config.target_sparsity, stages[0].config.end) == (0.1, 0.8)
+    assert stages[1].search == SearchConfig(0.02, first_step=1.0)
+    # One bit.
+    assert stages[1].config.clusters == 2
+    assert stages[2].search is None
+    assert stages[0].at(0.4) == planned("prune(0.4, end=0.8)").stages[0]
+    assert not compose.is_prepared(stages[0])
+    with pytest.raises(ValueError, match="max_drop is a drop of accuracy"):
+        compose.require_task(stages, "regression")
+
+
+@pytest.mark.parametrize(
+    ("technique", "setting", "values"),
+    [
+        ("prune", "target_sparsity", (0.0, 0.5, 0.99)),
+        ("prune_channels", "target", (0.0, 0.5, 0.99)),
+        # 8 bits of an index down to 1.
+        ("cluster", "clusters", (256, 23, 2)),
+        ("factorize", "energy", (1.0, 0.5, 0.01)),
+    ],
+)
+def test_levels_by_hand(technique, setting, values):
+    own = level_of(technique)
+    assert own.setting == setting
+    assert tuple(own.value(level) for level in (0, 0.5, own.highest)) == values
 
 
 def test_a_skip_that_reads_like_a_number_is_a_layer_name():
@@ -187,6 +245,15 @@ def test_weights_that_allow_nothing_yet_are_no_refusal_before_training():
     flat = keras.Model(inputs, keras.layers.Dense(1)(inputs))
     with pytest.raises(ValueError, match="can treat no layer"):
         compose.require_treatable(stages, flat, supplied={})
+
+
+def test_a_first_level_out_of_reach_is_no_refusal_before_training():
+    supplied = {"teacher": two_layers()}
+    (stage,) = planned("prune_channels(0.99)").stages
+    with pytest.raises(OutOfReach, match="cannot take 99% of the macs"):
+        compose.require_treatable([stage], two_layers(), supplied=supplied)
+    (stage,) = planned("prune_channels(max_drop=0.01, first_step=0.99)").stages
+    compose.require_treatable([stage], two_layers(), supplied=supplied)
 
 
 def test_settings_leave_out_what_the_run_supplies():

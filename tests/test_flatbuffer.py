@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from tfcompress import flatbuffer
+from tfcompress import export, flatbuffer
 from tfcompress.file_building import FileBuilder
 from tfcompress.flatbuffer import WeightTensor, _unpack_sparse
 
@@ -145,6 +145,39 @@ def test_zeros_and_distinct_values_are_counted_in_the_file(quadrants):
         assert artifact.distinct_weights()[name].in_channel == 3
         others = sum(tensor.values.size for tensor in artifact.weights().values())
         assert artifact.sparsity() >= np.sum(clustered == 0) / others
+
+
+@pytest.fixture(scope="module")
+def table_model():
+    from tfcompress._keras import keras
+
+    tokens = keras.Input([4], dtype="int32")
+    rows = keras.layers.Embedding(300, 8)(tokens)
+    return keras.Model(tokens, keras.layers.Dense(2)(keras.layers.Flatten()(rows)))
+
+
+@pytest.mark.parametrize(
+    ("format", "stored"),
+    [
+        ("float32", np.float32),
+        ("float16", np.float16),
+        ("dynamic", np.int8),
+        ("int8", np.int8),
+        # Of the type of the activations, which its rows are.
+        ("int16x8", np.int16),
+    ],
+)
+def test_tables_are_stored_in_the_numbers_of_their_format(table_model, format, stored):
+    tokens = np.arange(300, dtype=np.int32).reshape(75, 4)
+    artifact = export.convert(table_model, format, calibration=tokens)
+    (table,) = artifact.tables().values()
+    assert (table.values.dtype, table.values.shape) == (stored, (300, 8))
+    assert "GATHER" in table.used_by
+    assert [kernel.values.shape for kernel in artifact.weights().values()] == [(2, 32)]
+    expected = table_model.get_weights()[0]
+    # Half a step of one scale for the whole table, or a rounding of float16.
+    step = 0.0 if table.scale is None else float(table.scale[0])
+    np.testing.assert_allclose(table.dequantize(), expected, atol=0.51 * step + 1e-4)
 
 
 @pytest.mark.parametrize(

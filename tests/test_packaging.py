@@ -68,7 +68,8 @@ def test_ci_guards_the_count_of_tests() -> None:
 def test_every_import_is_required() -> None:
     # What an extra brings is imported where it is used, after a check that it is there.
     extras = (
-        required(name, "options.extras_require") for name in ("compare", "gpu", "onnx", "text")
+        required(name, "options.extras_require")
+        for name in ("compare", "gpu", "onnx", "search", "text")
     )
     declared = required("install_requires").union(*extras)
     for path in ROOT.glob("tfcompress/**/*.py"):

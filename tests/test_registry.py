@@ -14,6 +14,7 @@ def test_the_techniques_are_found():
         "prune_channels",
         "ptq",
         "qat",
+        "trim_vocabulary",
     )
 
 

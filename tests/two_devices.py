@@ -29,11 +29,13 @@ RECIPES = {
 }
 
 
-def network(*, dropout: float = 0.0) -> Any:
+def network(*, dropout: float = 0.0, normalized: bool = False) -> Any:
     keras.utils.set_random_seed(1)
     layers = keras.layers
     inputs = keras.Input([8, 8, 1])
     x = layers.Conv2D(8, 3, activation="relu", name="conv1")(inputs)
+    if normalized:
+        x = layers.BatchNormalization(momentum=0.8, name="bn1")(x)
     decay = keras.regularizers.L2(1e-3)
     x = layers.Conv2D(8, 3, activation="relu", kernel_regularizer=decay, name="conv2")(x)
     x = layers.Flatten()(x)
@@ -79,13 +81,14 @@ def trained(
     settings: TrainingConfig,
     *,
     dropout: float = 0.0,
+    normalized: bool = False,
     interrupted: bool = False,
     start: list[np.ndarray] | None = None,
 ) -> tuple[Any, list[np.ndarray], Any]:
     """The stripped model, the weights that the training began with, and what it reports."""
     stages = compose.plan(parse(recipe)).stages
     with placement.scope(settings.strategy):
-        plain = network(dropout=dropout)
+        plain = network(dropout=dropout, normalized=normalized)
         model = wrapped(
             stages,
             placement.placed(plain, strategy=settings.strategy, precision=settings.precision),
@@ -118,25 +121,30 @@ def trained(
     return model, start, found
 
 
-def compared(recipe: str) -> dict[str, Any]:
+def compared(recipe: str, *, strategy: str, normalized: bool = False) -> dict[str, Any]:
     """One device against two."""
-    one, start, alone = trained(recipe, config("none"))
-    two, _, shared = trained(recipe, config("mirrored"), start=start)
+    one, start, alone = trained(recipe, config("none"), normalized=normalized)
+    two, _, shared = trained(recipe, config(strategy), start=start, normalized=normalized)
     pairs = list(zip(one.get_weights(), two.get_weights(), strict=True))
     images = split(8, seed=4)[0]
     # What a run exports: the plain model, wrapped as it was and given the weights.
     stages = compose.plan(parse(recipe)).stages
-    plain = compose.strip(stages, wrapped(stages, network()))
+    plain = compose.strip(stages, wrapped(stages, network(normalized=normalized)))
     plain.set_weights(two.get_weights())
     metrics = alone.history[-1].keys() - {"seconds", "peak_memory_bytes", "energy_joules"}
+    copies = [[copy.numpy() for copy in weight.values] for weight in two.weights]
+    # Of several processes each holds one copy, and all would have to predict.
+    alike = apart(two.predict(images, verbose=0), plain(images).numpy()) if copies[0][1:] else None
     return {
+        "sha256": checkpoint.weights_sha256(two),
+        "history": [*map(dict, shared.history)],
         "moved": max(apart(a, b) for a, b in zip(two.get_weights(), start, strict=False)),
         "apart": max(apart(a, b) for a, b in pairs),
         "same_zeros": all(np.array_equal(a == 0, b == 0) for a, b in pairs),
         "same_groups": all(np.array_equal(groups(a), groups(b)) for a, b in pairs),
         "metrics_apart": max(abs(alone.history[-1][m] - shared.history[-1][m]) for m in metrics),
-        "copies_apart": max(apart(*(v.numpy() for v in weight.values)) for weight in two.weights),
-        "predictions_apart": apart(two.predict(images, verbose=0), plain(images).numpy()),
+        "copies_apart": max(apart(found[0], found[-1]) for found in copies),
+        "predictions_apart": alike,
     }
 
 
@@ -180,7 +188,10 @@ def main(path: str) -> None:
     )
     found = {
         "devices": placement.replicas("mirrored"),
-        "compared": {name: compared(recipe) for name, recipe in RECIPES.items()},
+        "compared": {
+            name: compared(recipe, strategy="mirrored") for name, recipe in RECIPES.items()
+        },
+        "normalized": compared("prune(0.5)", strategy="mirrored", normalized=True),
         "resumed": resumed("prune(0.5)", precision="mixed_float16"),
         "refused": refused(),
     }

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tfcompress.graph.batch_norm import reestimate
     from tfcompress.graph.keras3 import to_keras3
     from tfcompress.graph.loading import ModelError, load_model
+    from tfcompress.level_callback import accuracy_aware
     from tfcompress.minimal import MinimalError, Minimized, minimize
     from tfcompress.preprocessing import Preprocessing
     from tfcompress.probe import sensitivity
@@ -34,6 +35,7 @@ __all__ = [
     "ModelError",
     "Preprocessing",
     "RunConfig",
+    "accuracy_aware",
     "byte_table",
     "convert",
     "coverage",
@@ -53,6 +55,7 @@ _HOMES = {
     "ModelError": "graph.loading",
     "Preprocessing": "preprocessing",
     "RunConfig": "config",
+    "accuracy_aware": "level_callback",
     "byte_table": "byte_counts",
     "convert": "export",
     "coverage": "survey",

@@ -213,6 +213,10 @@ class Artifact:
     def _weights(self) -> dict[str, WeightTensor]:
         return flatbuffer.weights(self._model)
 
+    def tables(self) -> dict[str, WeightTensor]:
+        """The tables that rows are taken from, such as those of tokens, by tensor name."""
+        return flatbuffer.tables(self._model)
+
     def sparsity(self) -> float:
         """The fraction of exact zeros among the elements of `weights()`; 0 where there are none."""
         tensors = self._weights.values()
@@ -410,14 +414,7 @@ class Artifact:
                 f"predict reads {TOKENIZER_FILE} beside the file, which was not saved yet. Save "
                 "the artifact into the folder that holds it, or use run with ids of tokens."
             )
-        found = Tokenizer.from_file(self.path.parent / TOKENIZER_FILE)
-        if found.sha256 != sha256:
-            raise TokenizerError(
-                f"{found.source} is not the tokenizer that {self._name} was trained with. Expected "
-                f"SHA-256 {sha256}, received {found.sha256}. Put the file back that was written "
-                "with the artifact."
-            )
-        return found
+        return Tokenizer.beside(self.path.parent, sha256=sha256, what=self._name)
 
     @property
     def preprocessing(self) -> Preparation:

@@ -6,8 +6,9 @@ Does not know how the training goes.
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from tfcompress.goals import Monitor
 
 CHECKPOINT = "checkpoint.npz"
 BEST = "best.npz"
+FromChief = Callable[[Callable[[], bytes]], bytes]
+"""Gives to each of several processes what a function makes in the first of them."""
 
 
 class TrainingState:
@@ -30,6 +33,9 @@ class TrainingState:
       monitor: by what the best epoch is chosen.
       patience: epochs without a better one before the training ends; 0 for never.
       first_eligible_epoch: 0-based; earlier epochs are never the best.
+      from_chief: gives to each of several processes that train together what the function that it
+        is given makes in the first of them; None in a training of one process.
+      is_chief: whether this is that first process, the only one that reads and writes files.
 
     Attributes:
       history: the metrics of each finished epoch.
@@ -44,8 +50,12 @@ class TrainingState:
         monitor: Monitor | None = None,
         patience: int = 0,
         first_eligible_epoch: int = 0,
+        from_chief: FromChief | None = None,
+        is_chief: bool = True,
     ) -> None:
         self._model = model
+        self._from_chief = from_chief
+        self._is_chief = is_chief
         self._folder = folder
         self._monitor = monitor or Monitor()
         self._patience = patience
@@ -69,22 +79,30 @@ class TrainingState:
 
     def record(self, metrics: Mapping[str, float]) -> None:
         """Keeps one finished epoch: best weights first, so that the checkpoint never runs ahead."""
+        if self._from_chief:
+            # So that all agree on the best epoch and on when to stop.
+            metrics = json.loads(self._from_chief(lambda: json.dumps(dict(metrics)).encode()))
         self.history.append(dict(metrics))
         last = len(self.history) - 1
-        if last >= self._first_eligible and self.best_epoch() == last:
-            save_weights(self._model, self._folder / BEST)
+        # Read by every process: statistics that differ between them are averaged as they are read.
+        weights = _named("model", self._model.get_weights())
         optimizer = [variable.numpy() for variable in _variables(self._model.optimizer)]
-        arrays = _named("model", self._model.get_weights()) | _named("optimizer", optimizer)
-        with durable.whole_file(self._folder / CHECKPOINT) as temporary:
-            np.savez(temporary, history=np.array(json.dumps(self.history)), **arrays)
+        if not self._is_chief:
+            return
+        if last >= self._first_eligible and self.best_epoch() == last:
+            _write(self._folder / BEST, weights)
+        history = {"history": np.array(json.dumps(self.history))}
+        _write(self._folder / CHECKPOINT, history | weights | _named("optimizer", optimizer))
 
     def restore(self) -> int:
         """Loads the last finished epoch, if there is one, and returns the next one's number."""
         path = self._folder / CHECKPOINT
-        if not path.is_file():
+        found = self._read(CHECKPOINT)
+        if not found:
+            self._begin_alike()
             return 0
         self._model.optimizer.build(self._model.trainable_variables)
-        with _opened(path) as stored:
+        with _opened(found, path) as stored:
             self.history = json.loads(str(stored["history"]))
             self._model.set_weights(_unnamed("model", stored))
             values = _unnamed("optimizer", stored)
@@ -95,13 +113,39 @@ class TrainingState:
 
     def load_best(self) -> None:
         """Gives the model the weights of the best epoch."""
-        load_weights(self._model, self._folder / BEST)
+        put_weights(self._model, self._read(BEST), path=self._folder / BEST)
+
+    def _read(self, name: str) -> bytes:
+        """A file of the folder; empty where there is none."""
+        path = self._folder / name
+
+        def read() -> bytes:
+            return path.read_bytes() if path.is_file() else b""
+
+        return self._from_chief(read) if self._from_chief else read()
+
+    def _begin_alike(self) -> None:
+        """Gives every process the weights that the first one begins with."""
+        if self._from_chief:
+            weights = self._from_chief(lambda: packed(self._model))
+            put_weights(self._model, weights, path=self._folder)
 
 
 def save_weights(model: Any, path: str | Path) -> None:
     """Writes all weights of a model, in Keras' order, whole or not at all."""
+    _write(Path(path), _named("model", model.get_weights()))
+
+
+def _write(path: Path, arrays: Mapping[str, Any]) -> None:
     with durable.whole_file(path) as temporary:
-        np.savez(temporary, **_named("model", model.get_weights()))
+        np.savez(temporary, **arrays)
+
+
+def packed(model: Any) -> bytes:
+    """All weights of a model as the bytes of what `save_weights` writes."""
+    stream = io.BytesIO()
+    np.savez(stream, **_named("model", model.get_weights()))
+    return stream.getvalue()
 
 
 def load_weights(model: Any, path: str | Path) -> None:
@@ -110,7 +154,21 @@ def load_weights(model: Any, path: str | Path) -> None:
     Raises:
       ValueError: the file is damaged or of another architecture.
     """
-    with _opened(path) as stored:
+    put_weights(model, Path(path).read_bytes(), path=path)
+
+
+def put_weights(model: Any, data: bytes, *, path: str | Path) -> None:
+    """Gives a model of the same architecture the weights in the bytes of a file.
+
+    Args:
+      model: whose weights change.
+      data: what `save_weights` wrote, or `packed` gave.
+      path: the file's, for the message.
+
+    Raises:
+      ValueError: they are damaged or of another architecture.
+    """
+    with _opened(data, path) as stored:
         model.set_weights(_unnamed("model", stored))
 
 
@@ -122,10 +180,9 @@ def weights_sha256(model: Any) -> str:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Mapping[str, np.ndarray]]:
+def _opened(data: bytes, path: str | Path) -> Iterator[Mapping[str, np.ndarray]]:
     try:
-        # Opened here, since numpy leaves a damaged file open.
-        with Path(path).open("rb") as stream, np.load(stream) as stored:
+        with np.load(io.BytesIO(data)) as stored:
             yield stored
     except durable.DAMAGED_NPZ as error:
         raise ValueError(

@@ -18,10 +18,21 @@ from typing import Any
 from tfcompress import export, registry
 from tfcompress import settings as settings_types
 from tfcompress.goals import CLASSIFICATION
+from tfcompress.level_search import SearchConfig, next_level
 from tfcompress.recipe import Recipe, RecipeError, Stage, Value, text_of
-from tfcompress.techniques import NothingToGain
+from tfcompress.techniques import NothingToGain, OutOfReach, level_of
+from tfcompress.tokenization import Tokenizer
 
-ORDER = ("distill", "prune_channels", "factorize", "prune", "cluster", "ptq", "qat")
+ORDER = (
+    "distill",
+    "trim_vocabulary",
+    "prune_channels",
+    "factorize",
+    "prune",
+    "cluster",
+    "ptq",
+    "qat",
+)
 """Techniques in the only order in which each keeps what the ones before it made.
 
 A smaller architecture is what all others start from; zeros survive clustering, zeros and clusters
@@ -30,7 +41,7 @@ survive quantization, and all train under the loss of a distillation that stands
 QUANTIZING = ("ptq", "qat")
 """Techniques that leave a model which is exported as int8 and in no other format."""
 
-RESHAPING = ("prune_channels", "factorize")
+RESHAPING = ("trim_vocabulary", "prune_channels", "factorize")
 """Techniques whose effect is the architecture itself, which no later one undoes."""
 
 SUPPLIED = "supplied"
@@ -45,6 +56,9 @@ It is found out once, by `prepared`, and kept: what it was found from is changed
 metadata hold what stands for it where the model is not trained yet."""
 
 
+_SEARCH = tuple(field.name for field in dataclasses.fields(SearchConfig))
+
+
 @dataclass(frozen=True)
 class PlannedStage:
     """One stage with its technique's module and checked config.
@@ -55,6 +69,8 @@ class PlannedStage:
       epochs: of this stage; None for the run's default.
       learning_rate: of this stage; None for the run's default.
       reestimate: take the statistics of batch normalization anew after the training.
+      search: how far the technique is taken is searched for, and the config is that of the first
+        level to try; None where the config says how far.
     """
 
     technique: str
@@ -62,11 +78,17 @@ class PlannedStage:
     epochs: int | None = None
     learning_rate: float | None = None
     reestimate: bool = False
+    search: SearchConfig | None = None
 
     @property
     def module(self) -> ModuleType:
         """The technique."""
         return registry.load("techniques", self.technique)
+
+    def at(self, level: float) -> PlannedStage:
+        """The stage with its technique taken as far as a level, and nothing to search for."""
+        config = level_of(self.technique).applied(self.config, level)
+        return dataclasses.replace(self, config=config, search=None)
 
 
 @dataclass(frozen=True)
@@ -100,13 +122,29 @@ def plan(recipe: Recipe) -> Plan:
     planned = [_planned(recipe, term) for term in terms]
     _check_order(recipe, [stage.technique for stage in planned])
     _check_clusters(recipe, planned)
-    stages = tuple(part for stage in planned for part in _rounds(stage))
+    stages = tuple(part for stage in planned for part in _rounds(recipe, stage))
     if formats and quantizes(stages) and set(formats) != {"int8"}:
         raise RecipeError(
             f"Recipe {recipe}: after {stages[-1].technique} only int8 can follow, the format that "
             f"it is for. Received: {', '.join(formats)}."
         )
     return Plan(stages, tuple(formats))
+
+
+def setting_names(technique: str) -> tuple[str, ...]:
+    """What a recipe can say to a technique, in the order of arguments that are given unnamed.
+
+    Args:
+      technique: its name; of any other word there is nothing to say.
+
+    Example:
+      >>> setting_names("cluster")[:2], setting_names("int8")
+      (('clusters', 'initialization'), ())
+    """
+    if technique not in registry.names("techniques"):
+        return ()
+    kind = registry.load("techniques", technique).CONFIG
+    return tuple(f.name for f in dataclasses.fields(kind) if SUPPLIED not in f.metadata)
 
 
 def quantizes(stages: Sequence[PlannedStage]) -> bool:
@@ -119,9 +157,14 @@ def is_trained(stage: PlannedStage) -> bool:
     return not hasattr(stage.module, "adjust")
 
 
-def _rounds(stage: PlannedStage) -> list[PlannedStage]:
+def _rounds(recipe: Recipe, stage: PlannedStage) -> list[PlannedStage]:
     """The stage itself, or one for each round of a technique that works in several."""
     configs = getattr(stage.module, "rounds", lambda config: [config])(stage.config)
+    if stage.search and len(configs) > 1:
+        raise RecipeError(
+            f"Recipe {recipe}: {stage.technique} raises its level in steps of its own where "
+            f"max_drop is given. Received: {len(configs)} rounds. Leave one of them out."
+        )
     return [dataclasses.replace(stage, config=config) for config in configs]
 
 
@@ -137,6 +180,7 @@ def _planned(recipe: Recipe, term: Stage) -> PlannedStage:
     training: dict[str, Any] = {
         name: options.pop(name, None) for name in ("epochs", "learning_rate", "reestimate")
     }
+    search = _search(recipe, term.technique, options)
     types = {f.name: str(f.type) for f in dataclasses.fields(kind) if SUPPLIED not in f.metadata}
     fields = list(types)
     if len(term.positional) > len(fields):
@@ -151,9 +195,15 @@ def _planned(recipe: Recipe, term: Stage) -> PlannedStage:
         if name not in fields:
             raise RecipeError(
                 f"Recipe {recipe}: {term.technique} has no argument {name!r}. "
-                f"Known: {', '.join([*fields, *training])}."
+                f"Known: {', '.join([*fields, *training, *_SEARCH])}."
             )
         arguments[name] = value
+    if search and (own := level_of(term.technique).setting) in arguments:
+        raise RecipeError(
+            f"Recipe {recipe}: {term.technique} takes {own}, or max_drop, by which it is searched "
+            f"for. Received: {own} {text_of(arguments[own])}, max_drop {search.max_drop:g}. Leave "
+            "one of them out."
+        )
     _check_training(recipe, term.technique, training)
     given = [name for name, value in training.items() if value is not None]
     if given and hasattr(registry.load("techniques", term.technique), "adjust"):
@@ -168,9 +218,35 @@ def _planned(recipe: Recipe, term: Stage) -> PlannedStage:
         arguments[name] = _typed(recipe, what, value, types[name], hint=hint)
     try:
         training["reestimate"] = bool(training["reestimate"])
-        return PlannedStage(term.technique, kind(**arguments), **training)
+        stage = PlannedStage(term.technique, kind(**arguments), **training)
+        return _searching(stage, search) if search else stage
     except (ValueError, TypeError) as error:
         raise RecipeError(f"Recipe {recipe}: {error}") from error
+
+
+def _search(recipe: Recipe, technique: str, options: dict[str, Value]) -> SearchConfig | None:
+    """How the level of a technique is searched for, taken out of its options; None for not."""
+    given: dict[str, Any] = {
+        name: _typed(recipe, f"{technique} {name}", options.pop(name), "float")
+        for name in _SEARCH
+        if name in options
+    }
+    if not given:
+        return None
+    try:
+        level_of(technique)
+        if "max_drop" not in given:
+            raise ValueError(f"{', '.join(given)} belong to max_drop, which is missing.")
+        return SearchConfig(**given)
+    except ValueError as error:
+        raise RecipeError(f"Recipe {recipe}: {technique}: {error}") from error
+
+
+def _searching(stage: PlannedStage, search: SearchConfig) -> PlannedStage:
+    """A stage that searches for its level, at the first level to try."""
+    first = next_level([], search, highest=level_of(stage.technique).highest)
+    assert first is not None, "a first step is above 0"
+    return dataclasses.replace(stage.at(first), search=search)
 
 
 def _typed(recipe: Recipe, what: str, value: Value, annotation: str, *, hint: str = "") -> Any:
@@ -353,7 +429,8 @@ def require_treatable(
 ) -> None:
     """Wraps an untrained classifier once for every stage, so that a refusal comes before training.
 
-    A stage that would gain nothing with these weights is let pass: the trained ones may differ.
+    A stage that would gain nothing with these weights is let pass: the trained ones may differ; so
+    is a search for a level whose first one the model does not allow.
 
     Args:
       stages: of one recipe.
@@ -368,7 +445,9 @@ def require_treatable(
     """
     stages = [_unprepared(stage) for stage in stages]
     for count in range(1, len(stages) + 1):
-        with contextlib.suppress(NothingToGain):
+        # A search whose first level goes too far tries a lower one.
+        far = (OutOfReach,) if stages[count - 1].search else ()
+        with contextlib.suppress(NothingToGain, *far):
             wrap(stages[:count], model, supplied=supplied, steps_per_epoch=1, epochs=1)
 
 
@@ -392,6 +471,8 @@ def require_task(stages: Sequence[PlannedStage], task: str) -> None:
     """
     for stage in stages:
         reason = getattr(stage.config, "only_classes", "")
+        if stage.search:
+            reason = reason or "max_drop is a drop of accuracy"
         if reason and task != CLASSIFICATION:
             raise ValueError(
                 f"{stage.technique} as it is set here is for a classification: {reason}. "
@@ -399,9 +480,60 @@ def require_task(stages: Sequence[PlannedStage], task: str) -> None:
             )
 
 
+def require_images(stages: Sequence[PlannedStage]) -> None:
+    """Refuses a stage that images have no use for.
+
+    A config whose property `only_texts` is a reason serves texts alone.
+
+    Args:
+      stages: of one recipe.
+
+    Raises:
+      ValueError: the message names the stage and the reason.
+    """
+    for stage in stages:
+        if reason := getattr(stage.config, "only_texts", ""):
+            raise ValueError(
+                f"{stage.technique} is for texts: {reason}. Received: images. Leave the stage out."
+            )
+
+
+def tokenizer(stages: Sequence[PlannedStage], *, supplied: Mapping[str, Any]) -> Tokenizer | None:
+    """The tokenizer of what stages leave; None where none of them changes the model's own.
+
+    Args:
+      stages: all that are carried out.
+      supplied: as for `wrap`.
+    """
+    changing = _changing_tokens(stages)
+    if changing is None:
+        return None
+    found: Tokenizer = changing.module.tokenizer(supplied_config(changing, supplied))
+    return found
+
+
+def teacher(stages: Sequence[PlannedStage], baseline: Any, *, supplied: Mapping[str, Any]) -> Any:
+    """The baseline as it teaches the model of some stages: it reads what that reads.
+
+    Args:
+      stages: all that are carried out.
+      baseline: reads the tokens of its own tokenizer; it stays as it is.
+      supplied: as for `wrap`.
+    """
+    changing = _changing_tokens(stages)
+    if changing is None or "distill" not in techniques(stages):
+        return baseline
+    config = supplied_config(changing, supplied)
+    return changing.module.wrap(baseline, config, steps_per_epoch=1, epochs=1)
+
+
+def _changing_tokens(stages: Sequence[PlannedStage]) -> PlannedStage | None:
+    return next((stage for stage in stages if hasattr(stage.module, "tokenizer")), None)
+
+
 def is_prepared(stage: PlannedStage) -> bool:
     """Whether a stage can be wrapped and trained without anything that a run finds out first."""
-    return getattr(stage.config, "prepared", True) and not views([stage])
+    return getattr(stage.config, "prepared", True) and not views([stage]) and not stage.search
 
 
 def first_eligible_epoch(stages: Sequence[PlannedStage], *, epochs: int) -> int:
@@ -446,25 +578,36 @@ def keeping(stages: Sequence[PlannedStage]) -> list[Any]:
     return [KeepStructure(zeros="prune" in made, groups=_clustered(made.get("cluster")))]
 
 
-def at_once(stages: Sequence[PlannedStage], model: Any) -> Any:
-    """Carries out stages with no training and no images, each on what the one before it left.
+def acts_at_once(stage: PlannedStage) -> bool:
+    """Whether `at_once` can carry out a stage: it neither learns from a teacher nor quantizes."""
+    return stage.technique != "distill" and not quantizes([stage])
+
+
+def at_once(
+    stages: Sequence[PlannedStage], model: Any, *, supplied: Mapping[str, Any] | None = None
+) -> Any:
+    """Carries out stages with no training, each on what the one before it left.
 
     Args:
-      stages: whose techniques need neither: `prune`, `cluster`, `prune_channels`, `factorize`.
+      stages: for which `acts_at_once`: `prune`, `cluster`, `prune_channels`, `factorize`.
       model: flat functional model; it stays as it is.
+      supplied: as for `wrap` and `prepared`, for stages that need images or measurements.
 
     Raises:
-      ValueError: a technique can treat no layer, or needs something that a run supplies.
+      ValueError: a technique can treat no layer, or needs something that is not supplied.
       VerificationError: an effect is absent.
     """
-    for number, stage in enumerate(stages, start=1):
+    supplied, done = supplied or {}, []
+    for each in stages:
         before = model
-        model = wrap(stages[:number], before, supplied={}, steps_per_epoch=1, epochs=1)
+        stage = prepared(each, before, supplied=supplied)
+        done.append(stage)
+        model = wrap(done, before, supplied=supplied, steps_per_epoch=1, epochs=1)
         act = getattr(stage.module, "at_once", None)
         if act:
             act(model, stage.config)
         model = stage.module.strip(model)
-        verify(stages[:number], model, before=before)
+        verify(done, model, before=before)
     return model
 
 

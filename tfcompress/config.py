@@ -214,6 +214,8 @@ class RunConfig:
                 "images. Pass --dataset=text:FILE, or a data set of texts of TFDS with --task=text."
             )
         if not texts:
+            for plan in self.plans:
+                compose.require_images(plan.stages)
             return
         pipeline.require_plain(self.training.augmentation)
         shorter: tuple[int, ...] = getattr(self.backbone, "shorter_lengths", ())

@@ -69,6 +69,22 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def share_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Gives a whole file a second place: the same bytes on the disk, or a copy where it must be.
+
+    Args:
+      source: a file that is replaced, never changed.
+      target: where nothing lies; missing parent folders are made.
+    """
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except OSError:
+        write_bytes(target, Path(source).read_bytes())
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes `value` as indented JSON. NaN and infinity are refused: JSON has no such numbers."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -7,7 +7,7 @@ file with no TensorFlow. Does not run anything and does not know how a file was 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,9 @@ KERNELS = {
     "TRANSPOSE_CONV": (1, 0),
 }
 """Where an operator keeps its kernel: index of the input, axis of the output channels."""
+
+_TABLES = {"EMBEDDING_LOOKUP": (1, 1), "GATHER": (0, 1)}
+"""Likewise, where an operator keeps the table that it takes rows from."""
 
 UNPACKING = ("DEQUANTIZE", "DENSIFY", "QUANTIZE")
 """Operators between a constant and its use: float16 or sparse weights, simulated quantization."""
@@ -70,7 +73,7 @@ class OperatorInfo:
 
 @dataclass(frozen=True)
 class WeightTensor:
-    """The constant kernel of a convolution or a matrix product, as the file stores it.
+    """A constant kernel of a convolution or a matrix product, or a table, as the file stores it.
 
     Attributes:
       values: as stored, unpacked from a sparse encoding where there is one.
@@ -191,6 +194,22 @@ def weights(model: Any) -> dict[str, WeightTensor]:
     Raises:
       ValueError: a kernel of a type that cannot be read here, such as INT4.
     """
+    return _constants(model, KERNELS, what="kernel")
+
+
+def tables(model: Any) -> dict[str, WeightTensor]:
+    """The constant tables that rows are taken from by number, as those of tokens; see `weights`.
+
+    Raises:
+      ValueError: a table of a type that cannot be read here, such as INT4.
+    """
+    return _constants(model, _TABLES, what="table")
+
+
+def _constants(
+    model: Any, places: Mapping[str, tuple[int, int]], *, what: str
+) -> dict[str, WeightTensor]:
+    """What operators of some names keep: for each name the index of the input, and the axis."""
     found: dict[str, WeightTensor] = {}
     buffers: set[int] = set()
     for graph_index, graph in enumerate(model.subgraphs):
@@ -201,9 +220,9 @@ def weights(model: Any) -> dict[str, WeightTensor]:
             for output in operator.outputs
         }
         for name, operator in named_operators(model, graph):
-            if name not in KERNELS:
+            if name not in places:
                 continue
-            position, axis = KERNELS[name]
+            position, axis = places[name]
             index = operator.inputs[position]
             while index in producers and producers[index][0] in UNPACKING:
                 index = producers[index][1].inputs[0]
@@ -220,7 +239,10 @@ def weights(model: Any) -> dict[str, WeightTensor]:
             used_by = f"{name} {text(graph.tensors[output].name) or f'#{graph_index}.{output}'}"
             stored = 0 if tensor.buffer in buffers else stored_bytes(model, tensor)
             buffers.add(tensor.buffer)
-            found[key] = _weight_tensor(model, tensor, axis, used_by, stored)
+            values = stored_values(
+                model, tensor, what=f"The {what} {text(tensor.name)!r} of {used_by}"
+            )
+            found[key] = _weight_tensor(tensor, values, axis, used_by, stored)
     return found
 
 
@@ -369,9 +391,10 @@ def element_width(tensor: Any) -> int:
     return int(np.dtype(_DTYPES[kind]).itemsize) if kind in _DTYPES else 4
 
 
-def _weight_tensor(model: Any, tensor: Any, axis: int, used_by: str, stored: int) -> WeightTensor:
+def _weight_tensor(
+    tensor: Any, values: np.ndarray, axis: int, used_by: str, stored: int
+) -> WeightTensor:
     sparse = tensor.sparsity is not None
-    values = stored_values(model, tensor, what=f"The kernel {text(tensor.name)!r} of {used_by}")
     quantization = tensor.quantization
     scale = zero_point = None
     if quantization is not None and quantization.scale is not None and len(quantization.scale):

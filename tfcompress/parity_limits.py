@@ -65,8 +65,8 @@ def require_parity(parity: Parity, format: str, *, name: str = "The artifact") -
     if parity.top1_agreement >= tolerance.top1_agreement or parity.mean_difference <= allowed:
         return
     raise ParityError(
-        f"{name} ({format}) disagrees with its Keras model on {parity.examples} examples of "
-        "validation: "
+        f"{name} ({format}) disagrees with its Keras model on {parity.examples} validation "
+        "examples: "
         f"same top class in {parity.top1_agreement:.1%} (expected at least "
         f"{tolerance.top1_agreement:.0%}), mean difference {parity.mean_difference:.4g} (expected "
         f"at most {allowed:.4g}), greatest {parity.max_difference:.4g}. "
@@ -80,8 +80,8 @@ def _require_value_parity(parity: Parity, format: str, tolerance: _Tolerance, *,
     if relative <= allowed or parity.mean_difference <= steps:
         return
     raise ParityError(
-        f"{name} ({format}) disagrees with its Keras model on {parity.examples} examples of "
-        "validation: "
+        f"{name} ({format}) disagrees with its Keras model on {parity.examples} validation "
+        "examples: "
         f"values differ by {relative:.3g} of their standard deviation on average (expected at most "
         f"{allowed:.2g}), by {parity.mean_difference:.4g}, greatest {parity.max_difference:.4g}. "
         f"Likely causes: {_CAUSES[format]}."

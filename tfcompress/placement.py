@@ -1,24 +1,43 @@
 """Where a model is trained and in which number format: distribution strategies and precisions.
 
-Knows TensorFlow's strategies and Keras' dtype policies by name, and how a model comes under them.
-Does not know how the training goes.
+Knows TensorFlow's strategies and Keras' dtype policies by name, how a model comes under them, and
+how several processes come to know the same. Does not know how the training goes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import numpy as np
+
+from tfcompress import workers
 from tfcompress._keras import keras, tf
+from tfcompress.graph.kernels import leaf_layers, plain_layer
 from tfcompress.graph.rebuild import require_functional
 
-STRATEGIES = ("none", "mirrored")
-"""`mirrored` keeps a copy of the model on each device and gives each its share of a batch."""
+STRATEGIES = ("none", "mirrored", "multi_worker", "tpu")
+"""All but `none` keep a copy of the model on each device and give each its share of a batch.
+
+`mirrored` is for the devices of one process, `multi_worker` for those of all processes that
+`TF_CONFIG` names, `tpu` for the cores of a TPU."""
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 """The mixed ones compute in half precision and keep their weights in float32."""
+
+
+# A process has one strategy of a kind: models of two that are alike cannot meet.
+_MADE: dict[str, Any] = {}
+
+# Words that are added up in one message: 1 KiB or 1 MiB.
+_PIECES = (2**8, 2**18)
+
+
+class WorkerLost(RuntimeError):
+    """Another process of the training ended, or cannot be reached any more."""
 
 
 @contextmanager
@@ -34,14 +53,160 @@ def scope(strategy: str) -> Iterator[Any]:
     if strategy == "none":
         yield tf.distribute.get_strategy()
         return
-    with _mirrored().scope():
-        yield _mirrored()
+    found = _made(strategy)
+    with found.scope():
+        yield found
 
 
-@cache
+def _made(strategy: str) -> Any:
+    make = {"mirrored": _mirrored, "multi_worker": _multi_worker, "tpu": _tpu}[strategy]
+    if strategy not in _MADE:
+        _MADE[strategy] = make()
+    return _MADE[strategy]
+
+
 def _mirrored() -> Any:
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def _multi_worker() -> Any:
+    cluster = workers.read(os.environ)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"{cluster.name} cannot join the others: {error} Call placement.start before anything "
+            "else computes with TensorFlow."
+        ) from error
+
+
+def _tpu() -> Any:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+    except (ValueError, OSError, RuntimeError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"No TPU in reach: {error} Run on a machine with one, or name it in TPU_NAME "
+            "('local' where the machine itself holds it). Otherwise use strategy none, mirrored or "
+            "multi_worker."
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def start(
+    strategy: str,
+    *,
+    wait_seconds: float = workers.WAIT_SECONDS,
+    told: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Reaches what a strategy needs, before any work; to be called before TensorFlow computes.
+
+    Args:
+      strategy: one of `STRATEGIES`.
+      wait_seconds: for the other processes of `multi_worker`.
+      told: hears whom this process waits for.
+
+    Raises:
+      ClusterError: `TF_CONFIG` is wrong, this process's port is taken, or another process does not
+        answer.
+      ValueError: there is no TPU.
+      RuntimeError: TensorFlow has computed before, where it joins other processes.
+    """
+    if strategy == "multi_worker" and strategy not in _MADE:
+        workers.meet(workers.read(os.environ), wait_seconds=wait_seconds, told=told)
+    with scope(strategy):
+        pass
+
+
+def is_chief(strategy: str) -> bool:
+    """Whether this process is the one that writes: all but some of `multi_worker` are."""
+    return strategy != "multi_worker" or workers.read(os.environ).is_chief
+
+
+def from_chief(strategy: str, make: Callable[[], bytes]) -> bytes:
+    """Bytes that the chief makes and every process gets. All must call it, in the same order.
+
+    Args:
+      strategy: one of `STRATEGIES`.
+      make: gives them; called by the chief alone.
+    """
+    if strategy != "multi_worker":
+        return make()
+    data = make() if is_chief(strategy) else b""
+    # As words of 32 bits, which every device adds up exactly.
+    size = total(strategy, len(data))
+    words = np.zeros(-(-size // 4), np.int32)
+    words.view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
+    return _totals(strategy, words).tobytes()[:size]
+
+
+def total(strategy: str, own: int) -> int:
+    """The sum of what each process of `multi_worker` has. All must call it, in the same order.
+
+    Args:
+      strategy: `"multi_worker"`.
+      own: of this process; the sum is below 2**31.
+    """
+    return int(_totals(strategy, np.array([own], np.int32))[0])
+
+
+def _totals(strategy: str, own: np.ndarray) -> np.ndarray:
+    """The sums of int32 [n], n the same in each process."""
+    # Of two sizes, so that the sum is traced twice and no more.
+    size = _PIECES[own.size > _PIECES[0]]
+    pieces = [np.zeros(0, np.int32)]
+    for start in range(0, own.size, size):
+        piece = own[start : start + size]
+        sums = _added(strategy, np.pad(piece, (0, size - piece.size)))
+        pieces.append(sums[: piece.size])
+    return np.concatenate(pieces)
+
+
+def _added(strategy: str, own: np.ndarray) -> np.ndarray:
+    with together(strategy):
+        results = _adder(strategy)(tf.constant(own))
+        values: np.ndarray = _made(strategy).experimental_local_results(results)[0].numpy()
+    return values
+
+
+@cache
+def _adder(strategy: str) -> Any:
+    found = _made(strategy)
+    devices = len(found.extended.worker_devices)
+
+    def of_replica(values: Any) -> Any:
+        context = tf.distribute.get_replica_context()
+        # Of the devices of a process the first one speaks.
+        speaks = tf.equal(context.replica_id_in_sync_group % devices, 0)
+        own = tf.where(speaks, values, tf.zeros_like(values))
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, own)
+
+    return tf.function(lambda values: found.run(of_replica, args=(values,)))
+
+
+@contextmanager
+def together(strategy: str) -> Iterator[None]:
+    """Says in a sentence that another process of `multi_worker` is gone.
+
+    Args:
+      strategy: one of `STRATEGIES`; with others nothing changes.
+
+    Raises:
+      WorkerLost: a computation of all processes failed since one is gone.
+    """
+    if strategy != "multi_worker":
+        yield
+        return
+    errors = tf.errors
+    lost = (errors.UnavailableError, errors.AbortedError, errors.CancelledError)
+    try:
+        yield
+    except lost as error:
+        raise WorkerLost(
+            f"{workers.read(os.environ).name} has lost another one, without which it cannot train. "
+            "The chief's run folder has every epoch that was finished: see what that worker said, "
+            "then give all of them the same command again to go on."
+        ) from error
 
 
 def replicas(strategy: str) -> int:
@@ -115,6 +280,24 @@ def _held(value: Any, precision: str) -> Any:
     return value
 
 
+def normalize_together(model: Any, strategy: str) -> None:
+    """Lets batch normalizations take their statistics from a whole batch, not a device's share.
+
+    As `synchronized=True` of Keras does, which is not part of a layer's config. Keras' faster
+    kernel knows one device only; beside it, the moving variance lacks Bessel's correction, a factor
+    of 1 - 1/n, with n the positions that one batch has of a channel.
+
+    Args:
+      model: built within `scope(strategy)`, changed in place before it is compiled.
+      strategy: one of `STRATEGIES`; on one device nothing changes.
+    """
+    if replicas(strategy) == 1:
+        return
+    for layer in map(plain_layer, leaf_layers(model)):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized, layer.fused = True, False
+
+
 def require_placed(model: Any, strategy: str) -> None:
     """Refuses a model that was built for other devices than it is to be trained on.
 
@@ -143,6 +326,8 @@ def require_shares(batches: Any, strategy: str) -> None:
     Raises:
       ValueError: the batch size is no multiple of the number of devices.
     """
+    if strategy == "none":
+        return
     size, devices = tf.nest.flatten(batches.element_spec)[0].shape[0], replicas(strategy)
     if size is not None and size % devices:
         raise ValueError(
@@ -150,6 +335,23 @@ def require_shares(batches: Any, strategy: str) -> None:
             f"{strategy!r}. Use a batch size that is a multiple of {devices}; a training split "
             "smaller than the batch size is one batch."
         )
+
+
+def sharded(batches: Any, strategy: str) -> Any:
+    """Batches of which each process of `multi_worker` takes its share of every one.
+
+    Each makes all of them, in the same order, so that together they see what one process sees.
+
+    Args:
+      batches: tf.data.Dataset.
+      strategy: one of `STRATEGIES`; with others they stay as they are.
+    """
+    if strategy != "multi_worker":
+        return batches
+    options = tf.data.Options()
+    by_data = tf.data.experimental.AutoShardPolicy.DATA
+    options.experimental_distribute.auto_shard_policy = by_data
+    return batches.with_options(options)
 
 
 def shared_batch_size(examples: int, *, at_most: int, devices: int) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 from tfcompress import durable
 from tfcompress.layer_coverage import Coverage
+from tfcompress.level_search import LevelTrial
 
 SCHEMA_VERSION = 1
 FILE_NAME = "results.json"
@@ -130,7 +131,8 @@ class LayerReport:
       parameters: count of its trainable weights' elements.
       treated: whether the technique acted on it.
       reason: why it was skipped; where it was treated in part, what was left out and why.
-      kernel_parameters: elements of its kernels, afterwards; None for a layer without one.
+      kernel_parameters: elements of its kernels, afterwards, and of its table where the technique
+        treats tables; None for a layer without one.
       sparsity: fraction of zeros in its kernels, afterwards.
       distinct_weights: distinct values in its kernels, afterwards.
       detail: what was done to it, where that differs from layer to layer: `"rank 12 of 64"`.
@@ -174,6 +176,8 @@ class StageResult:
       after: name of the stage that it went on from; None for the first, and for one of an earlier
         version.
       report: what was treated; None for the baseline.
+      levels: of a stage that searched for how far it may go, every level that was tried, in order;
+        `history` is that of the one kept. Empty for other stages.
     """
 
     name: str
@@ -184,6 +188,7 @@ class StageResult:
     seconds: float | None = None
     after: str | None = None
     report: CompressionReport | None = None
+    levels: tuple[LevelTrial, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from tfcompress import durable, results
+from tfcompress import durable, file_locks, results
 from tfcompress.results import differences
 
 CONFIG = "config.json"
@@ -85,21 +84,51 @@ class RunFolder:
             config, or to a run at work.
         """
         self._make()
-        with (self.root / _LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise RunFolderError(
-                    f"Another run is at work in {self.root}. Wait for it, or choose another "
-                    "--output_dir."
-                ) from error
+        lock = file_locks.take(self.root / _LOCK)
+        if lock is None:
+            raise RunFolderError(
+                f"Another run is at work in {self.root}. Wait for it, or choose another "
+                "--output_dir."
+            )
+        try:
             claimed = self._claim(config)
             try:
                 yield
             except (ValueError, FloatingPointError):
-                if claimed and not any((self.root / STAGES).glob("*/*.npz")):
+                if claimed and not any((self.root / STAGES).rglob("*.npz")):
                     self._release()
                 raise
+        finally:
+            lock.release()
+
+    def join(self, config: Mapping[str, Any]) -> bool:
+        """Makes the folder that of `config`, or finds that it is, as one of several workers.
+
+        Returns:
+          Whether it had no config yet.
+
+        Raises:
+          RunFolderError: it cannot be written, belongs to something else or to another config.
+        """
+        self._make()
+        with file_locks.held(self.root / _LOCK):
+            return self._claim(config)
+
+    def take_over(self, other: RunFolder, patterns: Sequence[str]) -> None:
+        """Makes files of another run those of this one, too, where this one has none.
+
+        They share their bytes on the disk where the file system can do that: files of a run are
+        replaced, never changed.
+
+        Args:
+          other: a run of the same data and network.
+          patterns: which files, as `Path.glob` takes them.
+        """
+        for pattern in patterns:
+            for source in sorted(other.root.glob(pattern)):
+                target = self.root / source.relative_to(other.root)
+                if source.is_file() and not source.name.startswith(".") and not target.exists():
+                    durable.share_file(source, target)
 
     def kept(self, path: Path, key: str, kind: Any, make: Callable[[], T]) -> T:
         """A dataclass from its file, where that was made for `key`, else made and written.

@@ -7,6 +7,7 @@ trained.
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -50,17 +51,18 @@ def conclude(folder: Path, record: StageResult) -> None:
     durable.write_json(folder / _DONE, entry)
 
 
-def finished(folder: Path) -> StageResult:
-    """The record of a finished stage.
+def stored(folder: Path) -> bytes:
+    """The record of a finished stage as bytes; empty where it was not carried out to its end.
 
     Raises:
       ValueError: it is damaged, or the weights are not those that it was written for.
     """
+    if not is_finished(folder):
+        return b""
     try:
-        entry = durable.read_json(folder / _DONE)
-        record: StageResult = results.from_record(StageResult, entry["record"])
-        best = durable.sha256_of_file(folder / checkpoint.BEST)
-        whole = entry["best_sha256"] == best
+        data = (folder / _DONE).read_bytes()
+        record_of(data)
+        whole = json.loads(data)["best_sha256"] == durable.sha256_of_file(folder / checkpoint.BEST)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
             f"The record of a finished stage in {folder} is damaged ({error!r}). "
@@ -71,4 +73,10 @@ def finished(folder: Path) -> StageResult:
             f"The weights in {folder} are not those that the stage ended with. "
             "Remove that folder to train the stage again."
         )
+    return data
+
+
+def record_of(data: bytes) -> StageResult:
+    """The record that `stored` gives the bytes of."""
+    record: StageResult = results.from_record(StageResult, json.loads(data)["record"])
     return record

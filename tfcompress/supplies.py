@@ -23,8 +23,9 @@ from tfcompress.goals import Values
 from tfcompress.layer_sensitivity import KINDS, Sensitivity
 from tfcompress.progress import Reporter
 from tfcompress.run_folder import CANDIDATES, ENCODED, RunFolder
-from tfcompress.tokenization import Preparation, Tokenization
+from tfcompress.tokenization import Preparation, Tokenization, Tokenizer
 from tfcompress.training import TrainingConfig
+from tfcompress.vocabulary import TokenUsage
 
 _EXAMPLES = 512
 _PROBED = 1000
@@ -47,17 +48,22 @@ class _KeptLatency:
 
 
 class Supplies:
-    """What one run can give to models that take images of one kind.
+    """What one run can give to models that take images, or texts, of one kind.
 
     Args:
       config: all settings of the run.
       folder: where what was measured is kept.
-      dataset: whose images are given.
+      dataset: whose examples are given.
       preprocessing: of the models that take them.
       reporter: told of the progress of what takes long.
+      tokenizer: of texts, with which the examples were cut up.
+      usage: of texts, how often the training split has each token of the baseline's tokenizer.
 
     Attributes:
+      dataset: as given.
       preprocessing: as given.
+      tokenizer: as given.
+      usage: as given.
     """
 
     def __init__(
@@ -67,12 +73,17 @@ class Supplies:
         dataset: Dataset,
         preprocessing: Preparation,
         reporter: Reporter,
+        *,
+        tokenizer: Tokenizer | None = None,
+        usage: TokenUsage | None = None,
     ) -> None:
         self._reporter = reporter
         self._config = config
         self._folder = folder
-        self._dataset = dataset
+        self.dataset = dataset
         self.preprocessing = preprocessing
+        self.tokenizer = tokenizer
+        self.usage = usage
 
     def of(self, teacher: Any) -> dict[str, Any]:
         """All of it, by the names of the fields that ask for it.
@@ -89,18 +100,19 @@ class Supplies:
             "sparsities": self.sparsities,
             "in_float": self.layers_in_float,
             "removed": self.removed_channels,
+            "usage": self.usage,
         }
 
     @property
     def value_scale(self) -> tuple[float, ...] | None:
         """Of a regression, the standard deviation of each target; None for classes."""
-        goal = self._dataset.goal
+        goal = self.dataset.goal
         return goal.std if isinstance(goal, Values) else None
 
     @cached_property
     def calibration(self) -> np.ndarray:
         """Preprocessed examples of the calibration split, as many as an export takes."""
-        images = self._dataset.calibration.examples[: self._config.export.calibration_size]
+        images = self.dataset.calibration.examples[: self._config.export.calibration_size]
         if isinstance(self.preprocessing, Tokenization):
             return self.preprocessing.for_calibration(images)
         return self.preprocessing.apply(images)
@@ -108,8 +120,8 @@ class Supplies:
     @cached_property
     def examples(self) -> tuple[np.ndarray, np.ndarray]:
         """Preprocessed images of the training split, and their classes or values."""
-        count = min(_EXAMPLES, len(self._dataset.train))
-        found = self._dataset.train.take(np.arange(count))
+        count = min(_EXAMPLES, len(self.dataset.train))
+        found = self.dataset.train.take(np.arange(count))
         return self.preprocessing.apply(found.examples), found.labels
 
     def answers(self, teacher: Any, views: int, config: TrainingConfig) -> np.ndarray:
@@ -128,7 +140,7 @@ class Supplies:
         with self._reporter.bar("teacher's outputs") as step:
             for number in range(views):
                 outputs = encoding.encoded(
-                    self._dataset.train,
+                    self.dataset.train,
                     answer,
                     self.preprocessing,
                     fingerprint=fingerprint,
@@ -189,7 +201,7 @@ class Supplies:
         levels = KINDS["sparsity"]
         if reaching >= levels[-1]:
             levels = (*levels, reaching, (1 + reaching) / 2)
-        split = self._dataset.validation
+        split = self.dataset.validation
         split = split.take(np.arange(min(_PROBED, len(split))))
 
         def measured() -> Sensitivity:

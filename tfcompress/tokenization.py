@@ -19,7 +19,10 @@ from tfcompress import durable
 from tfcompress.preprocessing import Preprocessing
 
 FILE = "tokenizer.json"
-"""The name of a tokenizer's file beside the files that read its tokens."""
+"""The name of a tokenizer's file beside the files that read its tokens.
+
+One that was made for some of the files there has a part of its SHA-256 in its name, see
+`file_names`."""
 _VOCABULARY, _SETTINGS = "vocab.txt", "tokenizer_config.json"
 _PAIRS = ("vocab.json", "merges.txt")
 _PADDING = ("[PAD]", "<pad>")
@@ -31,6 +34,20 @@ _LISTED = 5
 
 class TokenizerError(ValueError):
     """A tokenizer that is absent or damaged, or that belongs to another model."""
+
+
+def file_names(sha256: str) -> tuple[str, str]:
+    """The names under which the tokenizer of a file may lie beside it.
+
+    Args:
+      sha256: of the tokenizer's file, as the file's metadata hold it.
+
+    Example:
+      >>> file_names("0123456789abcdef" * 4)
+      ('tokenizer.json', 'tokenizer-01234567.json')
+    """
+    stem, _, suffix = FILE.partition(".")
+    return FILE, f"{stem}-{sha256[:8]}.{suffix}"
 
 
 @dataclass(frozen=True)
@@ -235,6 +252,28 @@ class Tokenizer:
         return cls(_read(path), str(path))
 
     @classmethod
+    def beside(cls, folder: Path, *, sha256: str, what: str) -> Tokenizer:
+        """Reads the tokenizer of a file from the folder that the file lies in.
+
+        Args:
+          folder: of the file.
+          sha256: of its tokenizer, as its metadata say.
+          what: the file, for the message.
+
+        Raises:
+          TokenizerError: it is not there, or damaged, or another one.
+        """
+        named, own = (folder / name for name in file_names(sha256))
+        found = cls.from_file(own if own.is_file() else named)
+        if found.sha256 != sha256:
+            raise TokenizerError(
+                f"{found.source} is not the tokenizer that {what} was trained with. Expected "
+                f"SHA-256 {sha256}, received {found.sha256}, and there is no {own.name}. Put the "
+                "file back that was written with the artifact."
+            )
+        return found
+
+    @classmethod
     def from_vocabulary(cls, path: Path, *, lower_case: bool = True) -> Tokenizer:
         """The tokenizer of BERT over a file of words.
 
@@ -422,10 +461,21 @@ class Tokenizer:
                 cut += bool(encoding.overflowing)
         return TokenIds(ids, cut)
 
-    def save(self, folder: Path) -> Path:
-        """Writes the tokenizer's file into a folder, whole or not at all."""
-        durable.write_bytes(folder / FILE, self.content.encode())
-        return folder / FILE
+    def token_id(self, token: str) -> int | None:
+        """The id of a token; None where there is no such token."""
+        found: int | None = self._native.token_to_id(token)
+        return found
+
+    def save(self, folder: Path, *, own_name: bool = False) -> Path:
+        """Writes the tokenizer's file into a folder, whole or not at all.
+
+        Args:
+          folder: that holds the files which read its tokens.
+          own_name: whether it gets the name that no other tokenizer has.
+        """
+        path = folder / file_names(self.sha256)[own_name]
+        durable.write_bytes(path, self.content.encode())
+        return path
 
 
 def _exists(folder: Path, name: str) -> bool:

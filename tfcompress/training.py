@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +361,7 @@ def fit(
     from tfcompress.callbacks import BatchProgress, EpochRecorder, ReseedEachEpoch
 
     placement.require_placed(model, config.strategy)
+    placement.normalize_together(model, config.strategy)
     steps = batches.steps_per_epoch
     with placement.scope(config.strategy):
         compile_model(model, config, goal=batches.goal, steps=steps * config.epochs)
@@ -369,6 +371,12 @@ def fit(
             monitor=batches.goal.monitor,
             patience=config.early_stopping_patience,
             first_eligible_epoch=min(first_eligible_epoch, config.epochs - 1),
+            from_chief=(
+                partial(placement.from_chief, config.strategy)
+                if config.strategy == "multi_worker"
+                else None
+            ),
+            is_chief=placement.is_chief(config.strategy),
         )
         first_epoch = state.restore()
     started = time.perf_counter()
@@ -387,17 +395,21 @@ def fit(
             own.append(BatchProgress(on_step, steps_per_epoch=steps, epochs=config.epochs))
         if tensorboard_dir:
             own.append(keras.callbacks.TensorBoard(str(tensorboard_dir)))
-        train = _encoded(batches.train(first_epoch), batches.goal)
-        placement.require_shares(train, config.strategy)
-        model.fit(
-            train,
-            validation_data=_encoded(batches.validation, batches.goal),
-            epochs=config.epochs,
-            initial_epoch=first_epoch,
-            steps_per_epoch=steps,
-            callbacks=own,
-            verbose=0,
+        train, validation = (
+            placement.sharded(_encoded(found, batches.goal), config.strategy)
+            for found in (batches.train(first_epoch), batches.validation)
         )
+        placement.require_shares(train, config.strategy)
+        with placement.together(config.strategy):
+            model.fit(
+                train,
+                validation_data=validation,
+                epochs=config.epochs,
+                initial_epoch=first_epoch,
+                steps_per_epoch=steps,
+                callbacks=own,
+                verbose=0,
+            )
     state.load_best()
     seconds = state.seconds_before + time.perf_counter() - started
     return TrainingResult(tuple(state.history), state.best_epoch(), seconds)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from tfcompress import (
     judging,
     minimal,
     parity_limits,
+    placement,
     results,
     statistics,
 )
@@ -42,7 +44,8 @@ from tfcompress.predictions import Predictions
 from tfcompress.progress import Reporter, Stopwatch
 from tfcompress.results import ArtifactResult, Results
 from tfcompress.run_folder import ENVIRONMENT, RunFolder
-from tfcompress.stages import StageTrainer
+from tfcompress.shared_folder import SharedFolder
+from tfcompress.stages import StageTrainer, Watch
 from tfcompress.supplies import Supplies
 
 _PARITY_EXAMPLES = 1000
@@ -93,28 +96,100 @@ def run(
       what stands in the folder's `results.json`.
 
     Raises:
-      ValueError: settings, data or weights that cannot be used; raised before any training.
+      ValueError: settings, data or weights that cannot be used, a `TF_CONFIG` that does not fit, or
+        no TPU where one is asked for; raised before any training.
       RunFolderError: the folder belongs to something else.
+      WorkerLost: another process of the training is gone.
     """
     from tfcompress import report
 
-    folder = RunFolder(output_dir)
+    reporter, folder = reporter or Reporter(), RunFolder(output_dir)
+    if not is_chief(config):
+        raise ValueError(
+            "Of several workers the chief alone carries out a run. Received: another worker. Call "
+            "workflow.assist(config) there."
+        )
     with folder.open_for(config.to_dict()):
-        job = _Run(config, folder, reporter or Reporter())
-        found = job.carry_out()
+        placement.start(config.training.strategy, told=reporter.note)
+        found = Job(config, folder, reporter).carry_out()
         results.save(found, folder.root)
         report.render(folder.root)
     return found
 
 
-class _Run:
-    """The state of one run while it works."""
+def is_chief(config: RunConfig) -> bool:
+    """Whether this process carries out the run, rather than helping another one to train.
 
-    def __init__(self, config: RunConfig, folder: RunFolder, reporter: Reporter) -> None:
+    Raises:
+      ClusterError: `TF_CONFIG` does not say so, where the strategy is `multi_worker`.
+    """
+    return placement.is_chief(config.training.strategy)
+
+
+def assist(config: RunConfig, *, reporter: Reporter | None = None) -> None:
+    """Trains with the chief what a run trains, and leaves nothing behind.
+
+    Args:
+      config: all settings; the chief's.
+      reporter: told of the progress.
+
+    Raises:
+      ValueError: as `run`, and where the chief has other settings or data.
+      WorkerLost: the chief, or another worker, is gone.
+    """
+    reporter = reporter or Reporter()
+    with tempfile.TemporaryDirectory(prefix="tfcompress-worker-") as folder:
+        placement.start(config.training.strategy, told=reporter.note)
+        Job(config, RunFolder(folder), reporter).train()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a run knows before the test split is read: whatever stands here is of validation.
+
+    Attributes:
+      baseline: the Keras model.
+      artifacts: the files, with their latency.
+    """
+
+    baseline: ArtifactResult
+    artifacts: tuple[ArtifactResult, ...]
+
+
+class Job:
+    """The state of one run while it works, within its folder's `open_for`.
+
+    Args:
+      config: all settings.
+      folder: of the run.
+      reporter: told of the progress.
+      dataset: what `config.data` names, where it is at hand; None loads it.
+      watch: told of every epoch, see `StageTrainer`.
+
+    Raises:
+      ValueError: data, weights or a model that cannot be used.
+      RunFolderError: the data have changed since the run began.
+
+    Attributes:
+      dataset: whose splits are used.
+      trainer: trains the stages.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        reporter: Reporter,
+        *,
+        dataset: data.Dataset | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         self._config = config
         self._folder = folder
         self._reporter = reporter
         self._watch = Stopwatch()
+        shared = SharedFolder(folder.root, strategy=config.training.strategy)
+        shared.require_alike(config.to_dict(), what="settings")
         # First, so that a model that cannot be used is refused before any data is fetched. Where
         # only the labels tell the task, which a user's model must fit, they lie on this machine.
         possible = data.tasks(config.data)
@@ -122,25 +197,26 @@ class _Run:
         source = backbones.opened(config.backbone, task=possible[0]) if known else None
         reporter.stage("data", config.data.name)
         tokenize = None if source is None else backbones.tokenize_of(source)
-        self._dataset = data.load(config.data, tokenize=tokenize, note=reporter.note)
-        goal = self._dataset.goal
+        self.dataset = dataset or data.load(config.data, tokenize=tokenize, note=reporter.note)
+        goal = self.dataset.goal
         source = source or backbones.opened(config.backbone, task=goal.task)
-        sizes = ", ".join(f"{n} {size:,}" for n, size in self._dataset.split_sizes().items())
-        published = ", validation as published" if self._dataset.published_validation else ""
-        reporter.note(f"{self._dataset.source}: {sizes}{published}")
-        folder.require_same_data(self._dataset.checksums())
-        self._tokenizer = backbones.tokenizer_of(source)
+        sizes = ", ".join(f"{n} {size:,}" for n, size in self.dataset.split_sizes().items())
+        published = ", validation as published" if self.dataset.published_validation else ""
+        reporter.note(f"{self.dataset.source}: {sizes}{published}")
+        checksums = self.dataset.checksums()
+        folder.require_same_data(checksums)
+        shared.require_alike(checksums, what="data")
         self._note_values()
-        self._trainer = StageTrainer(
-            config, folder, source=source, dataset=self._dataset, reporter=reporter
+        self.trainer = StageTrainer(
+            config, shared, source=source, dataset=self.dataset, reporter=reporter, watch=watch
         )
 
     def _note_values(self) -> None:
         """Says what a regression is about, and where an int8 output is too coarse for it."""
-        goal = self._dataset.goal
+        goal = self.dataset.goal
         if not isinstance(goal, Values):
             return
-        steps = goal.int8_steps(self._dataset.train.labels)
+        steps = goal.int8_steps(self.dataset.train.labels)
         for name, mean, std, step in zip(goal.names, goal.mean, goal.std, steps, strict=True):
             self._reporter.note(f"{name}: mean {mean:.4g}, standard deviation {std:.4g}")
             if step > _COARSE:
@@ -150,38 +226,65 @@ class _Run:
                     "of like size, or export int16x8."
                 )
 
+    def train(self) -> None:
+        """All that has a training, in the order in which `carry_out` asks for it."""
+        assert self.trainer.baseline is not None
+        for plan in self._config.plans:
+            self.trainer.compressed(plan.stages)
+
+    def select(self) -> Selection:
+        """Trains, exports, judges and times, all without the test split.
+
+        `carry_out` in the same folder goes on from there. With recipes, the baseline's own files
+        are left to it.
+        """
+        self._note_environment()
+        baseline = self.trainer.baseline
+        candidates = self._candidates(baseline)
+        kept = [item for item in candidates if item.stages or not self._config.recipes]
+        artifacts = self._exported(kept)
+        self._reporter.stage("evaluate", "every file on the validation split")
+        first = self._judged_model(BASELINE, baseline, (), self.trainer.supplies(), by="validation")
+        rows = [self._judged_file(row, item.inputs, by="validation") for item, row in artifacts]
+        return Selection(first, tuple(self._timed(rows)))
+
+    def _note_environment(self) -> None:
+        path = self._folder.root / ENVIRONMENT
+        if not path.exists():
+            durable.write_json(path, environment.collect())
+
     def carry_out(self) -> Results:
-        environment_path = self._folder.root / ENVIRONMENT
-        if not environment_path.exists():
-            durable.write_json(environment_path, environment.collect())
-        baseline = self._trainer.baseline
-        artifacts = self._exported(self._candidates(baseline))
+        """The whole run."""
+        self._note_environment()
+        baseline = self.trainer.baseline
+        candidates = self._candidates(baseline)
+        artifacts = self._exported(candidates)
         baseline_result, models, rows = self._evaluated(baseline, artifacts)
         rows = self._timed(rows)
         seconds = self._record_seconds()
-        sizes = self._dataset.split_sizes()
+        sizes = self.dataset.split_sizes()
         return Results(
             config=self._config.to_dict(),
-            environment=durable.read_json(environment_path),
+            environment=durable.read_json(self._folder.root / ENVIRONMENT),
             data=results.DataResult(
                 self._config.data.name,
-                self._dataset.source,
-                self._dataset.classes,
+                self.dataset.source,
+                self.dataset.classes,
                 sizes,
-                self._dataset.targets,
-                example=self._dataset.example,
-                published_validation=self._dataset.published_validation,
+                self.dataset.targets,
+                example=self.dataset.example,
+                published_validation=self.dataset.published_validation,
                 test_by_length=evaluate.counts_by_length(
-                    self._dataset, self._trainer.supplies().preprocessing
+                    self.dataset, self.trainer.supplies().preprocessing
                 ),
             ),
             baseline=baseline_result,
             artifacts=tuple(rows),
             models=tuple(models),
-            stages=tuple(self._trainer.records),
-            evaluation_speed=self._evaluation_speed(rows),
+            stages=tuple(self.trainer.records),
+            evaluation_speed=self._evaluation_speed(rows, candidates),
             seconds=seconds,
-            coverage=self._trainer.coverage,
+            coverage=self.trainer.coverage,
         )
 
     # Export.
@@ -189,19 +292,15 @@ class _Run:
     def _candidates(self, baseline: Any) -> list[_Candidate]:
         """Every file: the baseline and each finished recipe, in every format it is asked for."""
         formats = self._config.export.formats
-        inputs = self._trainer.supplies()
+        inputs = self.trainer.supplies()
         found = [
             _Candidate(f"{BASELINE}-{name}", BASELINE, baseline, name, (), inputs)
             for name in formats
         ]
         self._save(BASELINE, baseline)
         for title, plan in zip(self._config.titles, self._config.plans, strict=True):
-            model = self._trainer.compressed(plan.stages)
+            model = self.trainer.compressed(plan.stages)
             self._save(title, model)
-            own = plan.formats or formats
-            if compose.quantizes(plan.stages):
-                # Its fake-quantization becomes integers in this format only.
-                own = ("int8",)
             names = {item.name for item in found}
             found += [
                 _Candidate(
@@ -210,12 +309,34 @@ class _Run:
                     model,
                     name,
                     plan.stages,
-                    self._trainer.supplies(plan.stages),
+                    self.trainer.supplies(plan.stages),
                 )
-                for name in own
+                for name in self._formats(plan)
                 if f"{title}-{name}" not in names
             ]
         return found
+
+    def _formats(self, plan: compose.Plan) -> tuple[str, ...]:
+        """Of the files that a recipe leaves."""
+        if compose.quantizes(plan.stages):
+            # Its fake-quantization becomes integers in this format only.
+            return ("int8",)
+        return plan.formats or self._config.export.formats
+
+    def draft(self) -> Artifact:
+        """The file of the run's first recipe before any training, which is kept nowhere.
+
+        It has the size and the speed of the real one.
+
+        Raises:
+          ValueError, RuntimeError: there is none, since a stage does nothing without a training.
+        """
+        plan, title = self._config.plans[0], self._config.titles[0]
+        name, inputs = self._formats(plan)[0], self.trainer.supplies(plan.stages)
+        model = self.trainer.draft(plan.stages)
+        item = _Candidate(title, title, model, name, plan.stages, inputs)
+        artifact, config = self._converted(item), self._config.export
+        return self._minimized(title, artifact).artifact if config.minimal else artifact
 
     def _save(self, name: str, model: Any) -> None:
         """Keeps a plain Keras model, to go on with; a quantization-aware one is its int8 file."""
@@ -233,9 +354,19 @@ class _Run:
         self, candidates: Sequence[_Candidate]
     ) -> list[tuple[_Candidate, ArtifactResult]]:
         self._reporter.stage("export", ", ".join(item.name for item in candidates))
-        if self._tokenizer is not None:
-            self._tokenizer.save(self._folder.artifact(BASELINE).parent)
+        self._save_tokenizers(candidates)
         return [(item, self._export_one(item)) for item in candidates]
+
+    def _save_tokenizers(self, candidates: Sequence[_Candidate]) -> None:
+        """Puts the tokenizers of texts beside the files: a file is of no use without."""
+        folder, plain = self._folder.artifact(BASELINE).parent, self.trainer.supplies().tokenizer
+        for tokenizer in dict.fromkeys(item.inputs.tokenizer for item in candidates):
+            if tokenizer is None:
+                continue
+            path = tokenizer.save(folder, own_name=tokenizer != plain)
+            self._reporter.note(
+                f"{path.name}: {path.stat().st_size:,} bytes, {tokenizer.vocabulary:,} tokens"
+            )
 
     def _export_one(self, item: _Candidate) -> ArtifactResult:
         path = self._folder.artifact(item.name)
@@ -253,19 +384,8 @@ class _Run:
 
     def _export_anew(self, item: _Candidate) -> ArtifactResult:
         path, config = self._folder.artifact(item.name), self._config.export
-        artifact = export.convert(
-            item.model,
-            item.format,
-            calibration=item.inputs.calibration,
-            metadata={
-                "preprocessing": item.inputs.preprocessing,
-                self._dataset.goal.named_in_files: list(self._dataset.goal.names),
-                "stages": list(compose.techniques(item.stages)),
-            },
-            sparse=config.sparse and item.format == "float32",
-            dense_per_channel=config.dense_per_channel,
-        )
-        sample = self._dataset.validation.examples[:_PARITY_EXAMPLES]
+        artifact = self._converted(item)
+        sample = item.inputs.dataset.validation.examples[:_PARITY_EXAMPLES]
         inputs = item.inputs.preprocessing.apply(sample)
         parity, *shorter = (
             export.parity(artifact, item.model, inputs, length=length)
@@ -300,6 +420,21 @@ class _Run:
         self._reporter.note(f"{item.name}: {row.size_bytes:,} bytes, {_agreement(parity)}")
         return row
 
+    def _converted(self, item: _Candidate) -> Artifact:
+        config, goal = self._config.export, self.dataset.goal
+        return export.convert(
+            item.model,
+            item.format,
+            calibration=item.inputs.calibration,
+            metadata={
+                "preprocessing": item.inputs.preprocessing,
+                goal.named_in_files: list(goal.names),
+                "stages": list(compose.techniques(item.stages)),
+            },
+            sparse=config.sparse and item.format == "float32",
+            dense_per_channel=config.dense_per_channel,
+        )
+
     def _minimized(self, name: str, artifact: Artifact) -> minimal.Minimized:
         config = self._config.export
         found = minimal.minimize_or_keep(
@@ -315,8 +450,8 @@ class _Run:
         for count, stage in enumerate(stages, start=1):
             # Of several rounds the last one says what is left.
             if count == len(stages) or stages[count].technique != stage.technique:
-                found = self._trainer.report(stages[:count])
-                stage.module.verify_artifact(artifact, found, stage.config)
+                done = self.trainer.done(stages[:count])
+                stage.module.verify_artifact(artifact, done.report, done.stages[-1].config)
 
     # Evaluation and timing.
 
@@ -325,14 +460,14 @@ class _Run:
     ) -> tuple[ArtifactResult, list[ArtifactResult], list[ArtifactResult]]:
         """The baseline, the model at the end of each recipe, and each file, judged."""
         self._reporter.stage("evaluate", "every model and file on the whole test split")
-        first = self._judged_model(BASELINE, baseline, (), self._trainer.supplies())
+        first = self._judged_model(BASELINE, baseline, (), self.trainer.supplies())
         ends = {item.title: item for item, _ in artifacts if item.stages}
         models = [
             self._judged_model(title, item.model, item.stages, item.inputs)
             for title, item in ends.items()
         ]
-        rows = [self._judged_file(row) for _, row in artifacts]
-        if not isinstance(self._dataset.goal, Values) and not self._dataset.is_text:
+        rows = [self._judged_file(row, item.inputs) for item, row in artifacts]
+        if not isinstance(self.dataset.goal, Values) and not self.dataset.is_text:
             self._keep_pictures([*models, *rows])
         return first, models, rows
 
@@ -348,7 +483,7 @@ class _Run:
         )
 
         def make(path: Path) -> None:
-            evaluate.pictures(self._dataset, changed).save(path)
+            evaluate.pictures(self.dataset, changed).save(path)
 
         if not changed.size:
             self._folder.pictures.unlink(missing_ok=True)
@@ -357,36 +492,60 @@ class _Run:
             self._folder.keep_file(self._folder.pictures, key, make)
 
     def _judged_model(
-        self, name: str, model: Any, stages: tuple[PlannedStage, ...], inputs: Supplies
+        self,
+        name: str,
+        model: Any,
+        stages: tuple[PlannedStage, ...],
+        inputs: Supplies,
+        *,
+        by: str = "test",
     ) -> ArtifactResult:
         row = ArtifactResult(
             name=name, format="keras", stages=compose.techniques(stages), **_cost(model)
         )
-        return self._judged(row, judged_files.of_model(name, model, inputs.preprocessing))
+        file = judged_files.of_model(name, model, inputs.preprocessing)
+        return self._judged(row, file, inputs.dataset, by=by)
 
-    def _judged_file(self, row: ArtifactResult) -> ArtifactResult:
+    def _judged_file(
+        self, row: ArtifactResult, inputs: Supplies, *, by: str = "test"
+    ) -> ArtifactResult:
         artifact = Artifact.load(self._folder.root / str(row.path))
-        return self._judged(row, judged_files.of_artifact(row.name, artifact))
+        file = judged_files.of_artifact(row.name, artifact)
+        return self._judged(row, file, inputs.dataset, by=by)
 
-    def _judged(self, row: ArtifactResult, file: JudgedFile) -> ArtifactResult:
-        """Its outputs on test and validation, stored, and its figures beside the baseline's."""
-        found = {split: self._answers(file, split) for split in evaluate.SPLITS}
-        reference = Predictions.load(self._folder.predictions(BASELINE))
-        row = judging.judged(row, found["test"], None if row.name == BASELINE else reference)
+    def _judged(
+        self, row: ArtifactResult, file: JudgedFile, dataset: data.Dataset, *, by: str
+    ) -> ArtifactResult:
+        """Its outputs, stored, and its figures beside the baseline's.
+
+        Args:
+          row: without them.
+          file: gives the outputs.
+          dataset: whose examples the file takes.
+          by: the split that the figures are of. Of the test split, those on validation are stored
+            too.
+        """
+        splits = evaluate.SPLITS if by == "test" else (by,)
+        found = {split: self._answers(file, dataset, split) for split in splits}
+        reference = Predictions.load(self._folder.predictions(BASELINE, by))
+        row = judging.judged(row, found[by], None if row.name == BASELINE else reference)
         self._reporter.note(f"{row.name}: {judging.sentence(row)}")
-        paths = {split: self._folder.predictions(row.name, split) for split in found}
+        paths = {
+            split: self._folder.relative(self._folder.predictions(row.name, split))
+            for split in found
+        }
         return dataclasses.replace(
             row,
-            predictions=self._folder.relative(paths["test"]),
-            validation_predictions=self._folder.relative(paths["validation"]),
+            predictions=paths.get("test"),
+            validation_predictions=paths["validation"],
         )
 
-    def _answers(self, file: JudgedFile, split: str) -> Predictions:
+    def _answers(self, file: JudgedFile, dataset: data.Dataset, split: str) -> Predictions:
         with self._reporter.bar(file.name) as step:
             return judged_files.answers(
                 file,
                 self._folder,
-                lambda: self._dataset,
+                lambda: dataset,
                 condition=split,
                 split=split,
                 progress=step,
@@ -401,7 +560,7 @@ class _Run:
 
         def make() -> _KeptLatency:
             cases = {
-                f"{row.name} on {each.runtime}": benchmark.Case(
+                f"{row.name} on {each.runtime}" if lengths else row.name: benchmark.Case(
                     self._folder.root / str(row.path), each
                 )
                 for row in rows
@@ -433,7 +592,9 @@ class _Run:
             row, latency_ms=found, peak_memory_bytes=samples[0].peak_memory_bytes
         )
 
-    def _evaluation_speed(self, rows: Sequence[ArtifactResult]) -> results.EvaluationSpeed | None:
+    def _evaluation_speed(
+        self, rows: Sequence[ArtifactResult], candidates: Sequence[_Candidate]
+    ) -> results.EvaluationSpeed | None:
         """Measured on the smallest integer file, the one that an evaluation is fastest on."""
         integer = [row for row in rows if row.format == "int8"]
         if not integer:
@@ -442,7 +603,8 @@ class _Run:
 
         def make() -> results.EvaluationSpeed:
             artifact = Artifact.load(self._folder.root / str(row.path))
-            return evaluate.evaluation_speed(artifact, self._dataset, name=row.name)
+            dataset = next(item.inputs.dataset for item in candidates if item.name == row.name)
+            return evaluate.evaluation_speed(artifact, dataset, name=row.name)
 
         path = self._folder.root / "evaluation_speed.json"
         return self._folder.kept(path, str(row.sha256), results.EvaluationSpeed, make)

@@ -15,16 +15,26 @@ from tfcompress import registry
 from tfcompress.export import convert
 from tfcompress.graph.kernels import kernels
 from tfcompress.results import CompressionReport
-from tfcompress.techniques import VerificationError
+from tfcompress.techniques import VerificationError, goes_on, level_of, with_levels
 
 NAMES = registry.names("techniques")
 NEEDS_CALLBACKS = ("cluster", "prune")
 """Techniques whose effect is absent where their callbacks were not passed to `fit`."""
 
+
+def is_for_texts(name):
+    config = registry.load("techniques", name).CONFIG()
+    return bool(getattr(config, "only_texts", ""))
+
+
 QUANTIZING = ("ptq", "qat")
 """Techniques whose effect exists in the int8 file only."""
 
+OF_IMAGES = tuple(name for name in NAMES if not is_for_texts(name))
+"""Techniques that the digits have a use for; `tests/techniques` has the others."""
+
 technique = pytest.mark.parametrize("name", NAMES)
+of_images = pytest.mark.parametrize("name", OF_IMAGES)
 
 
 def config_for(module, digits):
@@ -129,6 +139,34 @@ def test_its_config_is_frozen_and_says_when_it_settles(name):
     assert hash(config) == hash(kind())
 
 
+@pytest.mark.parametrize("name", with_levels())
+def test_a_greater_level_compresses_more(name):
+    module = registry.load("techniques", name)
+    own, config = level_of(name), module.CONFIG()
+    assert own.setting in {field.name for field in dataclasses.fields(config)}
+    assert 0 < own.highest <= 1
+    levels = np.linspace(0.01, own.highest, 50)
+    settings = [getattr(own.applied(config, level), own.setting) for level in levels.tolist()]
+    rising = settings if settings[-1] > settings[0] else settings[::-1]
+    assert rising == sorted(rising)
+    assert len(set(settings)) > 20
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in with_levels() if goes_on(registry.load("techniques", name))]
+)
+def test_a_level_goes_on_from_a_lower_one(digits, name):
+    module, own = registry.load("techniques", name), level_of(name)
+    first, second = (own.applied(module.CONFIG(), level) for level in (0.5, 0.8))
+    model = module.wrap(digits.model, first, steps_per_epoch=1, epochs=1)
+    module.at_once(model, first)
+    module.verify(model, first)
+    module.at_once(model, second)
+    module.verify(model, second)
+    with pytest.raises(VerificationError):
+        module.verify(digits.model, second)
+
+
 @technique
 def test_callbacks_are_fresh(name):
     module = registry.load("techniques", name)
@@ -138,7 +176,7 @@ def test_callbacks_are_fresh(name):
     assert not {id(item) for item in first} & {id(item) for item in second}
 
 
-@technique
+@of_images
 def test_the_callers_model_is_left_alone(trained, name):
     found = trained(name)
     assert found.before.layers == found.after.layers
@@ -148,7 +186,7 @@ def test_the_callers_model_is_left_alone(trained, name):
     np.testing.assert_array_equal(found.before.outputs, found.after.outputs)
 
 
-@technique
+@of_images
 def test_it_trained_a_model_of_its_own(trained, digits, name):
     kernels = {weight.name for weight in digits.model.trainable_weights}
     own = {id(weight) for weight in digits.model.weights}
@@ -158,7 +196,7 @@ def test_it_trained_a_model_of_its_own(trained, digits, name):
     assert np.abs(found.outputs - found.before.outputs).max() > 1e-3
 
 
-@technique
+@of_images
 def test_stripping_keeps_the_outputs(trained, digits, name):
     found = trained(name)
     outputs = found.stripped.predict(digits.inputs, verbose=0)
@@ -167,14 +205,14 @@ def test_stripping_keeps_the_outputs(trained, digits, name):
     assert np.mean(changed) <= (0.05 if name in QUANTIZING else 0)
 
 
-@technique
+@of_images
 def test_it_still_recognizes_digits(trained, digits, name):
     accuracy = np.mean(trained(name).outputs.argmax(1) == digits.labels)
     # Half of the arithmetic is gone at once, and 48 steps are few to learn again.
     assert accuracy > (0.7 if name == "prune_channels" else 0.8)
 
 
-@technique
+@of_images
 def test_the_report_lists_every_layer_with_weights(trained, digits, name):
     report = trained(name).report
     assert isinstance(report, CompressionReport)
@@ -191,7 +229,7 @@ def test_the_report_lists_every_layer_with_weights(trained, digits, name):
     assert sum(size or 0 for size in sizes.values()) == in_the_model
 
 
-@technique
+@of_images
 def test_the_effect_is_counted_in_the_model(trained, digits, name):
     found = trained(name)
     found.module.verify(found.stripped, found.config, before=digits.model)
@@ -201,7 +239,7 @@ def test_the_effect_is_counted_in_the_model(trained, digits, name):
     ("name", "format"),
     [
         (name, fmt)
-        for name in NAMES
+        for name in OF_IMAGES
         for fmt in ("float32", "int8")
         if fmt == "int8" or name not in QUANTIZING
     ],
@@ -223,7 +261,7 @@ def test_forgotten_callbacks_are_found_out(digits, name):
         module.verify(module.strip(wrapped), config)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "distill"])
+@pytest.mark.parametrize("name", [name for name in OF_IMAGES if name != "distill"])
 def test_a_model_that_was_not_treated_is_found_out(digits, name):
     module = registry.load("techniques", name)
     with pytest.raises(VerificationError, match=f"{name}: "):

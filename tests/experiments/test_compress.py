@@ -65,7 +65,7 @@ REFUSED = (
     Refused(("--recipe=qat+prune",), ("out of order", "write prune+qat")),
     Refused(
         ("--recipe=shrink",),
-        ("Known: cluster, distill, factorize, prune, prune_channels, ptq, qat",),
+        ("Known: cluster, distill, factorize, prune, prune_channels, ptq, qat, trim_vocabulary",),
     ),
     Refused(("--recipe=prune(0.5", "--epochs=1"), ("character 6",)),
     Refused(("--recipe=qat+float16",), ("after qat only int8",)),

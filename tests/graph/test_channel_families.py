@@ -142,5 +142,5 @@ def test_an_encoder_computes_the_same_without_heads_and_units_that_are_zero(kind
     ids = generator.integers(1, 30, [3, 8]).astype(np.int32)
     ids[1, 3:] = 1
     smaller = the_same_without(model, graph, halved(graph), ids)
-    assert smaller.get_layer("layer_0/attention/query_split").target_shape == (8, 2, 6)
+    assert smaller.get_layer("layer_0/attention/query_split").target_shape == (-1, 2, 6)
     assert smaller.get_layer("layer_1/feed_forward/outer").kernel.shape == (5, 24)

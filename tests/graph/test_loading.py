@@ -310,7 +310,7 @@ def test_rows_of_a_table_may_be_asked_for_in_floats() -> None:
 def test_techniques_say_what_makes_a_model_that_they_take(model: Any) -> None:
     from tfcompress import registry
 
-    for name in ("prune", "cluster", "qat", "ptq", "prune_channels"):
+    for name in ("prune", "cluster", "qat", "ptq", "prune_channels", "trim_vocabulary"):
         module = registry.load("techniques", name)
         with pytest.raises(ValueError, match=r"A tf_keras model is needed.*load_model makes one"):
             module.wrap(model, module.CONFIG(), steps_per_epoch=1, epochs=1)

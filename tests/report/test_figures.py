@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from tfcompress import statistics
+from tfcompress.level_search import LevelTrial
 from tfcompress.report import (
     class_changes,
     drawing,
     figures,
+    level_chart,
     run,
     time_curves,
     trade_off,
@@ -281,3 +283,33 @@ def test_shorten_keeps_both_ends():
     assert "…" in short
     assert short[:3] == "pru"
     assert short[-2:] == "x8"
+
+
+def searching_stage(example, trials, **search):
+    config = {"search": {"max_drop": 0.01, **search}}
+    return dataclasses.replace(example.stages[1], config=config, levels=tuple(trials))
+
+
+def test_the_levels_of_a_search_are_drawn_with_the_one_kept(example, make_run):
+    tried = (
+        LevelTrial(0.2, "clusters", 97, held=False, accuracy=0.86, drop=0.02),
+        LevelTrial(0.1, "clusters", 158, held=True, accuracy=0.88, drop=0.0),
+        LevelTrial(0.15, "clusters", 124, held=True, accuracy=0.875, drop=0.005),
+    )
+
+    def edit(made):
+        stage = searching_stage(made, tried)
+        return dataclasses.replace(made, stages=(made.stages[0], stage, made.stages[2]))
+
+    drawn = {each.name: each for each in figures.draw_all(run.load(make_run(edit=edit)))}
+    assert {"clusters", "holds", "too much", "kept", "01-prune"} <= _texts(drawn["levels"].wide)
+    # Fewer clusters are further right.
+    axes = level_chart.draw([searching_stage(example, tried)], width=340).axes[0]
+    assert axes.get_xlim()[0] > axes.get_xlim()[1]
+    # 88% and no drop, less the point that is allowed.
+    assert axes.lines[-1].get_ydata()[0] == pytest.approx(87.0)
+
+
+def test_a_search_that_kept_nothing_is_not_drawn(example):
+    tried = (LevelTrial(0.1, "energy", 0.9, held=True, note="nothing to gain"),)
+    assert level_chart.searched([searching_stage(example, tried)]) == []

@@ -6,7 +6,8 @@ import io
 from rich.console import Console
 
 from tfcompress.layer_coverage import Coverage, LayerCoverage, TechniqueCoverage
-from tfcompress.report import file_tables, run, run_tables, tables, terminal
+from tfcompress.level_search import LevelTrial
+from tfcompress.report import file_tables, run, run_tables, tables, terminal, text
 from tfcompress.report.contents import contents
 from tfcompress.results import (
     ArtifactResult,
@@ -195,3 +196,24 @@ def test_what_was_done_to_a_layer_stands_beside_whether(example):
     stage = dataclasses.replace(example.stages[1], report=CompressionReport("factorize", done))
     cells = [row[3].value for row in run_tables.layers(stage).rows]
     assert cells == ["yes, rank 12 of 64", "in part: bias: frozen, rank 1 of 2", "no: frozen"]
+
+
+def test_levels_by_hand(example):
+    tried = (
+        LevelTrial(0.1, "energy", 0.9, held=True, note="nothing to gain"),
+        LevelTrial(0.2, "energy", 0.8, held=True, accuracy=0.88, drop=-0.002, epochs=3, seconds=9),
+        LevelTrial(0.3, "energy", 0.7, held=False, accuracy=0.85, drop=0.028, epochs=3, seconds=8),
+    )
+    config = {"search": {"max_drop": 0.01}}
+    stage = dataclasses.replace(example.stages[1], config=config, levels=tried)
+    table = run_tables.levels(stage)
+    assert table.marked == 1
+    assert "as far as 1.00 points of validation accuracy allow" in table.note
+    assert table.columns[1].title == "Energy"
+    shown = [[cell.value for cell in row] for row in table.rows]
+    assert shown == [
+        ["1", "0.9", *4 * [text.MISSING], "not trained: nothing to gain"],
+        ["2", "0.8", "88.00", "+0.20", "3", "9.0 s", "kept"],
+        ["3", "0.7", "85.00", "\N{MINUS SIGN}2.80", "3", "8.0 s", "too much"],
+    ]
+    assert run_tables.levels(example.stages[0]) is None

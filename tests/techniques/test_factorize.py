@@ -482,7 +482,13 @@ def test_half_precision_computes_in_it_and_has_the_same_ranks():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"energy": 0.9, "target": 0.5}, "not both"),
+        (
+            {"energy": 0.9, "target": 0.5},
+            "one of energy, target and rank. Received: energy 0.9, tar",
+        ),
+        ({"rank": 8, "target": 0.5}, "Received: target 0.5, rank 8"),
+        ({"rank": 0}, "rank must be at least 1. Received: 0"),
+        ({"of": "bytes"}, "measure of factorize"),
         ({"energy": 0}, r"energy must be in \(0, 1\]"),
         ({"energy": 90}, "For 90% pass 0.9"),
         ({"target": 1.0}, r"target must be in \(0, 1\)"),
@@ -496,9 +502,10 @@ def test_bad_settings_are_refused(settings, says):
         FactorizationConfig(**settings)
 
 
-def test_one_of_energy_and_target_is_set():
+def test_one_of_energy_target_and_rank_is_set():
     assert FactorizationConfig() == FactorizationConfig(energy=0.9)
     assert FactorizationConfig(target=0.5).energy is None
+    assert FactorizationConfig(rank=8).energy is None
 
 
 # What was claimed is counted.
@@ -544,3 +551,88 @@ def test_digits_are_recognized_at_two_thirds_of_the_cost(digits):
     factorize.verify_artifact(artifact, factorize.report(digits.model, found, config), config)
     before = np.mean(digits.model.predict(digits.inputs, verbose=0).argmax(1) == digits.labels)
     assert np.mean(artifact.run(digits.inputs).argmax(1) == digits.labels) > before - 0.06
+
+
+# Tables.
+
+
+@pytest.fixture(scope="module")
+def table_model():
+    from tfcompress._keras import keras
+
+    keras.utils.set_random_seed(0)
+    tokens = keras.Input([5], dtype="int32")
+    rows = keras.layers.Embedding(40, 12, name="words")(tokens)
+    outputs = keras.layers.Dense(3, name="logits")(keras.layers.Flatten()(rows))
+    model = keras.Model(tokens, outputs)
+    model.get_layer("words").set_weights([of_rank(4, 40, 12)])
+    return model
+
+
+def test_a_table_of_rank_4_becomes_a_narrow_one_and_a_dense_layer(table_model):
+    config = FactorizationConfig(energy=1.0, of="parameters", skip="logits")
+    found = wrapped(table_model, config)
+    narrow, wide = found.get_layer("words_low_rank"), found.get_layer("words")
+    assert (narrow.input_dim, narrow.output_dim, wide.units, wide.use_bias) == (40, 4, 12, False)
+    tokens = np.arange(40, dtype=np.int32).reshape(8, 5)
+    np.testing.assert_allclose(found(tokens), table_model(tokens), atol=1e-4)
+    # 40 * 12 weights against 4 * (40 + 12).
+    assert cost.parameters(table_model) - cost.parameters(found) == 480 - 208
+    factorize.verify(found, config)
+    report = factorize.report(table_model, found, config)
+    (words,) = (layer for layer in report.layers if layer.treated)
+    assert words.detail == "rank 4 of 12, at 48 multiply-accumulates for each row read"
+    assert words.kernel_parameters == 208
+
+
+def test_a_table_has_no_multiply_accumulates_to_save(table_model):
+    skipped = factorize.skipped(table_model, FactorizationConfig(energy=1.0))
+    assert skipped["words"] == "no kernel"
+
+
+@pytest.mark.parametrize("format", ["float32", "float16", "dynamic", "int8"])
+def test_a_factorized_table_is_counted_in_the_file(table_model, format):
+    from tfcompress import export
+
+    config = FactorizationConfig(rank=4, of="parameters", skip="logits")
+    found = wrapped(table_model, config)
+    report = factorize.report(table_model, found, config)
+    tokens = np.random.default_rng(0).integers(0, 40, [32, 5]).astype(np.int32)
+    artifact = export.convert(found, format, calibration=tokens)
+    factorize.verify_artifact(artifact, report, config)
+    whole = export.convert(table_model, format, calibration=tokens)
+    with pytest.raises(VerificationError, match="have together the 208 weights of layer words"):
+        factorize.verify_artifact(whole, report, config)
+
+
+def test_rows_that_texts_have_count_most(table_model):
+    """Only two rows are read, so that rank 2 keeps them exactly."""
+    seen = np.tile(np.array([[3, 17, 3, 3, 17]], np.int32), [4, 1])
+    settings = {"rank": 2, "of": "parameters", "skip": "logits"}
+    blind = wrapped(table_model, FactorizationConfig(**settings))
+    config = FactorizationConfig(**settings, data_aware=True, calibration=seen)
+    aware = wrapped(table_model, config)
+    np.testing.assert_allclose(aware(seen), table_model(seen), atol=1e-4)
+    assert np.abs(blind(seen) - table_model(seen)).max() > 0.1
+
+
+def test_a_diagonal_moment_is_that_of_rows_with_a_single_1():
+    matrix, counts = random(6, 4), np.array([0.0, 0.2, 0.1, 0.4, 0.3, 0.0])
+    full, short = (decompose(matrix, Inputs(m, counts)) for m in (np.diag(counts), counts))
+    np.testing.assert_allclose(short.energies, full.energies, rtol=1e-9)
+    np.testing.assert_allclose(np.matmul(*short.factors(2)), np.matmul(*full.factors(2)), atol=1e-6)
+
+
+def test_a_target_of_parameters_is_met_over_tables_and_kernels(table_model):
+    config = FactorizationConfig(target=0.4, of="parameters")
+    found = wrapped(table_model, config)
+    assert cost.parameters(found) <= 0.6 * cost.parameters(table_model)
+    factorize.verify(found, config)
+    with pytest.raises(ValueError, match=r"low ranks can remove at most .* parameters"):
+        wrapped(table_model, FactorizationConfig(target=0.99, of="parameters"))
+
+
+def test_one_rank_serves_all_layers_that_it_makes_smaller(table_model):
+    found = wrapped(table_model, FactorizationConfig(rank=3, of="parameters"))
+    # logits: 60 * 3 weights, which rank 3 of 3 would not save.
+    assert ranks(found) == {"words": 3}

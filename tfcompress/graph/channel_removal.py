@@ -197,7 +197,11 @@ def _settings(use: Use, graph: ChannelGraph, kept: np.ndarray) -> dict[str, Any]
 
 def _target_shape(use: Use, graph: ChannelGraph, kept: np.ndarray) -> dict[str, Any]:
     shape = _kept_shape(use.outputs, graph, kept)
-    return {} if shape == list(use.outputs.shape[1:]) else {"target_shape": shape}
+    if shape == list(use.outputs.shape[1:]):
+        return {}
+    # What followed from the other lengths follows from them again, for texts of any length.
+    pairs = zip(use.layer.target_shape, shape, strict=True)
+    return {"target_shape": [given if given == -1 else size for given, size in pairs]}
 
 
 def _kept_shape(tensor: Any, graph: ChannelGraph, kept: np.ndarray) -> list[int]:

@@ -181,6 +181,26 @@ def kernels(model: Any) -> list[Kernel]:
     return list(found.values())
 
 
+def tables(model: Any) -> list[Kernel]:
+    """Lists the tables of Embedding layers, [rows, width], as `kernels` does.
+
+    A table, too, multiplies what it is given, if that is taken for a row of zeros with a single 1.
+    """
+    trained = {id(variable) for variable in model.trainable_weights}
+    found: dict[int, Kernel] = {}
+    for name, layer in named_layers(model).items():
+        plain = plain_layer(layer)
+        if isinstance(plain, keras.layers.Embedding):
+            frozen = id(plain.embeddings) not in trained
+            found.setdefault(id(plain.embeddings), Kernel(plain, name, plain.embeddings, frozen))
+    return list(found.values())
+
+
+def kernels_and_tables(model: Any) -> list[Kernel]:
+    """Lists the kernels, then the tables."""
+    return [*kernels(model), *tables(model)]
+
+
 def is_kernel(variable: Any) -> bool:
     """Whether a weight multiplies activations, by its name: `kernel`, `recurrent_kernel`, ..."""
     name = weight_name(variable)
@@ -196,12 +216,18 @@ def _last(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def passed_over(model: Any, reason: Callable[[Kernel], str]) -> dict[str, str]:
+def passed_over(
+    model: Any,
+    reason: Callable[[Kernel], str],
+    *,
+    weights: Callable[[Any], Sequence[Kernel]] = kernels,
+) -> dict[str, str]:
     """Lists what a technique that treats kernels leaves as it is.
 
     Args:
       model: any Keras model.
       reason: why a kernel is not treated; empty where it is.
+      weights: lists what the technique may treat.
 
     Raises:
       ValueError: something else than a tf_keras model.
@@ -216,7 +242,7 @@ def passed_over(model: Any, reason: Callable[[Kernel], str]) -> dict[str, str]:
             f"{type(model).__name__}. tfcompress.load_model makes one of a Keras 3 model or a file."
         )
     reasons: dict[str, dict[str, str]] = {name: {} for name in weighted_layers(model)}
-    for kernel in kernels(model):
+    for kernel in weights(model):
         reasons.setdefault(kernel.name, {})[kernel.part] = reason(kernel)
     found = {}
     for name, parts in reasons.items():
@@ -282,6 +308,7 @@ def layer_reports(
     without_kernel: str = NO_KERNEL,
     became: Mapping[str, Sequence[str]] = MappingProxyType({}),
     details: Mapping[str, str] = MappingProxyType({}),
+    weights: Callable[[Any], Sequence[Kernel]] = kernels,
 ) -> tuple[LayerReport, ...]:
     """Describes every layer with weights: treated, or skipped with the reason.
 
@@ -295,9 +322,10 @@ def layer_reports(
       became: the names of the layers of `after` that stand for a layer of `before`, by its name; a
         layer that is not named is still the one of its name.
       details: what was done to a layer, by its name.
+      weights: lists what the technique may treat.
     """
     after_kernels: dict[str, list[Kernel]] = {}
-    for kernel in kernels(after):
+    for kernel in weights(after):
         after_kernels.setdefault(kernel.name, []).append(kernel)
     reports = []
     layers = weighted_layers(before)

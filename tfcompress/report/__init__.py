@@ -39,7 +39,8 @@ def render(run_dir: str | os.PathLike[str]) -> ReportPaths:
     """Writes the report of a finished run into its folder; one that stands there is replaced.
 
     Args:
-      run_dir: a run folder with `results.json` and the predictions that it names.
+      run_dir: a run folder with `results.json` and the predictions that it names, or the folder of
+        a search with `search.json`.
 
     Raises:
       RunFolderError: the folder is missing, unfinished, foreign, or its files do not fit together.
@@ -47,6 +48,10 @@ def render(run_dir: str | os.PathLike[str]) -> ReportPaths:
     """
     # Imported here, so that a program answers `--help`, and a folder that is no run, without
     # matplotlib.
+    from tfcompress import search_record
+
+    if (Path(run_dir) / search_record.FILE_NAME).is_file():
+        return _render_search(run_dir)
     from tfcompress.report import run as run_module
 
     run = run_module.load(run_dir)
@@ -54,6 +59,14 @@ def render(run_dir: str | os.PathLike[str]) -> ReportPaths:
 
     parts, drawn = contents.contents(run), figures.draw_all(run)
     return _write(Path(run_dir), parts, drawn, csv=csv_files.tables(run))
+
+
+def _render_search(folder: str | os.PathLike[str]) -> ReportPaths:
+    from tfcompress.report import search, search_figures
+
+    record = search.load(folder)
+    parts, drawn = search.contents(record), search_figures.draw_all(record)
+    return _write(Path(folder), parts, drawn, csv={})
 
 
 def compare(
@@ -128,7 +141,7 @@ def _write(
     folder: Path, parts: Contents, drawn: Sequence[Drawn], *, csv: Mapping[str, str]
 ) -> ReportPaths:
     from tfcompress import durable
-    from tfcompress.report import drawing, figures, html, markdown
+    from tfcompress.report import drawing, figures, html, markdown, search_figures
 
     paths = ReportPaths(
         markdown=folder / "report.md",
@@ -137,7 +150,7 @@ def _write(
         tables=tuple(folder / "tables" / f"{name}.csv" for name in csv),
     )
     # What an earlier report had and this one has not.
-    for name in figures.NAMES:
+    for name in (*figures.NAMES, *search_figures.NAMES):
         if (path := folder / "figures" / f"{name}.svg") not in paths.figures:
             path.unlink(missing_ok=True)
     for path, each in zip(paths.figures, drawn, strict=True):

@@ -127,8 +127,8 @@ def _sections(run: Run) -> tuple[Section, ...]:
         Section(
             "Training",
             "What every stage learned, and what it cost.",
-            ("training-curves", "accuracy-time"),
-            _present((run_tables.stages(results),)),
+            ("levels", "training-curves", "accuracy-time"),
+            _present((run_tables.stages(results), *map(run_tables.levels, results.stages))),
         ),
     )
 

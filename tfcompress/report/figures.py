@@ -15,6 +15,7 @@ from tfcompress.report import (
     comparison,
     confidence_charts,
     drawing,
+    level_chart,
     metric,
     picture_grid,
     repetitions,
@@ -42,6 +43,7 @@ NAMES = (
     "reliability",
     "selective-accuracy",
     "layer-sparsity",
+    "levels",
     "training-curves",
     "accuracy-time",
 )
@@ -78,17 +80,18 @@ def draw_all(run: Run) -> tuple[Drawn, ...]:
             _reliability,
             _selective,
             _sparsity,
+            _levels,
             _curves,
             _clock,
         )
-        return tuple(drawn for maker in makers if (drawn := maker(run)) is not None)
+        return tuple(each for maker in makers if (each := maker(run)) is not None)
 
 
 def draw_comparison(runs: Sequence[Run]) -> tuple[Drawn, ...]:
     """Draws the figures of a report on several runs of different settings."""
     with drawing.theme():
-        drawn = _size(side_by_side.gathered(runs))
-    return () if drawn is None else (drawn,)
+        found = _size(side_by_side.gathered(runs))
+    return () if found is None else (found,)
 
 
 def draw_repetitions(runs: Sequence[Run]) -> tuple[Drawn, ...]:
@@ -98,7 +101,7 @@ def draw_repetitions(runs: Sequence[Run]) -> tuple[Drawn, ...]:
     if not pictures:
         return ()
     with drawing.theme():
-        drawn = _drawn(
+        found = drawn(
             "identified-images",
             f"{examples.capitalize()} that compression forgets",
             f"Test {examples} to which more than half of the {len(runs)} models behind {name} give "
@@ -106,10 +109,18 @@ def draw_repetitions(runs: Sequence[Run]) -> tuple[Drawn, ...]:
             "compressed models'. A tick marks the true one.",
             lambda width: picture_grid.draw(pictures, width=width),
         )
-    return (drawn,)
+    return (found,)
 
 
-def _drawn(name: str, title: str, description: str, draw: Callable[[int], Figure]) -> Drawn:
+def drawn(name: str, title: str, description: str, draw: Callable[[int], Figure]) -> Drawn:
+    """Draws a figure at both widths.
+
+    Args:
+      name: see `Drawn`.
+      title: see `Drawn`.
+      description: see `Drawn`.
+      draw: gives the figure at a width in pixels; called within `drawing.theme`.
+    """
     wide, narrow = (
         drawing.to_svg(draw(width), name=f"{name}-{kind}", title=title, description=description)
         for kind, width in (("wide", WIDE), ("narrow", NARROW))
@@ -124,7 +135,7 @@ def _size(run: Run) -> Drawn | None:
     main = metric.of(run.results)
     gzipped = trade_off.size_field(run.results) == "gzip_size_bytes"
     x_title = "Size of the gzipped file, KiB" if gzipped else "Size of the stored file, KiB"
-    return _drawn(
+    return drawn(
         "accuracy-size",
         f"{main.title} against size",
         f"{main.upwards} and to the left is better; the grey steps are the best that is reached "
@@ -140,7 +151,7 @@ def _latency(run: Run) -> Drawn | None:
     if not points:
         return None
     setting, main = comparison.common_setting(run.results), metric.of(run.results)
-    return _drawn(
+    return drawn(
         "accuracy-latency",
         f"{main.title} against latency",
         f"{main.upwards} and to the left is better; the grey steps are the best that is reached in "
@@ -165,11 +176,24 @@ def _baseline_words(run: Run) -> str:
     return f"The dashed line is the baseline, {shown}.{ring}"
 
 
+def _levels(run: Run) -> Drawn | None:
+    stages = level_chart.searched(run.results.stages)
+    if not stages:
+        return None
+    return drawn(
+        "levels",
+        "How far it goes",
+        "Accuracy on validation at each level that was tried, in percent; further right is more "
+        "compression. Below the dashed line more is lost than was allowed.",
+        lambda width: level_chart.draw(stages, width=width),
+    )
+
+
 def _curves(run: Run) -> Drawn | None:
     stages = training_curves.trained(run.results.stages)
     if not stages:
         return None
-    return _drawn(
+    return drawn(
         "training-curves",
         "Training",
         f"Loss and {metric.of(run.results).noun} after each epoch of each stage. "
@@ -183,7 +207,7 @@ def _clock(run: Run) -> Drawn | None:
     found = time_curves.curves(run.results.stages, main)
     if not found:
         return None
-    return _drawn(
+    return drawn(
         "accuracy-time",
         f"{main.title} against time",
         f"{main.title} on validation at the end of each epoch, by the wall time of all training "
@@ -202,7 +226,7 @@ def _classes(run: Run) -> Drawn | None:
         if changes.omitted
         else ""
     )
-    return _drawn(
+    return drawn(
         "class-change",
         "Change by class",
         "Accuracy on each class minus the baseline's, in points: blue gains, orange losses. "
@@ -224,7 +248,7 @@ def _pictures(run: Run) -> Drawn | None:
         return None
     changed = int((judged.predicted != baseline.predicted).sum())
     which = f" ({len(pictures)} of {changed})" if len(pictures) < changed else ""
-    return _drawn(
+    return drawn(
         "changed-images",
         f"{examples.capitalize()} with another answer",
         f"Test {examples} to which {judged.name} gives another class than the baseline{which}: the "
@@ -237,7 +261,7 @@ def _reliability(run: Run) -> Drawn | None:
     models = confidence_charts.reliability_models(run)
     if not models:
         return None
-    return _drawn(
+    return drawn(
         "reliability",
         "Confidence and accuracy",
         f"The points are up to 15 groups of about equally many test {run.results.data.examples}, "
@@ -251,7 +275,7 @@ def _selective(run: Run) -> Drawn | None:
     models, examples = confidence_charts.selective_models(run), run.results.data.examples
     if not models:
         return None
-    return _drawn(
+    return drawn(
         "selective-accuracy",
         "Accuracy where only sure answers count",
         f"Accuracy on the share of {examples} that the model is surest of; the others are passed "
@@ -277,7 +301,7 @@ def _sparsity(run: Run) -> Drawn | None:
         if omitted
         else ""
     )
-    return _drawn(
+    return drawn(
         "layer-sparsity",
         "Zeros by layer",
         "Share of each layer's treated weights that are exactly zero in the Keras model after each "

@@ -5,6 +5,7 @@ Knows which figures stand in which column and how a missing one reads. Does not 
 
 from __future__ import annotations
 
+from tfcompress import level_search
 from tfcompress.layer_coverage import Coverage
 from tfcompress.report import comparison, metric, text
 from tfcompress.report.tables import Cell, Column, Table, pairs, settings, without_empty
@@ -85,6 +86,50 @@ def _whether_treated(layer: LayerReport) -> str:
         done = f"in part: {layer.reason}" if layer.reason else "yes"
         return f"{done}, {layer.detail}" if layer.detail else done
     return f"no: {layer.reason or 'no reason recorded'}"
+
+
+def levels(stage: StageResult) -> Table | None:
+    """Every level that a stage tried; None for a stage that did not search for one."""
+    if not stage.levels:
+        return None
+    name = stage.levels[0].setting.replace("_", " ")
+    columns = (
+        Column("Step"),
+        Column(name[0].upper() + name[1:]),
+        Column("Validation accuracy", "%"),
+        Column("Change", "points, against the baseline"),
+        Column("Epochs"),
+        Column("Time"),
+        Column("Outcome", numeric=False),
+    )
+    kept = level_search.kept(stage.levels)
+    rows = tuple(
+        (
+            Cell(str(number)),
+            Cell(f"{trial.value:g}"),
+            Cell(text.percent(trial.accuracy)),
+            Cell(text.points(None if trial.drop is None else -trial.drop)),
+            Cell(str(trial.epochs) if trial.epochs else text.MISSING),
+            Cell(text.duration(trial.seconds)),
+            Cell(_outcome(trial, kept)),
+        )
+        for number, trial in enumerate(stage.levels, start=1)
+    )
+    allowed = text.points(stage.config.get("search", {}).get("max_drop")).lstrip("+")
+    note = (
+        f"The {name} is taken as far as {allowed} points of validation accuracy allow; the test "
+        "split has no part in it."
+    )
+    marked = stage.levels.index(kept) if kept else None
+    return Table(f"Levels of {stage.name}", columns, rows, note, marked)
+
+
+def _outcome(trial: level_search.LevelTrial, kept: level_search.LevelTrial | None) -> str:
+    if trial == kept:
+        return "kept"
+    if trial.note:
+        return f"not trained: {trial.note}"
+    return "holds" if trial.held else "too much"
 
 
 def stage_settings(stage: StageResult) -> Table | None:

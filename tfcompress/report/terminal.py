@@ -6,6 +6,7 @@ Knows which columns fit a terminal. Does not know how a run was made.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Literal
 
 from rich.console import Console
@@ -31,8 +32,22 @@ def print_summary(results: Results, console: Console) -> None:
       results: of the run.
       console: decides on width and colours; a plain one prints plain text.
     """
-    files = file_tables.files(results)
     wanted = COLUMNS if console.width >= _WIDE else COLUMNS[:-1]
+    print_files(file_tables.files(results), console, wanted=wanted)
+    answer = verdict.reach(results)
+    for sentence in (answer.headline, *answer.remarks):
+        console.print()
+        console.print(Text(sentence))
+
+
+def print_files(files: tables.Table, console: Console, *, wanted: Collection[str]) -> None:
+    """Prints one line for each file of a table, the marked one bold.
+
+    Args:
+      files: one row for each file.
+      console: decides on width and colours.
+      wanted: titles of the columns that are shown.
+    """
     kept = [i for i, column in enumerate(files.columns) if column.title in wanted]
     shown = RichTable(box=None, pad_edge=False, header_style="bold")
     for index in kept:
@@ -48,10 +63,6 @@ def print_summary(results: Results, console: Console) -> None:
         cells = [_cell(row[index], column=files.columns[index].title) for index in kept]
         shown.add_row(*cells, style="bold" if position == files.marked else None)
     console.print(shown)
-    answer = verdict.reach(results)
-    for sentence in (answer.headline, *answer.remarks):
-        console.print()
-        console.print(Text(sentence))
 
 
 def print_table(table: tables.Table, console: Console) -> None:

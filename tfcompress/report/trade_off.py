@@ -5,8 +5,12 @@ Knows what stands where, and which points nothing beats. Does not know how they 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
+from tfcompress import statistics
 from tfcompress.report import comparison, metric
 from tfcompress.results import ArtifactResult, Results
 
@@ -26,14 +30,41 @@ class Point:
     is_reference: bool
 
 
+@dataclass(frozen=True)
+class Limits:
+    """A budget in the plane; None for no limit.
+
+    Attributes:
+      x: what a point may be to the right, at most.
+      accuracy: where it must be, at least; as points have it.
+    """
+
+    x: float | None = None
+    accuracy: float | None = None
+
+
 def size_points(results: Results) -> list[Point]:
     """Files by gzipped size in KiB; by stored size where one lacks the gzipped."""
     field = size_field(results)
+    return points(results, lambda entry: size_in_kib(getattr(entry, field)))
+
+
+def size_in_kib(size_bytes: float | None) -> float | None:
+    """Bytes in KiB, unrounded."""
+    return None if size_bytes is None else size_bytes / 1024
+
+
+def points(results: Results, x: Callable[[ArtifactResult], float | None]) -> list[Point]:
+    """Files by a figure of theirs.
+
+    Args:
+      results: of a run.
+      x: gives the figure of a file; None leaves the file out.
+    """
     return [
         point
         for entry in results.artifacts
-        if (size := getattr(entry, field)) is not None
-        and (point := _point(entry, results, size / 1024, ()))
+        if (value := x(entry)) is not None and (point := _point(entry, results, value, ()))
     ]
 
 
@@ -84,12 +115,7 @@ def front(points: list[Point]) -> list[Point]:
       >>> [each.x for each in front([at(3, 90), at(1, 80), at(2, 79), at(4, 90)])]
       [1, 3]
     """
-    return sorted(
-        (point for point in points if not any(_beats(other, point) for other in points)),
-        key=lambda point: (point.x, point.accuracy),
-    )
-
-
-def _beats(one: Point, other: Point) -> bool:
-    at_least_as_good = one.x <= other.x and one.accuracy >= other.accuracy
-    return at_least_as_good and (one.x < other.x or one.accuracy > other.accuracy)
+    if not points:
+        return []
+    kept = statistics.pareto_front(np.array([(each.x, -each.accuracy) for each in points]))
+    return sorted((points[i] for i in kept), key=lambda point: (point.x, point.accuracy))

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLoc
 from tfcompress.report import drawing, labels, metric
 from tfcompress.report.drawing import COLORS
 from tfcompress.report.labels import Box, Placement
-from tfcompress.report.trade_off import Point, front
+from tfcompress.report.trade_off import Limits, Point, front
 from tfcompress.results import ArtifactResult
 
 FORMATS = {
@@ -30,6 +30,7 @@ OTHER_FORMAT = ("muted", "X")
 FARTHEST = 40.0
 MOST_NAMES = 12
 MARKER = 8.0
+_NO_LIMITS = Limits()
 
 
 def draw(
@@ -39,6 +40,7 @@ def draw(
     x_title: str,
     width: int,
     y_title: str = metric.ACCURACY.heading,
+    limits: Limits = _NO_LIMITS,
 ) -> Figure:
     """Draws points with their intervals and the baseline as a line with its band.
 
@@ -51,11 +53,14 @@ def draw(
       x_title: what the horizontal axis shows, with its unit.
       width: of the figure in pixels.
       y_title: likewise of the upright one.
+      limits: a budget; what keeps it is shaded.
     """
     height = 330 if len(points) <= 8 else 400
     columns = 1 if width < 450 else 2
     titles = (x_title, y_title)
-    figure, axes = _frame(points, baseline, titles=titles, width=width, height=height)
+    figure, axes = _frame(
+        points, baseline, titles=titles, width=width, height=height, limits=limits
+    )
     placements = _place([p.name for p in points], points, axes, baseline)
     if len(points) <= MOST_NAMES and all(
         place.overlap == 0 and place.distance <= FARTHEST for place in placements
@@ -64,7 +69,13 @@ def draw(
         return figure
     rows = -(-len(points) // columns)
     figure, axes = _frame(
-        points, baseline, titles=titles, width=width, height=height, below=18 * rows + 14
+        points,
+        baseline,
+        titles=titles,
+        width=width,
+        height=height,
+        limits=limits,
+        below=18 * rows + 14,
     )
     numbers = [str(i + 1) for i in range(len(points))]
     _draw_labels(axes, numbers, points, _place(numbers, points, axes, baseline))
@@ -80,6 +91,7 @@ def _frame(
     titles: tuple[str, str],
     width: int,
     height: int,
+    limits: Limits,
     below: int = 0,
 ) -> tuple[Figure, Axes]:
     figure = drawing.new_figure(width, height + below)
@@ -87,7 +99,8 @@ def _frame(
     drawing.write(figure, titles[1], x=2, y=14, size=drawing.FONT_SIZE)
     drawing.write(figure, titles[0], x=width - 12, y=height - 6, align="right")
     _draw_legend(figure, points, baseline, y=36)
-    _scale(axes, points, baseline)
+    _scale(axes, points, baseline, limits)
+    _draw_limits(axes, limits)
     _draw_baseline(axes, baseline)
     _draw_front(axes, front(points))
     for point in points:
@@ -123,9 +136,10 @@ def _marker(x: float, y: float, color: str, marker: str) -> Line2D:
     return Line2D([x], [y], marker=marker, markersize=6.5, color=COLORS[color], lw=0)
 
 
-def _scale(axes: Axes, points: list[Point], baseline: ArtifactResult) -> None:
-    low = min(p.x_low for p in points)
-    high = max(p.x_high for p in points)
+def _scale(axes: Axes, points: list[Point], baseline: ArtifactResult, limits: Limits) -> None:
+    most = () if limits.x is None else (limits.x,)
+    low = min(*(p.x_low for p in points), *most, *(p.x for p in points))
+    high = max(*(p.x_high for p in points), *most, *(p.x for p in points))
     if high > 3 * low > 0:
         axes.set_xscale("log")
         pad = (high / low) ** 0.09
@@ -138,15 +152,19 @@ def _scale(axes: Axes, points: list[Point], baseline: ArtifactResult) -> None:
         pad = 0.15 * (high - low) or 0.2 * high or 1.0
         axes.set_xlim(max(0.0, low - pad), high + pad)
         axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.set_ylim(*_accuracy_range(points, baseline))
+    axes.set_ylim(*_accuracy_range(points, baseline, limits))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.grid(axis="y", color=COLORS["grid"], lw=0.8)
 
 
-def _accuracy_range(points: list[Point], baseline: ArtifactResult) -> tuple[float, float]:
+def _accuracy_range(
+    points: list[Point], baseline: ArtifactResult, limits: Limits
+) -> tuple[float, float]:
     kept = _kept(points, baseline)
     ends = [p.low for p in kept] + [p.high for p in kept]
+    if limits.accuracy is not None:
+        ends.append(limits.accuracy)
     level, main = metric.level(baseline), metric.of_entry(baseline)
     if level is not None:
         ends += level[1:]
@@ -171,6 +189,20 @@ def _kept(points: list[Point], baseline: ArtifactResult) -> list[Point]:
         if sum(not p.is_reference for p in kept) > len(points) - len(kept):
             return kept
     return points
+
+
+def _draw_limits(axes: Axes, limits: Limits) -> None:
+    """The budget's edges, and a shade over what keeps it."""
+    if limits == _NO_LIMITS:
+        return
+    color, style = COLORS["green"], (0, (1, 2))
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    if limits.x is not None:
+        axes.axvline(limits.x, color=color, lw=1.2, ls=style)
+    if limits.accuracy is not None:
+        axes.axhline(limits.accuracy, color=color, lw=1.2, ls=style)
+    edges = (right if limits.x is None else limits.x, limits.accuracy or bottom)
+    axes.fill_between([left, edges[0]], edges[1], top, color=color, alpha=0.07, lw=0)
 
 
 def _draw_baseline(axes: Axes, baseline: ArtifactResult) -> None:

@@ -47,6 +47,7 @@ from tfcompress.statistics.paired import (
     paired_counts,
     paired_difference_interval,
 )
+from tfcompress.statistics.pareto import hypervolume, pareto_front
 from tfcompress.statistics.proportions import accuracy_with_interval, wilson_interval
 from tfcompress.statistics.regression import (
     Regression,
@@ -131,6 +132,7 @@ __all__ = [
     "expected_calibration_error",
     "fit_temperature",
     "holm",
+    "hypervolume",
     "identified_examples",
     "largest_confusion_changes",
     "log_losses",
@@ -143,6 +145,7 @@ __all__ = [
     "paired_counts",
     "paired_difference_interval",
     "paired_seed_difference",
+    "pareto_front",
     "per_class_change",
     "predicted_classes",
     "probabilities",

@@ -92,7 +92,7 @@ class TrainingCostConfig:
             if not all(map(compose.is_prepared, own)):
                 raise ValueError(
                     f"The method {method!r} needs what only a run finds out first. Leave out "
-                    "growth, allocation and views."
+                    "growth, allocation, views and max_drop."
                 )
             if method not in (*TFMOT, OWN) and len(own) != 1:
                 raise ValueError(

@@ -244,7 +244,8 @@ def _checked(text: str, settings: TransferSettings) -> str:
         )
     if not all(map(compose.is_prepared, stages)):
         raise ValueError(
-            f"The compression {text!r} needs what only a run finds out first. Leave out allocation."
+            f"The compression {text!r} needs what only a run finds out first. Leave out allocation "
+            "and max_drop."
         )
     if any(s.epochs or s.learning_rate or s.reestimate for s in stages):
         raise ValueError(

@@ -7,9 +7,13 @@ Techniques know nothing of one another: which of them preserves what is written 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Protocol
 
+from tfcompress import registry
 from tfcompress.artifact import Artifact
 from tfcompress.results import CompressionReport
 
@@ -27,7 +31,8 @@ class Technique(Protocol):
     Its `__post_init__` refuses bad values; its property `settles_at` is the fraction of the
     training after which the effect is complete (0.0 where it is from the start). A field with
     `metadata={"supplied": True}` is filled by a run and cannot be named in a recipe: `teacher`, the
-    baseline, and `calibration`, preprocessed float32 images [n, height, width, channels]. It also
+    baseline, `calibration`, preprocessed float32 images [n, height, width, channels] or int32 ids
+    of tokens [n, length], and others that `supplies.Supplies` lists. It also
     has `default=None, repr=False, compare=False`."""
 
     def skipped(self, model: Any, config: Any) -> Mapping[str, str]:
@@ -97,8 +102,73 @@ class Technique(Protocol):
         """
 
 
-# Beside these a module may have `at_once(model, config)`, which `compose.at_once` calls: what
-# `wrap` gave, changed in place to what the callbacks make of it, with no training and no images.
+# Beside these a module that changes which ids of tokens the model reads has `tokenizer(config)`,
+# the tokenizer that gives them, see `compose.tokenizer`.
+
+# Beside these a module may have `at_once(model, config)`: a model, changed in place to what the
+# technique makes of its kernels, with no training and no images. `compose.at_once` calls it after
+# `wrap`; and one whose level is raised goes on from the model at a lower level.
+# It may have `LEVEL`, the one setting that says how far it is taken.
+
+
+@dataclass(frozen=True)
+class Level:
+    """The setting by which a technique compresses more or less, as a fraction.
+
+    Level 0 leaves a model as it is; a greater one compresses more.
+
+    Attributes:
+      setting: name of the field of `CONFIG`.
+      value: its value at a level, a number.
+      highest: the greatest level that makes sense, in (0, 1].
+    """
+
+    setting: str
+    value: Callable[[float], float]
+    highest: float = 1.0
+
+    def applied(self, config: Any, level: float) -> Any:
+        """A config at a level; what else it says stays.
+
+        Raises:
+          ValueError: its other settings leave no choice of the level.
+        """
+        return dataclasses.replace(config, **{self.setting: self.value(level)})
+
+
+def as_it_is(level: float) -> float:
+    """The value of a setting that is the level itself."""
+    return level
+
+
+def level_of(technique: str) -> Level:
+    """The level of a technique.
+
+    Raises:
+      ValueError: it has none; the message lists the techniques that have one.
+    """
+    if found := _level(technique):
+        return found
+    listed = ", ".join(f"{name} ({own.setting})" for name, own in with_levels().items())
+    raise ValueError(
+        f"{technique} has no level that could be raised. Techniques with one, and the setting that "
+        f"it is: {listed}."
+    )
+
+
+def with_levels() -> dict[str, Level]:
+    """The techniques that have a level, by name."""
+    found = {name: _level(name) for name in registry.names("techniques")}
+    return {name: level for name, level in found.items() if level}
+
+
+def _level(technique: str) -> Level | None:
+    return getattr(registry.load("techniques", technique), "LEVEL", None)
+
+
+def goes_on(technique: ModuleType) -> bool:
+    """Whether a higher level starts from the model at a lower one, rather than from the first."""
+    return hasattr(technique, "at_once")
 
 
 class VerificationError(RuntimeError):
@@ -110,3 +180,7 @@ class NothingToGain(ValueError):
 
     Other weights may allow it: those of an untrained model say nothing about the trained one.
     """
+
+
+class OutOfReach(ValueError):
+    """A setting that goes further than a model allows; the message says how far it could go."""

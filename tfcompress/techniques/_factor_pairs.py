@@ -1,4 +1,4 @@
-"""A Dense or Conv2D layer as two thinner ones, which its name tells apart from others.
+"""A Dense, Conv2D or Embedding layer as two thinner ones, which its name tells apart from others.
 
 Knows which layers can be split, what the two cost, and what the layer's inputs look like. Does not
 know how a rank is chosen.
@@ -6,6 +6,7 @@ know how a rank is chosen.
     Dense                 inputs -> rank -> units
     Conv2D, 1x1           the same at each position
     Conv2D, height x width    height x 1 to `rank` channels, then 1 x width
+    Embedding             a table of `rank` columns, then a Dense layer without bias
 
 The first has no bias and no activation. The second keeps the layer's name, bias and activation, so
 that what stood after the layer stands after the second one.
@@ -23,7 +24,13 @@ import numpy as np
 
 from tfcompress._keras import keras, tf
 from tfcompress.graph import connections, cost
-from tfcompress.graph.kernels import Kernel, kernels, named_layers, plain_layer
+from tfcompress.graph.kernels import (
+    Kernel,
+    kernels,
+    kernels_and_tables,
+    named_layers,
+    plain_layer,
+)
 from tfcompress.graph.rebuild import Use, in_float32, rebuild
 from tfcompress.techniques._low_rank import Inputs
 
@@ -40,13 +47,19 @@ def unsupported(kernel: Kernel) -> str:
     if kernel.kind.startswith("Depthwise"):
         return "depthwise: each channel has a filter of its own, which no other one shares"
     # Not a subclass: Conv2DTranspose is one, and a user's may compute anything.
-    if type(layer) not in (keras.layers.Dense, keras.layers.Conv2D):
-        return f"{kernel.kind}: only Dense and Conv2D are split"
+    if type(layer) not in (keras.layers.Dense, keras.layers.Conv2D, keras.layers.Embedding):
+        return f"{kernel.kind}: only Dense, Conv2D and Embedding are split"
     if getattr(layer, "groups", 1) > 1:
         return f"grouped: its {layer.groups} groups share no inputs"
-    if layer.kernel_constraint is not None:
+    constraint = "embeddings_constraint" if is_table(kernel) else "kernel_constraint"
+    if getattr(layer, constraint) is not None:
         return "has a kernel constraint, which would not hold for the product of two kernels"
     return ""
+
+
+def is_table(kernel: Kernel) -> bool:
+    """Whether a weight is the table of an Embedding layer."""
+    return isinstance(kernel.layer, keras.layers.Embedding)
 
 
 def matrix(kernel: Kernel) -> np.ndarray:
@@ -69,7 +82,7 @@ def whole(kernel: Kernel, product: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Price:
-    """Multiply-accumulates of one image; where an input's size is open, of one position.
+    """Parameters, or multiply-accumulates of one image; at an open size those of one position.
 
     Attributes:
       whole: of the layer as it is, in all its calls.
@@ -80,8 +93,14 @@ class Price:
     per_rank: int
 
 
+def parameters(splittable: Sequence[Kernel]) -> dict[str, Price]:
+    """How many weights each of some layers has in its kernel or table, by its name."""
+    shapes = {kernel.name: matrix(kernel).shape for kernel in splittable}
+    return {name: Price(rows * columns, rows + columns) for name, (rows, columns) in shapes.items()}
+
+
 def prices(model: Any) -> dict[str, Price]:
-    """What each layer of a model that can be split costs, by its name.
+    """How many multiply-accumulates each layer of a model that can be split costs, by its name.
 
     Args:
       model: functional or sequential model, models within it included.
@@ -158,7 +177,7 @@ def split(model: Any, factors: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> A
 
 
 def _kernels_of(layer: Any, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if isinstance(layer, keras.layers.Dense):
+    if not isinstance(layer, keras.layers.Conv2D):
         return left, right
     rank, (height, width) = left.shape[1], layer.kernel_size
     first = left.reshape(height, 1, -1, rank)
@@ -168,6 +187,8 @@ def _kernels_of(layer: Any, left: np.ndarray, right: np.ndarray) -> tuple[np.nda
 
 def _first_layer(layer: Any, name: str, *, rank: int) -> Any:
     config = _config(layer)
+    if isinstance(layer, keras.layers.Embedding):
+        return keras.layers.Embedding.from_config({**config, "name": name, "output_dim": rank})
     for own in ("bias_initializer", "bias_regularizer", "bias_constraint", "activity_regularizer"):
         config.pop(own)
     config |= {"name": name, "use_bias": False, "activation": None}
@@ -188,6 +209,14 @@ def _first_layer(layer: Any, name: str, *, rank: int) -> Any:
 
 def _second_layer(layer: Any, name: str) -> Any:
     config = {**_config(layer), "name": name}
+    if isinstance(layer, keras.layers.Embedding):
+        return keras.layers.Dense(
+            layer.output_dim,
+            use_bias=False,
+            kernel_regularizer=layer.embeddings_regularizer,
+            dtype=layer.dtype_policy,
+            name=name,
+        )
     if isinstance(layer, keras.layers.Dense):
         return keras.layers.Dense.from_config(config)
     width, across = layer.kernel_size[1], layer.strides[1]
@@ -225,6 +254,11 @@ class Pair:
         return int(self.first.variable.shape[-1])
 
     @property
+    def of_table(self) -> bool:
+        """Whether the one layer is a table."""
+        return is_table(self.first)
+
+    @property
     def full_rank(self) -> int:
         """The greatest rank that the one layer could have."""
         return min(self._sides)
@@ -243,7 +277,7 @@ class Pair:
 
 def pairs(model: Any) -> Iterator[Pair]:
     """Yields the pairs of a model, also where quantization wrappers hold their kernels."""
-    found = {kernel.name: kernel for kernel in kernels(model)}
+    found = {kernel.name: kernel for kernel in kernels_and_tables(model)}
     for name, first in found.items():
         match = _FIRST_OF.fullmatch(name)
         second = found.get(match[1]) if match else None
@@ -278,12 +312,27 @@ def inputs_of(model: Any, names: Sequence[str], images: Any) -> dict[str, Inputs
         batch = [array[start : start + _IMAGES_AT_ONCE] for array in arrays]
         for name, tensors in run(batch, training=False).items():
             for tensor in tensors:
-                rows = _rows(layers[name], tensor)
-                product = tf.matmul(rows, rows, transpose_a=True)
-                products[name] += product.numpy().astype(np.float64)
-                sums[name] += tf.reduce_sum(rows, axis=0).numpy().astype(np.float64)
-                counts[name] += int(rows.shape[0])
+                count, product, total = _sums(layers[name], tensor)
+                products[name] += product
+                sums[name] += total
+                counts[name] += count
     return {n: Inputs(products[n] / counts[n], sums[n] / counts[n]) for n in layers}
+
+
+def _sums(layer: Any, tensor: Any) -> tuple[int, np.ndarray, np.ndarray]:
+    """Of the rows x that a layer is given: their count, and the sums of x' x and of x."""
+    if isinstance(layer, keras.layers.Embedding):
+        # A row has a single 1, so that the products of two of its numbers are 0.
+        numbers = tensor.numpy().ravel()
+        used = np.bincount(numbers, minlength=layer.input_dim).astype(np.float64)
+        return numbers.size, used, used
+    rows = _rows(layer, tensor)
+    product = tf.matmul(rows, rows, transpose_a=True)
+    return (
+        int(rows.shape[0]),
+        product.numpy().astype(np.float64),
+        tf.reduce_sum(rows, axis=0).numpy().astype(np.float64),
+    )
 
 
 def _rows(layer: Any, tensor: Any) -> Any:

@@ -27,7 +27,8 @@ class Inputs:
     """What is known of the rows that a matrix is multiplied with.
 
     Attributes:
-      moment: float64 [rows, rows], the mean of x' x over many inputs x.
+      moment: float64 [rows, rows], the mean of x' x over many inputs x; or [rows], its diagonal,
+        where all else is 0.
       mean: float64 [rows].
     """
 
@@ -108,7 +109,7 @@ def decompose(matrix: np.ndarray, inputs: Inputs | None = None) -> Decomposition
     matrix = matrix.astype(np.float64)
     if inputs is not None and not inputs.moment.any():
         inputs = None  # The layer saw nothing but zeros, which say nothing about its weights.
-    weighted = matrix if inputs is None else _root(inputs.moment) @ matrix
+    weighted = matrix if inputs is None else _weighted(matrix, inputs.moment)
     rows, columns = matrix.shape
     if rows >= columns:
         energies, directions = _eigenvectors(weighted.T @ weighted)
@@ -131,6 +132,11 @@ def _eigenvectors(symmetric: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values, vectors = values[::-1], vectors[:, ::-1]
     real = max(int(np.sum(values > _NO_ENERGY * values[0])), 1)
     return values[:real], vectors[:, :real]
+
+
+def _weighted(matrix: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    """The matrix times the root of a moment."""
+    return np.sqrt(moment)[:, None] * matrix if moment.ndim == 1 else _root(moment) @ matrix
 
 
 def _root(moment: np.ndarray) -> np.ndarray:
@@ -168,8 +174,11 @@ class Ranks:
           >>> Ranks(np.array([0.6, 0.9, 1.0]), cost=9, cost_per_rank=4).of_energy(0.9)
           2
         """
-        needed = int(np.argmax(self.kept >= energy - _ROUNDING)) + 1
-        return min(math.ceil(needed / self.round_to) * self.round_to, self.kept.size)
+        return self.rounded(int(np.argmax(self.kept >= energy - _ROUNDING)) + 1)
+
+    def rounded(self, rank: int) -> int:
+        """A rank, rounded up, or the highest one that there is."""
+        return min(math.ceil(rank / self.round_to) * self.round_to, self.kept.size)
 
 
 def removable(matrices: Sequence[Ranks]) -> float:

@@ -84,7 +84,7 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
         del tensor_shape, name
         owner = self.root or self
         if not owner._variables:
-            # Of several replicas' batches the mean of their extremes, as of several batches.
+            # Every replica comes to the same range.
             owner._variables = {
                 part: layer.add_weight(
                     part,
@@ -117,10 +117,10 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
         """Moves the range towards the extremes of a batch."""
         # No gradient goes through a range.
         inputs = tf.stop_gradient(inputs)
-        low, high = _extremes(inputs)
+        low, high = _of_replicas(*_extremes(inputs))
         if self.of_input:
             widening = _off_halves(inputs, tf.minimum(low, 0.0), tf.maximum(high, 0.0))
-            low, high = widening * low, widening * high
+            low, high = _of_replicas(widening * low, widening * high)
         self.move_to(low, high)
 
     def move_to(self, low: Any, high: Any) -> None:
@@ -180,6 +180,15 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
             "root": self.root,
             "of_input": self.of_input,
         }
+
+
+def _of_replicas(low: Any, high: Any) -> tuple[Any, Any]:
+    """The extremes of a whole batch, from those of each replica's share of it."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return low, high
+    pairs = context.all_gather(tf.stack([[low, high]]), axis=0)
+    return tf.reduce_min(pairs[:, 0]), tf.reduce_max(pairs[:, 1])
 
 
 def shared(*ranks: int | None) -> Any:

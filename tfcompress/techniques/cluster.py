@@ -29,7 +29,7 @@ from tfcompress.graph.kernels import (
 from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
 from tfcompress.settings import require_types
-from tfcompress.techniques import VerificationError
+from tfcompress.techniques import Level, VerificationError
 
 INITIALIZATIONS = ("density", "kmeans++", "linear")
 _LLOYD_ITERATIONS = 50
@@ -80,6 +80,9 @@ class ClusteringConfig:
 
 CONFIG = ClusteringConfig
 
+# In the bits of an index to a cluster, which are what clusters cost: 8 down to 1.
+LEVEL = Level("clusters", lambda level: round(2 ** (8 - 7 * level)))
+
 
 def skip_reason(kernel: Kernel, config: ClusteringConfig) -> str:
     """Why a kernel is not clustered; empty where it is."""
@@ -118,9 +121,20 @@ def wrap(model: Any, config: ClusteringConfig, *, steps_per_epoch: int, epochs: 
     treated = [kernel for kernel in kernels(copy) if not skip_reason(kernel, config)]
     if not treated:
         raise ValueError(nothing_treated(f"cluster({config.clusters})", skipped(copy, config)))
-    for kernel in treated:
-        kernel.assign(cluster_values(kernel.numpy(), config))
+    at_once(copy, config)
     return copy
+
+
+def at_once(model: Any, config: ClusteringConfig) -> None:
+    """Clusters the kernels of a model in place; one with few enough values stays as it is.
+
+    Args:
+      model: functional or sequential model.
+      config: how many values.
+    """
+    for kernel in kernels(model):
+        if not skip_reason(kernel, config):
+            kernel.assign(cluster_values(kernel.numpy(), config))
 
 
 def cluster_values(values: np.ndarray, config: ClusteringConfig) -> np.ndarray:

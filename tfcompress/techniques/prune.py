@@ -30,7 +30,7 @@ from tfcompress.graph.kernels import (
 from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
 from tfcompress.settings import require_types
-from tfcompress.techniques import VerificationError
+from tfcompress.techniques import Level, VerificationError, as_it_is
 
 SCHEDULES = ("constant", "polynomial")
 ALLOCATIONS = ("uniform", "sensitivity")
@@ -196,6 +196,8 @@ class PruningConfig:
 
 
 CONFIG = PruningConfig
+
+LEVEL = Level("target_sparsity", as_it_is, highest=0.99)
 
 
 def skip_reason(kernel: Kernel, config: PruningConfig) -> str:

@@ -29,7 +29,7 @@ from tfcompress.graph.normal_form import normalize
 from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
 from tfcompress.settings import require_types
-from tfcompress.techniques import VerificationError
+from tfcompress.techniques import Level, OutOfReach, VerificationError, as_it_is
 
 CRITERIA = ("l1", "l2", "bn_scale", "taylor")
 RANKINGS = ("global", "layer", "per_cost")
@@ -132,6 +132,8 @@ class ChannelPruningConfig:
 
 CONFIG = ChannelPruningConfig
 
+LEVEL = Level("target", as_it_is, highest=0.99)
+
 
 def rounds(config: ChannelPruningConfig) -> Sequence[ChannelPruningConfig]:
     """One config for each time that the model is cut and trained."""
@@ -170,8 +172,8 @@ def wrap(model: Any, config: ChannelPruningConfig, *, steps_per_epoch: int, epoc
       epochs: not needed; part of the contract.
 
     Raises:
-      ValueError: no channel of the model can be removed, or not enough of them to reach the target,
-        or the criterion or the measure needs something that was not given.
+      OutOfReach: too few channels of the model can be removed to reach the target.
+      ValueError: none can, or the criterion or the measure needs something that was not given.
       ChannelRemovalError: the smaller model computes something else than the given one with the
         channels set to zero.
     """
@@ -243,7 +245,7 @@ def _chosen(normal: Any, graph: ChannelGraph, config: ChannelPruningConfig) -> t
             least_kept=config.least_kept,
         )
     except UnreachableError as error:
-        raise ValueError(
+        raise OutOfReach(
             f"prune_channels cannot take {config.target_of_round:.0%} of the {config.of}: {error}. "
             f"Lower target, round_to (now {config.round_to}) or least_kept (now "
             f"{config.least_kept:g})."

@@ -1,0 +1,206 @@
+"""The trials of a search: none is lost, none counted twice, whoever carries them out."""
+
+import itertools
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tfcompress.search import storage
+from tfcompress.search.space import parse
+from tfcompress.search.study import Study, grid
+from tfcompress.search_record import FAILED, FINISHED, Candidate, TrialRecord
+
+SPACE = "{prune({0.1..0.9})|none}+{qat(epochs={1..3})|int8|float32}"
+
+
+def study(folder, *, trials=6, sampler="random", space=SPACE, url="", known=(), seed=0):
+    return Study(
+        name="a-search",
+        space=parse([space]),
+        known=known,
+        folder=folder,
+        url=url,
+        sampler=sampler,
+        objectives=2,
+        trials=trials,
+        seed=seed,
+    )
+
+
+def ended(claim, state=FINISHED, over=0.0):
+    figures = {"format": "int8", "size_bytes": 1000, "gzip_size_bytes": 900, "error": 0.1}
+    made = Candidate("c", "r", "p", "s", overruns={"max_size_bytes": over}, **figures)
+    return TrialRecord(claim.number, claim.recipe, state, candidate=made)
+
+
+def work(at, count=None):
+    """Carries out trials as a worker does; the recipes."""
+    found = []
+    while (claim := at.claim()) is not None:
+        values = (0.01 * len(claim.recipe), 1.0 / (1 + claim.number))
+        at.tell(claim, ended(claim), values)
+        found.append(claim.recipe)
+        if len(found) == count:
+            break
+    return found
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "grid"])
+def test_as_many_recipes_are_tried_as_were_asked_for_each_once(tmp_path, sampler):
+    at = study(tmp_path, trials=14, sampler=sampler)
+    found = work(at)
+    assert len(found) == len(set(found)) == at.planned
+    assert at.planned == (14 if sampler != "grid" else 12)
+    assert at.is_complete
+    assert work(study(tmp_path, trials=14, sampler=sampler)) == []
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_a_search_that_is_interrupted_chooses_as_it_would_have(tmp_path, sampler):
+    whole = work(study(tmp_path / "a", trials=13, sampler=sampler))
+    parts = [work(study(tmp_path / "b", trials=13, sampler=sampler), count=7)]
+    parts.append(work(study(tmp_path / "b", trials=13, sampler=sampler)))
+    assert list(itertools.chain(*parts)) == whole
+    other = work(study(tmp_path / "c", trials=13, sampler=sampler, seed=1))
+    assert other != whole
+
+
+def test_more_trials_may_be_asked_for(tmp_path):
+    first = work(study(tmp_path, trials=3))
+    more = work(study(tmp_path, trials=5))
+    assert (len(first), len(more)) == (3, 2)
+
+
+def test_a_small_space_ends_early_and_known_recipes_are_no_trials(tmp_path):
+    small = study(tmp_path / "small", trials=9, space="{qat|int8|ptq}", known=["int8"])
+    assert sorted(work(small)) == ["ptq", "qat"]
+    assert small.is_complete
+
+
+def test_what_was_chosen_is_told_by_name(tmp_path):
+    at = study(tmp_path, trials=1, sampler="nsga2", space="{prune({0.2..0.2001})|none}+int8")
+    claim = at.claim()
+    assert claim.recipe in ("prune(0.2)+int8", "int8")
+    has_prune = claim.recipe.startswith("prune")
+    expected = {"prune or none": "prune({0.2..0.2001})", "prune.target_sparsity": "0.2"}
+    assert claim.choices == (expected if has_prune else {"prune or none": "none"})
+
+
+def test_a_trial_at_work_is_nobody_elses(tmp_path):
+    one, other = study(tmp_path, trials=2), study(tmp_path, trials=2)
+    first, second = one.claim(), other.claim()
+    assert {first.number, second.number} == {0, 1}
+    assert one.claim() is None
+    assert not one.is_complete
+    one.tell(first, ended(first), (0.1, 0.2))
+    other.tell(second, ended(second, FAILED))
+    assert one.is_complete
+    assert other.is_complete
+
+
+def test_a_trial_is_told_once(tmp_path):
+    at = study(tmp_path)
+    claim = at.claim()
+    at.tell(claim, ended(claim), (0.1, 0.2))
+    with pytest.raises(ValueError, match="Cannot tell a COMPLETE trial"):
+        at.tell(claim, ended(claim), (0.1, 0.2))
+
+
+WORKER = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_study import study, work
+at = study(Path(sys.argv[1]), trials=5)
+claim = at.claim()
+print(claim.number, claim.recipe, flush=True)
+time.sleep(120)
+"""
+
+
+def test_the_trial_of_a_killed_worker_is_taken_up(tmp_path):
+    from pathlib import Path
+
+    program = WORKER.format(tests=str(Path(__file__).parent))
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        number, recipe = other.stdout.readline().split(maxsplit=1)
+        at = study(tmp_path, trials=5)
+        own = at.claim()
+        assert own.number != int(number)
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    taken = at.claim()
+    assert (taken.number, taken.recipe) == (int(number), recipe.strip())
+    assert (own.attempts, taken.attempts) == (1, 2)
+    at.tell(taken, ended(taken), (0.1, 0.1))
+    at.tell(own, ended(own), (0.1, 0.1))
+    rest = work(at)
+    assert len(rest) == 3
+    assert len({recipe.strip(), own.recipe, *rest}) == 5
+    assert at.is_complete
+
+
+def test_a_worker_that_ends_of_its_own_accord_counts_for_nothing(tmp_path):
+    at = study(tmp_path)
+    for _ in range(3):
+        claim = at.claim()
+        assert (claim.number, claim.attempts) == (0, 1)
+        at.give_back(claim)
+
+
+def test_a_worker_killed_while_it_asked_leaves_no_trial(tmp_path):
+    at = study(tmp_path, trials=2)
+    at._study.ask()
+    assert len(work(at)) == 2
+    assert at.is_complete
+
+
+def test_importances_need_some_trials(tmp_path):
+    at = study(tmp_path, trials=12, sampler="random")
+    work(at, count=3)
+    assert at.importances() == {}
+    work(at)
+    found = at.importances()
+    assert "prune or none" in found
+    assert sum(found.values()) == pytest.approx(1.0)
+
+
+def test_a_grid_is_the_finest_that_the_trials_allow():
+    space = parse(["prune({0.2..0.8})+{int8|float32}"])
+    assert [len(grid(space, trials)) for trials in (1, 2, 3, 4, 9, 10)] == [1, 2, 2, 4, 8, 10]
+    first = [point["prune.target_sparsity"] for point in grid(space, 6)]
+    assert first == [0.2, 0.2, 0.5, 0.5, 0.8, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("journal.log", "takes the URL of a database. Received: 'journal.log'"),
+        ("nosuchdb://host/name", "knows no such database"),
+        ("sqlite:////no/such/folder/study.db", "cannot be reached: unable to open database file"),
+    ],
+)
+def test_a_storage_that_cannot_be_used_is_told_of(tmp_path, url, says):
+    with pytest.raises(storage.StorageError, match=says):
+        study(tmp_path, url=url)
+
+
+def test_a_damaged_journal_is_told_of(tmp_path):
+    (tmp_path / storage.JOURNAL).write_text("no journal\nat all\n")
+    with pytest.raises(storage.StorageError, match="may be damaged"):
+        study(tmp_path)
+
+
+def test_a_database_serves_as_well(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    at = study(tmp_path, trials=3, url=url)
+    assert len(work(at, count=2)) == 2
+    assert len(work(study(tmp_path, trials=3, url=url))) == 1
+
+
+def test_passwords_are_not_written_down():
+    assert storage.shown("mysql://a:b@c/d?password=e") == "mysql://a:***@c/d?password=***"

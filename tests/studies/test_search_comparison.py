@@ -1,0 +1,73 @@
+"""Which searches a study consists of, and its table."""
+
+import pytest
+
+from tfcompress.backbones import BackboneConfig
+from tfcompress.budgets import Budget
+from tfcompress.config import RunConfig
+from tfcompress.data import DataConfig
+from tfcompress.studies.search_comparison import SearchOutcome, SearchStudy, table_lines
+
+RUN = RunConfig(data=DataConfig(name="mnist_sample"), backbone=BackboneConfig(name="lenet5"))
+BUDGETS = (Budget(max_size_bytes=5000), Budget(max_drop=0.01))
+
+
+def study(**changes):
+    given = {"run": RUN, "budgets": BUDGETS, "spaces": ("prune({0.1..0.9})+int8",), "trials": 4}
+    return SearchStudy(**(given | changes))
+
+
+def test_every_sampler_searches_for_every_budget_and_seed():
+    found = dict(study(samplers=("tpe", "grid"), seeds=(0, 7)).searches())
+    assert list(found) == [
+        f"seed-{seed}/budget-{budget}/{sampler}"
+        for seed in (0, 7)
+        for budget in (0, 1)
+        for sampler in ("tpe", "grid")
+    ]
+    last = found["seed-7/budget-1/grid"]
+    assert (last.seed, last.run.seed, last.run.data.seed, last.run.training.seed) == (7,) * 4
+    assert last.budget == BUDGETS[1]
+    # A grid is carried out as it stands; a search that learns may also end trials early.
+    assert not last.stop_poor
+    assert found["seed-7/budget-1/tpe"].stop_poor
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"budgets": ()}, "needs a budget, a space, a sampler and a seed. Received: 0, 1, 4, 3"),
+        ({"samplers": ("best",)}, "Unknown sampler: 'best'"),
+        ({"spaces": ("prun(0.5)",)}, "unknown technique 'prun'"),
+        ({"trials": 0}, "--trials must be at least 1"),
+    ],
+)
+def test_a_study_that_cannot_be_carried_out_is_refused(changes, says):
+    with pytest.raises(ValueError, match=says.replace("(", r"\(")):
+        study(**changes)
+
+
+def outcome(sampler, seed, hypervolume, *, reached=True):
+    return SearchOutcome(
+        sampler=sampler,
+        seed=seed,
+        budget=0,
+        trials=4,
+        hypervolume=hypervolume,
+        reached=reached,
+        distance=0.0,
+        recipe="qat",
+        figure=0.9,
+        size_bytes=4000,
+        gzip_size_bytes=3000,
+        latency_ms=0.1,
+        seconds=9.0,
+    )
+
+
+def test_the_table_has_means_and_ends_over_the_seeds():
+    outcomes = (outcome("tpe", 0, 0.5), outcome("tpe", 1, 0.6, reached=False))
+    lines = table_lines((*outcomes, outcome("grid", 0, 0.4)), study())
+    assert lines[0] == "### max_size_bytes 5000"
+    assert lines[4] == "| tpe | 55.00 (50.00 to 60.00) | 1 of 2 | 0.9000 | 4,000 | 3,000 | 4 |"
+    assert lines[5].startswith("| grid | 40.00 | 1 of 1 |")

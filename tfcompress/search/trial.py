@@ -1,0 +1,387 @@
+"""Carries out one trial of a search: draft, training, file, figures on validation.
+
+Knows the order of the parts, cheap ones first, and what is kept of each. A trial is a run folder
+that goes on where an earlier worker left it. Does not know which recipe comes next.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfcompress import benchmark, compose, durable, evaluate, judging
+from tfcompress._keras import keras
+from tfcompress.artifact import Artifact
+from tfcompress.budgets import Figures
+from tfcompress.config import RunConfig
+from tfcompress.data import Dataset
+from tfcompress.progress import Reporter, Stopwatch
+from tfcompress.results import ArtifactResult, Interval, from_record
+from tfcompress.run_folder import CANDIDATES, ENCODED, STAGES, RunFolder, RunFolderError
+from tfcompress.search import stopping
+from tfcompress.search.config import SearchConfig
+from tfcompress.search.stopping import TrialStopped
+from tfcompress.search.study import Claim
+from tfcompress.search_record import (
+    FAILED,
+    FINISHED,
+    STOPPED,
+    Candidate,
+    Draft,
+    Progress,
+    TrialRecord,
+    trial_name,
+)
+from tfcompress.workflow import Job
+
+FOLDER = "trials"
+RECORD = "trial.json"
+ATTEMPTS = 3
+"""A trial that so many workers were ended in is not taken up again."""
+# What a recipe can come to: a loss that is not finite, no layer to treat, a file that lies too far
+# from its model. What the machine lacks, such as room on the disk, ends the worker instead.
+_OWN_FAILURES = (ValueError, RuntimeError, FloatingPointError, MemoryError)
+# Of the baseline's folder: found once, of use to every trial. They are kept by what they are of.
+_LENT = (
+    f"{STAGES}/**/*",
+    f"{CANDIDATES}/**/*",
+    f"{ENCODED}/**/*",
+    "predictions/validation/baseline.npz*",
+)
+ALL = (
+    f"{STAGES}/**/*",
+    f"{CANDIDATES}/**/*",
+    f"{ENCODED}/**/*",
+    "artifacts/*",
+    "models/*",
+    "predictions/validation/*",
+    "data.json",
+    "draft.json",
+    "latency.json",
+    "progress.json",
+)
+"""Files of a run folder that another run of the same settings can go on with."""
+_RETURNED = (f"{CANDIDATES}/**/*", f"{ENCODED}/**/*")
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """What the trials of a search have in common.
+
+    Attributes:
+      config: of the search.
+      root: its folder.
+      baseline: the run folder of the baseline.
+      dataset: whose splits are used.
+      baseline_error: on validation.
+      plain: files of the baseline.
+      reporter: told of the progress.
+      cache: a folder in which searches leave what they trained to one another; None for none.
+    """
+
+    config: SearchConfig
+    root: Path
+    baseline: RunFolder
+    dataset: Dataset
+    baseline_error: float
+    plain: tuple[Candidate, ...]
+    reporter: Reporter
+    cache: Path | None = None
+
+    def candidate(self, row: ArtifactResult, *, name: str, recipe: str, folder: Path) -> Candidate:
+        """A file with its figures on validation, held against the budget."""
+        error, interval, drop, drop_interval = errors_of(row)
+        found = Candidate(
+            name=name,
+            recipe=recipe,
+            path=(folder / str(row.path)).relative_to(self.root).as_posix(),
+            sha256=str(row.sha256),
+            format=str(row.format),
+            size_bytes=row.size_bytes or 0,
+            gzip_size_bytes=row.gzip_size_bytes or 0,
+            error=error,
+            error_interval=interval,
+            drop=drop,
+            drop_interval=drop_interval,
+            latency=row.latency_ms[0],
+        )
+        return dataclasses.replace(found, overruns=self.overruns(found.figures))
+
+    def overruns(self, figures: Figures) -> dict[str, float]:
+        """By which fraction of each limit a file is over it, on validation."""
+        return self.config.budget.overruns(
+            figures,
+            baseline_error=self.baseline_error,
+            # One example of all.
+            least_error=1 / len(self.dataset.validation),
+        )
+
+
+def cached(cache: Path, run: RunConfig) -> RunFolder:
+    """Where searches leave what a run of these settings came to.
+
+    Args:
+      cache: the folder.
+      run: all settings.
+    """
+    key = json.dumps(run.to_dict(), sort_keys=True)
+    return RunFolder(cache / durable.sha256(key.encode())[:16])
+
+
+def errors_of(
+    row: ArtifactResult,
+) -> tuple[float, Interval | None, float | None, Interval | None]:
+    """The error of a judged model or file, its interval, its drop and that one's interval.
+
+    Of a classification both are of the fraction wrong, of values of the mean absolute error.
+    """
+    if row.metrics:
+        main = row.metrics[0]
+        return main.value, main.interval, main.difference, main.difference_interval
+    assert row.accuracy is not None
+    drop = None if row.difference is None else -row.difference
+    return (
+        1 - row.accuracy,
+        _turned(row.accuracy_interval, 1.0),
+        drop,
+        _turned(row.difference_interval, 0.0),
+    )
+
+
+def _turned(interval: Interval | None, top: float) -> Interval | None:
+    if interval is None:
+        return None
+    return dataclasses.replace(interval, low=top - interval.high, high=top - interval.low)
+
+
+def carry_out(
+    claim: Claim, shared: Shared, earlier: Callable[[], Sequence[TrialRecord]]
+) -> TrialRecord:
+    """A trial from where it stands to its end.
+
+    Args:
+      claim: held by this worker.
+      shared: by all trials.
+      earlier: gives the trials that ended so far, those of other workers too.
+
+    Raises:
+      OSError: the folder cannot be written, or the disk is full; the trial can be taken up again.
+    """
+    root = shared.root / FOLDER / trial_name(claim.number)
+    before = load(root)
+    if before is not None:
+        return before
+    record = TrialRecord(
+        number=claim.number,
+        recipe=claim.recipe,
+        state=FAILED,
+        choices=claim.choices,
+        folder=root.relative_to(shared.root).as_posix(),
+        attempts=claim.attempts,
+    )
+    watch = Stopwatch()
+    if claim.attempts > ATTEMPTS:
+        reason = f"{ATTEMPTS} workers ended in the midst of it, perhaps for want of memory"
+        record = dataclasses.replace(record, reason=reason, attempts=ATTEMPTS)
+    else:
+        keras.backend.clear_session()
+        trial = _Trial(record, RunFolder(root), shared, earlier)
+        record = dataclasses.replace(trial.ended(), seconds=watch.seconds)
+    durable.write_json(root / RECORD, dataclasses.asdict(record))
+    return record
+
+
+def load(root: Path) -> TrialRecord | None:
+    """The record of a trial that ended; None where it has not."""
+    try:
+        found: TrialRecord = from_record(TrialRecord, durable.read_json(root / RECORD))
+        return found
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunFolderError(
+            f"The record of a trial, {root / RECORD}, is damaged ({error}). Remove that file to "
+            "carry the trial out again."
+        ) from error
+
+
+def all_of(root: Path) -> tuple[TrialRecord, ...]:
+    """The trials of a search that have ended, in the order of their numbers.
+
+    Args:
+      root: folder of the search.
+    """
+    found = (load(path.parent) for path in sorted((root / FOLDER).glob(f"*/{RECORD}")))
+    return tuple(each for each in found if each is not None)
+
+
+class _Trial:
+    """One trial at work."""
+
+    def __init__(
+        self,
+        record: TrialRecord,
+        folder: RunFolder,
+        shared: Shared,
+        earlier: Callable[[], Sequence[TrialRecord]],
+    ) -> None:
+        self._folder = folder
+        self._shared = shared
+        self._earlier = earlier
+        self._record = record
+
+    def ended(self) -> TrialRecord:
+        """The record at the end of the trial, however it ends."""
+        record, reporter = self._record, self._shared.reporter
+        reporter.stage(record.name, record.recipe)
+        run = dataclasses.replace(self._shared.config.run, recipes=(record.recipe,))
+        try:
+            with self._folder.open_for(run.to_dict()):
+                self._borrow(run)
+                candidate = self._file(run)
+                self._lend(run)
+            return dataclasses.replace(self._record, state=FINISHED, candidate=candidate)
+        except TrialStopped as stopped:
+            reporter.note(f"stopped: {stopped}")
+            return dataclasses.replace(self._record, state=STOPPED, reason=str(stopped))
+        except RunFolderError:
+            raise
+        except _OWN_FAILURES as error:
+            reporter.note(f"failed: {error}")
+            return dataclasses.replace(self._record, reason=str(error) or type(error).__name__)
+
+    def _borrow(self, run: RunConfig) -> None:
+        """Takes what is there of the baseline, of earlier workers and of equal trials elsewhere."""
+        self._folder.take_over(self._shared.baseline, _LENT)
+        if self._shared.cache is not None:
+            self._folder.take_over(cached(self._shared.cache, run), ALL)
+        kept = self._folder.found(self._progress_path, self._record.recipe, _KeptProgress)
+        if kept is not None:
+            self._record = dataclasses.replace(self._record, progress=kept.progress)
+
+    def _lend(self, run: RunConfig) -> None:
+        """Gives what others may need: measurements of the baseline, and the trial itself."""
+        self._shared.baseline.take_over(self._folder, _RETURNED)
+        if self._shared.cache is not None:
+            cached(self._shared.cache, run).take_over(self._folder, ALL)
+
+    def _file(self, run: RunConfig) -> Candidate:
+        shared, folder = self._shared, self._folder
+        job = Job(run, folder, shared.reporter, dataset=shared.dataset, watch=self._watch)
+        stages = run.plans[0].stages
+        if any(compose.is_trained(stage) for stage in stages):
+            self._draft(
+                job, teaches=stages[0].technique == "distill" and bool(stages[0].config.student)
+            )
+        found = job.select().artifacts[-1]
+        record = self._record
+        return shared.candidate(found, name=record.name, recipe=record.recipe, folder=folder.root)
+
+    # Before the training.
+
+    def _draft(self, job: Job, *, teaches: bool) -> None:
+        """Makes the file of the untrained recipe, and ends the trial where that tells enough."""
+        path = self._folder.root / "draft.json"
+        draft = self._folder.kept(
+            path, self._record.recipe, Draft, lambda: self._drafted(job, teaches=teaches)
+        )
+        self._record = dataclasses.replace(self._record, draft=draft)
+        if draft.error is not None and not self._record.progress:
+            self._note_progress(0.0, draft.error)
+        if not self._shared.config.stop_poor:
+            return
+        made = (trial.candidate for trial in self._earlier())
+        candidates = [*self._shared.plain, *(each for each in made if each is not None)]
+        reason = stopping.beyond_budget(draft, self._shared.config.budget, candidates)
+        if reason:
+            raise TrialStopped(reason)
+        if draft.error is not None:
+            self._require_promising(0.0, draft.error)
+
+    def _drafted(self, job: Job, *, teaches: bool) -> Draft:
+        """Measures the draft.
+
+        Args:
+          job: of the trial.
+          teaches: whether a student takes the model's place, whose outputs mean nothing yet.
+        """
+        artifact = job.draft()
+        error = None
+        if not teaches:
+            row = ArtifactResult("draft")
+            part = self._part_of_validation()
+            found = evaluate.predict_artifact(artifact, part, split="validation")
+            error = errors_of(judging.judged(row, found, None))[0]
+        latency = None
+        if self._shared.config.budget.max_latency_ms is not None:
+            latency = self._latency_ms(artifact)
+        draft = Draft(artifact.size_bytes, artifact.gzip_size_bytes, error, latency)
+        said = "" if error is None else f", error {error:.4g} untrained"
+        self._shared.reporter.note(f"draft: {draft.size_bytes:,} bytes{said}")
+        return draft
+
+    def _part_of_validation(self) -> Dataset:
+        split = self._shared.dataset.validation
+        count = min(self._shared.config.draft_examples, len(split))
+        return dataclasses.replace(self._shared.dataset, validation=split.take(np.arange(count)))
+
+    def _latency_ms(self, artifact: Artifact) -> float | None:
+        """The median of a call; None where the machine was too busy to tell."""
+        with tempfile.TemporaryDirectory() as name:
+            path = Path(name) / "draft.tflite"
+            artifact.save(path)
+            samples = benchmark.measure_latency({"draft": path}, self._shared.config.run.latency)
+        found = benchmark.summarize(samples["draft"])
+        return None if found.steady is False else found.p50
+
+    # During the training.
+
+    def _watch(self, share: float, metrics: Mapping[str, float]) -> None:
+        error = error_in(metrics)
+        self._note_progress(share, error)
+        if self._shared.config.stop_poor and share < 1:
+            self._require_promising(share, error)
+
+    def _require_promising(self, share: float, error: float) -> None:
+        draft = self._record.draft
+        if draft is None:
+            return
+        size = self._shared.config.size_objective
+        reason = stopping.behind_peers(share, error, draft, self._earlier(), size=size)
+        if reason:
+            raise TrialStopped(reason)
+
+    def _note_progress(self, share: float, error: float) -> None:
+        """Keeps how far the trial has come, for a worker that goes on with it too."""
+        before = [each for each in self._record.progress if each.share < share]
+        progress = (*before, Progress(share, error))
+        value = {"key": self._record.recipe, "value": {"progress": [vars(p) for p in progress]}}
+        durable.write_json(self._progress_path, value)
+        self._record = dataclasses.replace(self._record, progress=progress)
+
+    @property
+    def _progress_path(self) -> Path:
+        return self._folder.root / "progress.json"
+
+
+@dataclass(frozen=True)
+class _KeptProgress:
+    progress: tuple[Progress, ...]
+
+
+def error_in(metrics: Mapping[str, float]) -> float:
+    """The error on validation in the metrics of an epoch.
+
+    Example:
+      >>> error_in({"loss": 0.1, "val_accuracy": 0.75})
+      0.25
+    """
+    if "val_accuracy" in metrics:
+        return 1 - metrics["val_accuracy"]
+    return metrics["val_mean_absolute_error"]
