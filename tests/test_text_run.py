@@ -246,6 +246,7 @@ def test_an_int8_file_keeps_ids_of_tokens_and_their_mask_alone_from_integers_wit
     assert artifact.integer_operators == len(artifact.operators) - 2
 
 
+@pytest.mark.slow
 def test_integer_files_are_what_their_models_are(tmp_path, reviews, tiny_encoder):
     changed = settings(reviews, tiny_encoder, export=ExportConfig(formats=("int8",)))
     config = RunConfig(recipes=INTEGERS, **changed)
