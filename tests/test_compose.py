@@ -92,7 +92,7 @@ REFUSED = (
     Refused("prune(pattern=stripes)", ("'N:M' such as '2:4'", "stripes")),
     Refused("prune(0.5, mask=3)", ("no argument 'mask'", "target_sparsity", "learning_rate")),
     Refused("prune(0.5, target_sparsity=0.6)", ("received 'target_sparsity' twice",)),
-    Refused("qat(0.9, true, a, 0.1, b)", ("qat takes 4 arguments", "Received: 5")),
+    Refused("qat(0.9, true, a, 0.1, all, b)", ("qat takes 5 arguments", "Received: 6")),
     Refused("cluster(0)", ("[2, 256]", "Received: 0")),
     Refused("cluster(1)", ("[2, 256]",)),
     Refused("cluster(257)", ("[2, 256]",)),

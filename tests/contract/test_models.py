@@ -179,7 +179,7 @@ def whole_layers(build):
         layer: type(own).__name__ for layer, own in kernels.weighted_layers(built(build)).items()
     }
     reasons = {
-        layer: f"{kind}: only Dense and Conv2D are split"
+        layer: f"{kind}: only Dense, Conv2D and Embedding are split"
         for layer, kind in kinds.items()
         if kind in WHOLE
     }

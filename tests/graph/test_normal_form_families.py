@@ -130,9 +130,16 @@ def assert_plain(model):
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning")
+def _marks(name):
+    if name in (*LARGE, *ALIKE):
+        return slow
+    # Half a minute; its file of Keras 3 is in test_keras3_families.py.
+    return pytest.mark.slow if name == "ConvNeXtTiny" else ()
+
+
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=slow if name in (*LARGE, *ALIKE) else ()) for name in FAMILIES],
+    [pytest.param(name, marks=_marks(name)) for name in FAMILIES],
 )
 def test_nested_network_computes_the_same_as_plain_layers(name, tmp_path):
     model = nested(build(name))

@@ -115,7 +115,9 @@ def test_crowded_points_get_numbers_and_a_key(example):
 def test_a_collapsed_file_does_not_press_the_others_together(example):
     collapsed = dataclasses.replace(example.artifacts[1], accuracy=0.1, accuracy_interval=None)
     made = dataclasses.replace(example, artifacts=(*example.artifacts, collapsed))
-    low, high = trade_off_chart._accuracy_range(trade_off.size_points(made), made.baseline)
+    low, high = trade_off_chart._accuracy_range(
+        trade_off.size_points(made), made.baseline, trade_off.Limits()
+    )
     assert high - low < 10
     with drawing.theme():
         figure = trade_off_chart.draw(

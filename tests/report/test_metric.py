@@ -118,7 +118,9 @@ def test_a_baseline_that_explains_nothing_is_told(measured):
 def test_the_figure_has_small_errors_on_top(measured, tmp_path):
     points = {p.name: p for p in trade_off.size_points(measured)}
     assert points["baseline-int8"].accuracy > points["prune+qat-int8"].accuracy
-    low, high = trade_off_chart._accuracy_range(list(points.values()), measured.baseline)
+    low, high = trade_off_chart._accuracy_range(
+        list(points.values()), measured.baseline, trade_off.Limits()
+    )
     assert low < -4.7 < -4.0 < high <= 0.5
     drawn = figures.draw_all(run.Run(tmp_path, measured, {}))
     by_name = {each.name: each for each in drawn}

@@ -8,6 +8,7 @@ from tfcompress.studies.quantization import StudyConfig
 METHODS = ("tflite", "ptq(rounding=nearest, growth=0.2)", "tf-mot", "qat(growth=0.2)")
 
 
+@pytest.mark.slow
 def test_each_method_is_judged_and_kept(run_dir, tmp_path):
     config = StudyConfig(steps=2, methods=METHODS)
     found = quantization.study(run_dir, config, tmp_path)

@@ -79,6 +79,7 @@ def by_trial(found):
     return {result.trial: result for result in found.results}
 
 
+@pytest.mark.slow
 def test_every_trial_is_carried_out(studied):
     folder, found = studied
     assert found.complete
@@ -94,6 +95,7 @@ def test_every_trial_is_carried_out(studied):
     assert results.from_record(TransferStudy, record) == found
 
 
+@pytest.mark.slow
 def test_both_orders_see_the_same_number_of_images(studied):
     """256 images in batches of 32, twice; 128 upstream, once, where it is compressed there."""
     for trial, result in by_trial(studied[1]).items():
@@ -103,12 +105,14 @@ def test_both_orders_see_the_same_number_of_images(studied):
         assert result.upstream_images == (128 if trial.order == "upstream" else 0), trial
 
 
+@pytest.mark.slow
 def test_zeros_outlast_the_transfer(studied):
     for trial, result in by_trial(studied[1]).items():
         share = result.sizes.nonzero_weights / result.sizes.kernel_weights
         assert share == pytest.approx(0.5 if trial.compression != "none" else 1.0, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_files_are_made_at_the_first_seed_where_all_is_trained(studied):
     for trial, result in by_trial(studied[1]).items():
         made = trial.seed == 0 and trial.frozen == 0
@@ -118,12 +122,14 @@ def test_files_are_made_at_the_first_seed_where_all_is_trained(studied):
     assert pruned.int8_gzip_bytes < 0.85 * whole.int8_gzip_bytes
 
 
+@pytest.mark.slow
 def test_half_of_the_layers_are_frozen(studied):
     for trial, result in by_trial(studied[1]).items():
         assert result.backbone_layers == 16
         assert result.frozen_layers == 16 * trial.frozen
 
 
+@pytest.mark.slow
 def test_a_lost_record_alone_is_made_again(studied, tmp_path):
     before, found = studied
     folder = tmp_path / "again"
@@ -139,6 +145,7 @@ def test_a_lost_record_alone_is_made_again(studied, tmp_path):
     assert [r.accuracy for r in again.results] == [r.accuracy for r in found.results]
 
 
+@pytest.mark.slow
 def test_records_alone_are_enough_to_go_on(studied, tmp_path, carried_out):
     """As they are committed: the JSON files, no predictions and no models."""
     before, found = studied
@@ -151,6 +158,7 @@ def test_records_alone_are_enough_to_go_on(studied, tmp_path, carried_out):
     assert again.results == found.results
 
 
+@pytest.mark.slow
 def test_a_study_may_grow(studied, tmp_path, carried_out):
     transfer.study(CONFIG, tmp_path)
     first = list(carried_out)

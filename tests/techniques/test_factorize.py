@@ -421,7 +421,7 @@ def kept_whole(kind):
         ("zeros", "all its weights are zero"),
         ("nan", "NaN or infinite"),
         ("one output", "rank 1 of 1 would save no multiply-accumulates"),
-        ("subclass", "Own: only Dense and Conv2D are split"),
+        ("subclass", "Own: only Dense, Conv2D and Embedding are split"),
     ],
 )
 def test_layers_that_cannot_be_split(kind, reason):

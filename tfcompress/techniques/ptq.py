@@ -66,9 +66,9 @@ class PTQConfig:
     steps: int = 500
     bias_correction: bool = True
     dense_per_channel: bool = True
-    operators: str = "auto"
     skip: str = ""
     growth: float = 0.0
+    operators: str = "auto"
     in_float: Any = field(
         default=None, metadata={"supplied": True, "of_model": ()}, repr=False, compare=False
     )

@@ -53,9 +53,9 @@ class QATConfig:
 
     range_decay: float = 0.99
     dense_per_channel: bool = False
-    operators: str = "auto"
     skip: str = ""
     growth: float = 0.0
+    operators: str = "auto"
     in_float: Any = field(
         default=None, metadata={"supplied": True, "of_model": ()}, repr=False, compare=False
     )
