@@ -12,7 +12,7 @@ from dataclasses import dataclass
 Value = bool | int | float | str
 
 _TERM = re.compile(r"\s*(?P<name>[A-Za-z_]\w*)\s*(?:\((?P<arguments>[^()]*)\))?\s*")
-_WORD = re.compile(r"[\w.:/\\~@*|+-]+")
+WORD = re.compile(r"[\w.:/\\~@*|+-]+")
 
 
 class RecipeError(ValueError):
@@ -129,7 +129,7 @@ def _stage(text: str, term: re.Match[str], kind: _Kind) -> Stage:
     arguments = term["arguments"]
     for argument in arguments.split(",") if arguments and arguments.strip() else ():
         name, equals, word = (part.strip() for part in argument.rpartition("="))
-        if not _WORD.fullmatch(word) or (equals and not name.isidentifier()):
+        if not WORD.fullmatch(word) or (equals and not name.isidentifier()):
             raise kind.error(
                 text, term.start("arguments"), f"cannot read the argument {argument!r}"
             )

@@ -37,6 +37,7 @@ class SharedFolder(RunFolder):
         super().__init__(root)
         self._strategy = strategy
         self.is_chief = placement.is_chief(strategy)
+        self._making = False
 
     def from_chief(self, make: Callable[[], bytes]) -> bytes:
         """What a function makes in the chief, for every process."""
@@ -52,15 +53,19 @@ class SharedFolder(RunFolder):
         Raises:
           NothingToGain, OutOfReach: the chief's, in every process.
         """
-        if not self._shares:
+        # What is made may keep something itself: the chief alone is at work then.
+        if not self._shares or self._making:
             return super().kept(path, key, kind, make)
         keep = super().kept
 
         def told() -> bytes:
+            self._making = True
             try:
                 value = keep(path, key, kind, make)
             except tuple(_REFUSALS.values()) as error:
                 return json.dumps({"refused": type(error).__name__, "said": str(error)}).encode()
+            finally:
+                self._making = False
             return json.dumps({"value": dataclasses.asdict(cast(Any, value))}).encode()
 
         record = json.loads(self.from_chief(told))

@@ -205,8 +205,14 @@ class StageTrainer:
         finished = stage_state.is_finished(self._folder.stage(self._stage_name(BASELINE)))
         if finished or not self._folder.is_chief:
             return
+        supplies = self.supplies()
         for name in self._config.export.formats:
-            export.convert(model, name, calibration=self.supplies().calibration[:1])
+            export.convert(
+                model,
+                name,
+                calibration=supplies.calibration[:1],
+                metadata={"preprocessing": supplies.preprocessing},
+            )
 
     def _train_head(self, model: Any, config: TrainingConfig, *, name: str) -> None:
         """Trains the head on examples that are encoded once."""
@@ -424,9 +430,12 @@ class StageTrainer:
         self.records.append(record)
 
     def _watcher(self, stages: Sequence[PlannedStage]) -> Watcher | None:
-        """Tells `watch` how much of the recipe is done, of a stage of it."""
+        """Tells `watch` how much of the recipe is done, of a stage of it.
+
+        Of a recipe with a search for a level nobody knows beforehand.
+        """
         told = self._watch
-        if not stages or told is None:
+        if not stages or told is None or any(stage.search for stage in self._whole):
             return None
         before, whole = self._epochs(stages[:-1]), self._epochs(self._whole)
         return lambda epoch, metrics: told((before + epoch + 1) / whole, metrics)

@@ -555,12 +555,11 @@ class Job:
         config = self._config.latency
         self._reporter.stage("time", f"{config.threads} thread, batch {config.batch}")
 
-        lengths = _lengths(self._config)
-        settings = [config.at_length(length) for length in lengths] or [config]
+        settings = timings(self._config)
 
         def make() -> _KeptLatency:
             cases = {
-                f"{row.name} on {each.runtime}" if lengths else row.name: benchmark.Case(
+                f"{row.name} on {each.runtime}" if len(settings) > 1 else row.name: benchmark.Case(
                     self._folder.root / str(row.path), each
                 )
                 for row in rows
@@ -619,12 +618,13 @@ class Job:
         return total
 
 
-def _lengths(config: RunConfig) -> tuple[int, ...]:
-    """The lengths of texts that the files of a run take, the greatest first; empty of one."""
+def timings(config: RunConfig) -> list[benchmark.LatencyConfig]:
+    """How each file of a run is timed: once for each length of texts, the greatest first."""
     source = config.backbone
     if not isinstance(source, TextConfig) or not source.shorter_lengths:
-        return ()
-    return (source.sequence_length, *reversed(source.shorter_lengths))
+        return [config.latency]
+    lengths = (source.sequence_length, *reversed(source.shorter_lengths))
+    return [config.latency.at_length(length) for length in lengths]
 
 
 def _agreement(parity: results.Parity) -> str:

@@ -129,7 +129,6 @@ def assert_plain(model):
         assert "Lambda" not in type(layer).__name__, layer.name
 
 
-@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning")
 def _marks(name):
     if name in (*LARGE, *ALIKE):
         return slow
@@ -137,10 +136,8 @@ def _marks(name):
     return pytest.mark.slow if name == "ConvNeXtTiny" else ()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=_marks(name)) for name in FAMILIES],
-)
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning")
+@pytest.mark.parametrize("name", [pytest.param(name, marks=_marks(name)) for name in FAMILIES])
 def test_nested_network_computes_the_same_as_plain_layers(name, tmp_path):
     model = nested(build(name))
     randomize(model)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from tfcompress import search_record
 from tfcompress.report import (
@@ -40,11 +39,6 @@ def load(folder: str | os.PathLike[str]) -> SearchRecord:
         return search_record.load(folder)
     except (FileNotFoundError, ValueError, AttributeError) as error:
         raise RunFolderError(str(error)) from error
-
-
-def is_search(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder holds a finished search."""
-    return (Path(folder) / search_record.FILE_NAME).is_file()
 
 
 def as_results(record: SearchRecord) -> Results:

@@ -71,6 +71,11 @@ class SearchConfig:
         for name in ("trials", "draft_examples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} must be at least 1. Received: {getattr(self, name)}.")
+        if self.run.training.strategy == "multi_worker":
+            raise ValueError(
+                "The workers of a search train a trial of their own each. Received: "
+                "--strategy=multi_worker. Leave it out, and start the same command on each machine."
+            )
         if self.run.recipes:
             raise ValueError(
                 "A search finds the recipe itself. Received: --recipe="

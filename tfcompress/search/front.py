@@ -26,7 +26,7 @@ from tfcompress.run_folder import RunFolder
 from tfcompress.search.config import ERROR, LATENCY, SearchConfig
 from tfcompress.search.trial import Shared, errors_of
 from tfcompress.search_record import Candidate, Finalist, HistoryPoint, TrialRecord
-from tfcompress.workflow import Job
+from tfcompress.workflow import Job, timings
 
 FOLDER = "front"
 _SAME_LATENCY = 1.05
@@ -187,7 +187,7 @@ class Judge:
             with shared.reporter.bar("latency") as step:
                 samples = benchmark.measure_latency(
                     paths,
-                    shared.config.run.latency,
+                    timings(shared.config.run)[0],
                     progress=lambda done, total, _: step(done, total),
                 )
             return _KeptLatency(tuple(samples[each.name] for each in chosen))

@@ -9,15 +9,17 @@ know which recipes make sense, nor how one is chosen.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tfcompress import compose
-from tfcompress.recipe import text_of
+from tfcompress.recipe import WORD, text_of
 
 NONE = "none"
-_WORD = re.compile(r"[\w.:/\\~@*+-]+")
+# Of several that a bar separates.
+_ONE_WORD = re.compile(r"[\w.:/\\~@*+-]+")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _RANGE = re.compile(
     r"\s*(?P<low>[^\s/]+?)\s*\.\.\s*(?P<high>[^\s/]+?)\s*(?:/\s*(?P<step>\S+?))?\s*(?P<log>\blog)?\s*"
@@ -61,6 +63,8 @@ class Range:
         Example:
           >>> Range(0.2, 0.8).spread(3), Range(8, 64, log=True, whole=True).spread(2)
           ([0.2, 0.5, 0.8], [8, 64])
+          >>> Range(0.1, 0.9, 0.3).spread(2), Range(1, 4, 2, whole=True).spread(2)
+          ([0.1, 0.7], [1, 3])
         """
         shares = [0.5] if count == 1 else [n / (count - 1) for n in range(count)]
         found = [self._at(share) for share in shares]
@@ -73,7 +77,8 @@ class Range:
             value = self.low + share * (self.high - self.low)
         step = self.step or (1 if self.whole and not self.log else None)
         if step is not None:
-            value = self.low + step * round((value - self.low) / step)
+            steps = math.floor((self.high - self.low) / step + 1e-9)
+            value = self.low + step * min(round((value - self.low) / step), steps)
         return round(value) if self.whole else float(f"{value:.6g}")
 
 
@@ -322,7 +327,7 @@ class _Reader:
 
     def _read_value(self, name: str) -> str | _Place:
         if not self._takes("{"):
-            word = _WORD.match(self._text, self._at)
+            word = WORD.match(self._text, self._at)
             if word is None:
                 raise self._error("expected a value, or an open place")
             self._at = word.end()
@@ -338,7 +343,7 @@ class _Reader:
         if ".." in text:
             return self._range(text)
         words = tuple(word.strip() for word in text.split("|"))
-        if not all(_WORD.fullmatch(word) for word in words) or len(set(words)) < len(words):
+        if not all(_ONE_WORD.fullmatch(word) for word in words) or len(set(words)) < len(words):
             raise self._error(f"cannot read {{{text}}}: expected words, each once, between '|'")
         return Words(words)
 

@@ -39,7 +39,7 @@ from tfcompress.search_record import (
     TrialRecord,
     trial_name,
 )
-from tfcompress.workflow import Job
+from tfcompress.workflow import Job, timings
 
 FOLDER = "trials"
 RECORD = "trial.json"
@@ -276,7 +276,8 @@ class _Trial:
         shared, folder = self._shared, self._folder
         job = Job(run, folder, shared.reporter, dataset=shared.dataset, watch=self._watch)
         stages = run.plans[0].stages
-        if any(compose.is_trained(stage) for stage in stages):
+        # How far a stage with `max_drop` goes is not known before.
+        if any(map(compose.is_trained, stages)) and not any(stage.search for stage in stages):
             self._draft(
                 job, teaches=stages[0].technique == "distill" and bool(stages[0].config.student)
             )
@@ -345,7 +346,8 @@ class _Trial:
         with tempfile.TemporaryDirectory() as name:
             path = Path(name) / "draft.tflite"
             artifact.save(path)
-            samples = benchmark.measure_latency({"draft": path}, self._shared.config.run.latency)
+            timing = timings(self._shared.config.run)[0]
+            samples = benchmark.measure_latency({"draft": path}, timing)
         found = benchmark.summarize(samples["draft"])
         return None if found.steady is False else found.p50
 

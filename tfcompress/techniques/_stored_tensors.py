@@ -147,10 +147,6 @@ class StoredTensors:
             layer = connections.producer(tensor)
         return tensor
 
-    def fused_with(self, tensor: Any) -> Any:
-        """The layer that is computed in one operator with the one that gives it, or None."""
-        return _fused_into(tensor, self.consumers, self._integer)
-
     def _wanted(self, tensor: Any) -> frozenset[str]:
         """What those want that take a tensor, or take what passes its values on."""
         return frozenset(self._once("wanted", self._all_wanted, tensor))

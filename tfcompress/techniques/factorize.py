@@ -71,8 +71,9 @@ class FactorizationConfig:
       of: the cost: `"macs"`, the multiply-accumulates of one image, which Embedding layers have
         none of, so that they stay whole; or `"parameters"`, with which they are treated too: they
         save weights, and their Dense layers add multiply-accumulates.
-      calibration: float32 [examples, height, width, channels], preprocessed as for training, or one
-        such array for each input of the model; read where `data_aware`. In a recipe, the data
+      calibration: float32 [examples, height, width, channels], preprocessed as for training, or
+        int32 [examples, length], ids of tokens, or one such array for each input of the model; read
+        where `data_aware`. In a recipe, the data
         set's calibration images.
 
     Raises:
