@@ -281,8 +281,12 @@ class _Trial:
             self._draft(
                 job, teaches=stages[0].technique == "distill" and bool(stages[0].config.student)
             )
-        found = job.select().artifacts[-1]
-        record = self._record
+        rows, record = job.select().artifacts, self._record
+        if not rows:
+            raise ValueError(
+                f"The recipe {record.recipe} makes no file of its own. Name its format in --export."
+            )
+        found = rows[-1]
         return shared.candidate(found, name=record.name, recipe=record.recipe, folder=folder.root)
 
     # Before the training.
