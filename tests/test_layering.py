@@ -105,6 +105,7 @@ TIERS = {
         "stage_state",
         "kept_training",
         "starts",
+        "timed_files",
         "stages",
         "supplies",
         "survey",

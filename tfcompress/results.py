@@ -396,25 +396,38 @@ def load(run_dir: str | os.PathLike[str]) -> Results:
       FileNotFoundError: the folder holds no `results.json`.
       ValueError: the file is truncated, of another schema version or lacks a field.
     """
-    path = Path(run_dir) / FILE_NAME
+    found: Results = read(Results, Path(run_dir) / FILE_NAME, version=SCHEMA_VERSION, of="run")
+    return found
+
+
+def read(kind: Any, path: Path, *, version: int, of: str) -> Any:
+    """Reads the record that a finished piece of work leaves in its folder.
+
+    Args:
+      kind: the dataclass that it holds.
+      path: of the file.
+      version: its `schema_version`.
+      of: what left it, for messages: `"run"`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is truncated, of another schema version or lacks a field.
+    """
     if not path.is_file():
         raise FileNotFoundError(
-            f"No {FILE_NAME} in {run_dir}. Expected the folder of a finished run; "
+            f"No {path.name} in {path.parent}. Expected the folder of a finished {of}; "
             "an unfinished one goes on with the command that started it."
         )
     record = durable.read_json(path)
-    version = record.get("schema_version") if isinstance(record, dict) else None
-    if version != SCHEMA_VERSION:
+    received = record.get("schema_version") if isinstance(record, dict) else None
+    if received != version:
         raise ValueError(
-            f"{path} has schema_version {version!r}. This package reads version {SCHEMA_VERSION}."
+            f"{path} has schema_version {received!r}. This package reads version {version}."
         )
     try:
-        found: Results = from_record(Results, record)
-        return found
+        return from_record(kind, record)
     except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} does not fit schema_version {SCHEMA_VERSION}: {error}."
-        ) from error
+        raise ValueError(f"{path} does not fit schema_version {version}: {error}.") from error
 
 
 def from_record(kind: Any, value: Any) -> Any:

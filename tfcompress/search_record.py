@@ -15,7 +15,7 @@ from typing import Any
 
 from tfcompress import durable
 from tfcompress.budgets import Budget, Figures, keeps
-from tfcompress.results import ArtifactResult, DataResult, Interval, Latency, from_record
+from tfcompress.results import ArtifactResult, DataResult, Interval, Latency, read
 
 SCHEMA_VERSION = 1
 FILE_NAME = "search.json"
@@ -274,21 +274,5 @@ def load(folder: str | os.PathLike[str]) -> SearchRecord:
       ValueError: it is damaged, or of another schema version.
     """
     path = Path(folder) / FILE_NAME
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No {FILE_NAME} in {folder}. Expected the folder of a finished search; an unfinished "
-            "one goes on with the command that started it."
-        )
-    record = durable.read_json(path)
-    version = record.get("schema_version") if isinstance(record, dict) else None
-    if version != SCHEMA_VERSION:
-        raise ValueError(
-            f"{path} has schema_version {version!r}. This package reads version {SCHEMA_VERSION}."
-        )
-    try:
-        found: SearchRecord = from_record(SearchRecord, record)
-        return found
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} does not fit schema_version {SCHEMA_VERSION}: {error}."
-        ) from error
+    found: SearchRecord = read(SearchRecord, path, version=SCHEMA_VERSION, of="search")
+    return found

@@ -24,7 +24,7 @@ from tfcompress.vocabulary import TokenUsage
 
 
 class Starts:
-    """Models to start from, and what they are given; each is made once.
+    """Models to start from, made anew each time, and what they are given, made once.
 
     Args:
       config: all settings of the run.

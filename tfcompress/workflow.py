@@ -33,9 +33,10 @@ from tfcompress import (
     placement,
     results,
     statistics,
+    timed_files,
 )
 from tfcompress.artifact import Artifact
-from tfcompress.backbones import ModelConfig, TextConfig
+from tfcompress.backbones import ModelConfig
 from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, RunConfig
 from tfcompress.goals import Values
@@ -54,13 +55,6 @@ _PARITY_EXAMPLES = 1000
 _COARSE = 0.25
 # Kept of the test images: enough to show; of CIFAR-10's they take 1.4 MB.
 _PICTURES = 500
-
-
-@dataclass(frozen=True)
-class _KeptLatency:
-    """Raw samples of each file, in the order of the results."""
-
-    files: tuple[benchmark.LatencySamples, ...]
 
 
 @dataclass(frozen=True)
@@ -555,27 +549,19 @@ class Job:
         config = self._config.latency
         self._reporter.stage("time", f"{config.threads} thread, batch {config.batch}")
 
-        settings = timings(self._config)
-
-        def make() -> _KeptLatency:
-            cases = {
-                f"{row.name} on {each.runtime}" if len(settings) > 1 else row.name: benchmark.Case(
-                    self._folder.root / str(row.path), each
-                )
-                for row in rows
-                for each in settings
-            }
-            with self._reporter.bar("latency") as step:
-                samples = benchmark.measure_cases(
-                    cases, progress=lambda done, total, _: step(done, total)
-                )
-            return _KeptLatency(tuple(samples.values()))
-
+        settings = timed_files.timings(self._config)
+        cases = {
+            f"{row.name} on {each.runtime}" if len(settings) > 1 else row.name: benchmark.Case(
+                self._folder.root / str(row.path), each
+            )
+            for row in rows
+            for each in settings
+        }
         key = " ".join(f"{row.name} {row.sha256}" for row in rows)
-        kept = self._folder.kept(self._folder.root / "latency.json", key, _KeptLatency, make)
+        samples = timed_files.timed(cases, folder=self._folder, key=key, reporter=self._reporter)
         count = len(settings)
         return [
-            self._with_latency(row, kept.files[place * count : (place + 1) * count])
+            self._with_latency(row, samples[place * count : (place + 1) * count])
             for place, row in enumerate(rows)
         ]
 
@@ -616,15 +602,6 @@ class Job:
         path.unlink()
         self._folder.kept(path, "", _KeptSeconds, lambda: _KeptSeconds(total))
         return total
-
-
-def timings(config: RunConfig) -> list[benchmark.LatencyConfig]:
-    """How each file of a run is timed: once for each length of texts, the greatest first."""
-    source = config.backbone
-    if not isinstance(source, TextConfig) or not source.shorter_lengths:
-        return [config.latency]
-    lengths = (source.sequence_length, *reversed(source.shorter_lengths))
-    return [config.latency.at_length(length) for length in lengths]
 
 
 def _agreement(parity: results.Parity) -> str:

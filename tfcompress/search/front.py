@@ -13,7 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfcompress import benchmark, budgets, compose, judged_files, judging, recipe, statistics
+from tfcompress import (
+    benchmark,
+    budgets,
+    compose,
+    judged_files,
+    judging,
+    recipe,
+    statistics,
+    timed_files,
+)
 from tfcompress._keras import keras
 from tfcompress.artifact import Artifact
 from tfcompress.config import BASELINE
@@ -26,7 +35,7 @@ from tfcompress.run_folder import RunFolder
 from tfcompress.search.config import ERROR, LATENCY, SearchConfig
 from tfcompress.search.trial import Shared, errors_of
 from tfcompress.search_record import Candidate, Finalist, HistoryPoint, TrialRecord
-from tfcompress.workflow import Job, timings
+from tfcompress.workflow import Job
 
 FOLDER = "front"
 _SAME_LATENCY = 1.05
@@ -119,11 +128,6 @@ def history(shared: Shared, trials: Sequence[TrialRecord]) -> tuple[HistoryPoint
     return tuple(found)
 
 
-@dataclass(frozen=True)
-class _KeptLatency:
-    files: tuple[benchmark.LatencySamples, ...]
-
-
 @dataclass(frozen=True, eq=False)
 class Judged:
     """What the front came to.
@@ -182,24 +186,15 @@ class Judge:
         shared = self._shared
         shared.reporter.stage("time", f"{len(chosen)} files in turns")
 
-        def make() -> _KeptLatency:
-            paths = {each.name: shared.root / each.path for each in chosen}
-            with shared.reporter.bar("latency") as step:
-                samples = benchmark.measure_latency(
-                    paths,
-                    timings(shared.config.run)[0],
-                    progress=lambda done, total, _: step(done, total),
-                )
-            return _KeptLatency(tuple(samples[each.name] for each in chosen))
-
+        timing = timed_files.timings(shared.config.run)[0]
+        cases = {each.name: benchmark.Case(shared.root / each.path, timing) for each in chosen}
         key = " ".join(f"{each.name} {each.sha256}" for each in chosen)
-        path = self._folder.root / "latency.json"
-        kept = self._folder.kept(path, key, _KeptLatency, make)
+        measured = timed_files.timed(cases, folder=self._folder, key=key, reporter=shared.reporter)
         found = []
-        for each, samples in zip(chosen, kept.files, strict=True):
-            timed = dataclasses.replace(each, latency=benchmark.summarize(samples))
-            over = shared.overruns(timed.figures)
-            found.append(dataclasses.replace(timed, overruns=over))
+        for each, samples in zip(chosen, measured, strict=True):
+            candidate = dataclasses.replace(each, latency=benchmark.summarize(samples))
+            over = shared.overruns(candidate.figures)
+            found.append(dataclasses.replace(candidate, overruns=over))
         return found
 
     def _baseline(self) -> ArtifactResult:

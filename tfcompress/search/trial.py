@@ -39,7 +39,8 @@ from tfcompress.search_record import (
     TrialRecord,
     trial_name,
 )
-from tfcompress.workflow import Job, timings
+from tfcompress.timed_files import timings
+from tfcompress.workflow import Job
 
 FOLDER = "trials"
 RECORD = "trial.json"
