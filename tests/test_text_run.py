@@ -49,7 +49,7 @@ LENGTH_FORMATS = ("float32", "int8")
 def settings(table, encoder, **changed):
     return {
         "data": DataConfig(name=f"text:{table}", task="text", calibration_size=32),
-        "backbone": TextConfig(name=f"encoder:{encoder}", sequence_length=8, pooling="mean"),
+        "backbone": TextConfig(name=f"encoder:{encoder}", sequence_length=12, pooling="mean"),
         "training": TrainingConfig(epochs=8, batch_size=16, learning_rate=1e-2),
         "stage_training": StageTrainingConfig(epochs=1),
         "export": ExportConfig(formats=FORMATS),
@@ -182,10 +182,10 @@ def test_files_cost_what_the_model_of_their_layers_costs(finished):
         for name in FORMATS:
             data = (finished[1] / rows[f"{recipe}-{name}"].path).read_bytes()
             assert file_cost.count(data, source=name).macs == rows[f"{recipe}-{name}"].macs
-    # Width 8 and 12 within at 8 tokens in two layers, scores and context of 8 by 8 by 8 each; the
+    # Width 8 and 12 within at 12 tokens in two layers, scores and context of 12 by 12 by 8 each; the
     # mean over the tokens, and two classes.
-    kernels, products = 8 * (4 * 8 * 8 + 2 * 8 * 12), 2 * 8 * 8 * 8
-    assert rows["baseline-float32"].macs == 2 * (kernels + products) + 8 * 8 + 8 * 2
+    kernels, products = 12 * (4 * 8 * 8 + 2 * 8 * 12), 2 * 12 * 12 * 8
+    assert rows["baseline-float32"].macs == 2 * (kernels + products) + 12 * 8 + 8 * 2
 
 
 def test_recipes_leave_what_they_promise_in_the_files(finished):
@@ -203,8 +203,8 @@ def test_a_student_of_fewer_layers_is_a_smaller_file(finished):
     assert after.accuracy > 0.8
     assert after.parameters < before.parameters
     assert after.size_bytes < before.size_bytes
-    # Four products of attention and two of the feed-forward part, for each of 8 tokens.
-    assert before.macs - after.macs >= 8 * (4 * 8 * 8 + 2 * 8 * 12)
+    # Four products of attention and two of the feed-forward part, for each of 12 tokens.
+    assert before.macs - after.macs >= 12 * (4 * 8 * 8 + 2 * 8 * 12)
 
 
 def test_heads_and_units_are_gone_from_the_files(finished):
@@ -274,7 +274,7 @@ def test_a_file_reads_texts_with_the_tokenizer_beside_it(finished, reviews):
     assert [p.label for p in artifact.predict(["a dull plot", "a fine plot"])] == ["down", "up"]
     assert artifact.predict([]) == []
     tokenizer = Tokenizer.from_file(folder / "artifacts" / "tokenizer.json")
-    dataset = data.load(config.data, tokenize=lambda texts: tokenizer.token_ids(texts, length=8))
+    dataset = data.load(config.data, tokenize=lambda texts: tokenizer.token_ids(texts, length=12))
     stored = Predictions.load(folder / found.artifacts[0].predictions)
     again = evaluate.predict_artifact(artifact, dataset)
     np.testing.assert_array_equal(again.outputs, stored.outputs)
@@ -299,14 +299,14 @@ def test_another_tokenizer_is_refused(finished, tmp_path):
 def test_ids_that_are_none_of_the_table_are_refused(finished):
     artifact = Artifact.load(finished[1] / "artifacts" / "baseline-float32.tflite")
     with pytest.raises(ValueError, match=r"from 0 to 19. Received: 20 to 20"):
-        artifact.run(np.full([1, 8], 20, np.int32))
+        artifact.run(np.full([1, 12], 20, np.int32))
     with pytest.raises(ValueError, match=r"ids of tokens, int32. Received: float32"):
-        artifact.run(np.zeros([1, 8], np.float32))
+        artifact.run(np.zeros([1, 12], np.float32))
 
 
 def test_a_finished_run_goes_on_with_its_own_tokenizer(finished):
     found = finished_run.load(finished[1])
-    assert found.dataset.example_shape == (8,)
+    assert found.dataset.example_shape == (12,)
 
 
 def test_sensitivity_takes_texts(finished):
@@ -343,7 +343,7 @@ def test_the_cost_of_training_takes_images(reviews):
 
 def test_the_report_speaks_of_texts(finished):
     report = (finished[1] / "report.md").read_text(encoding="utf-8")
-    assert "8 ids of tokens, of 20" in report
+    assert "12 ids of tokens, of 20" in report
     assert "test texts" in report
     settings_of_images = ("| data.image", "| training.augmentation", "| technique.student")
     lines = [line for line in report.splitlines() if not line.startswith(settings_of_images)]
@@ -352,7 +352,7 @@ def test_the_report_speaks_of_texts(finished):
 
 @pytest.mark.slow
 def test_the_head_alone_trains_on_texts_that_are_encoded_once(tmp_path, reviews, tiny_encoder):
-    mean = TextConfig(name=f"encoder:{tiny_encoder}", sequence_length=8, pooling="mean")
+    mean = TextConfig(name=f"encoder:{tiny_encoder}", sequence_length=12, pooling="mean")
     config = RunConfig(
         **settings(
             reviews,

@@ -22,6 +22,7 @@ from tfcompress._keras import keras, tf
 from tfcompress.artifact import Artifact, cut
 from tfcompress.exported_file import ENDS, ExportError, require_running
 from tfcompress.graph.kernels import require_finite
+from tfcompress.graph.lengths import any_length
 from tfcompress.metadata import labels_of, preprocessing_of, targets_of
 from tfcompress.parity_limits import ParityError
 from tfcompress.predictions import VALUES
@@ -255,12 +256,17 @@ def inference(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
 
     Returns:
       a function from preprocessed float32 [batch, height, width, channels], or ids of tokens, int32
-      [batch, length], to float32 outputs.
+      [batch, length], also fewer than the model's length, to float32 outputs.
     """
-    signature = [tf.TensorSpec([None, *_input_shape(model)], _input_dtype(model))]
-    call = tf.function(lambda batch: model(batch, training=False), input_signature=signature)
-    kind = signature[0].dtype
-    return lambda images: call(tf.constant(images, kind)).numpy().astype(np.float32)
+    shape: tuple[int | None, ...] = _input_shape(model)
+    kind = _input_dtype(model)
+    if kind == tf.int32 and len(shape) == 1:
+        shape = (None,)
+    signature = tf.TensorSpec([None, *shape], kind)
+    call = tf.function(lambda batch: model(batch, training=False))
+    with any_length(model):
+        concrete = call.get_concrete_function(signature)
+    return lambda images: concrete(tf.constant(images, kind)).numpy().astype(np.float32)
 
 
 def _input_dtype(model: keras.Model) -> Any:

@@ -23,6 +23,8 @@ FILE = "tokenizer.json"
 
 One that was made for some of the files there has a part of its SHA-256 in its name, see
 `file_names`."""
+LENGTH_STEP = 8
+"""What lengths of cut batches are multiples of, so that a processor's kernels meet few shapes."""
 _VOCABULARY, _SETTINGS = "vocab.txt", "tokenizer_config.json"
 _PAIRS = ("vocab.json", "merges.txt")
 _PADDING = ("[PAD]", "<pad>")
@@ -121,10 +123,39 @@ class Tokenization:
           >>> tokenization.shortest(np.array([[2, 3, 0, 0], [2, 8, 3, 0]])).tolist()
           [2, 4]
         """
-        places = np.arange(1, self.length + 1) * (token_ids != self.padding_id)
-        needed = places.max(axis=1, initial=1)
+        needed = self.needed(token_ids)
         found: np.ndarray = np.asarray(self.lengths)[np.searchsorted(self.lengths, needed)]
         return found
+
+    def needed(self, token_ids: np.ndarray) -> np.ndarray:
+        """How many tokens each text has, those up to the last that is no padding; at least 1.
+
+        Args:
+          token_ids: int32 [texts, length].
+
+        Returns:
+          int64 [texts].
+        """
+        places = np.arange(1, token_ids.shape[1] + 1) * (token_ids != self.padding_id)
+        found: np.ndarray = places.max(axis=1, initial=1)
+        return found
+
+    def cut_to_longest(self, token_ids: np.ndarray) -> np.ndarray:
+        """A batch without the padding that all its texts have, to a multiple of `LENGTH_STEP`.
+
+        Args:
+          token_ids: int32 [texts, length], one text or more.
+
+        Returns:
+          int32 [texts, at most length].
+
+        Example:
+          >>> tokenization = Tokenization(length=12, tokenizer_sha256="0" * 64, vocabulary=9)
+          >>> tokenization.cut_to_longest(np.array([[2, 8, 3, *[0] * 9]], np.int32)).tolist()
+          [[2, 8, 3, 0, 0, 0, 0, 0]]
+        """
+        longest = int(self.needed(token_ids).max())
+        return token_ids[:, : -(-longest // LENGTH_STEP) * LENGTH_STEP]
 
     def apply(self, token_ids: np.ndarray) -> np.ndarray:
         """Checks ids of tokens, which a model reads as they are.

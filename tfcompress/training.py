@@ -11,6 +11,7 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from tfcompress._keras import keras, tf
 from tfcompress.checkpoint import TrainingState
 from tfcompress.data import Dataset, pipeline
 from tfcompress.goals import Classes, Goal
+from tfcompress.graph.lengths import any_length
 from tfcompress.objectives import DEFAULT_LOSS, LOSSES
 from tfcompress.tokenization import Preparation
 
@@ -270,6 +272,7 @@ def image_batches(
             dataset.validation,
             preprocessing,
             batch_size=_validation_batch(len(dataset.validation), config),
+            by_length=True,
         ),
         pipeline.steps_per_epoch(dataset.train, config.batch_size),
         dataset.goal,
@@ -400,7 +403,7 @@ def fit(
             for found in (batches.train(first_epoch), batches.validation)
         )
         placement.require_shares(train, config.strategy)
-        with placement.together(config.strategy):
+        with placement.together(config.strategy), _shortened(model, train):
             model.fit(
                 train,
                 validation_data=validation,
@@ -413,6 +416,12 @@ def fit(
     state.load_best()
     seconds = state.seconds_before + time.perf_counter() - started
     return TrainingResult(tuple(state.history), state.best_epoch(), seconds)
+
+
+def _shortened(model: Any, batches: Any) -> AbstractContextManager[None]:
+    """Lets a model take batches of texts that are shorter than its input says."""
+    cut = not batches.element_spec[0].shape[1:].is_fully_defined()
+    return any_length(model) if cut else nullcontext()
 
 
 def fit_by_keras(

@@ -14,6 +14,7 @@ from tfcompress.data.pipeline import (
     train_batches,
 )
 from tfcompress.preprocessing import Preprocessing
+from tfcompress.tokenization import Tokenization
 
 UNIT = {"scale": (1 / 255,)}
 CHANGES = AugmentationConfig(True, 2, 3, 0.1, 0.2)
@@ -281,3 +282,63 @@ def test_shift_as_large_as_the_image_is_refused(make_split):
 def test_batch_size_below_one_is_refused(make_split):
     with pytest.raises(ValueError, match="batch_size must be 1 or more"):
         ordered_batches(make_split(4), Preprocessing((8, 6, 3)), batch_size=0)
+
+
+TOKENS = Tokenization(length=30, tokenizer_sha256="0" * 64, vocabulary=999)
+
+
+def texts(count, *, batch_size):
+    """Texts of 1 to 30 tokens, their number as label, and the batches of two epochs of them."""
+    lengths = np.random.default_rng(0).integers(1, 31, count)
+    ids = np.zeros((count, 30), np.int32)
+    for row, length in enumerate(lengths):
+        ids[row, :length] = np.arange(1, length + 1)
+    split = Split(ids, np.arange(count), np.arange(count))
+    settings = {"batch_size": batch_size, "seed": 3}
+    steps = steps_per_epoch(split, batch_size)
+    found = taken(train_batches(split, TOKENS, **settings), 2 * steps)
+    later = taken(train_batches(split, TOKENS, first_epoch=1, **settings), steps)
+    return split, found, later
+
+
+def test_batches_of_texts_are_cut_to_the_longest_and_hold_like_lengths():
+    split, found, later = texts(400, batch_size=8)
+    first, second = found[:50], found[50:]
+    for batch, labels in first:
+        longest = int((split.examples[labels] != 0).sum(1).max())
+        # To the next multiple of 8, and never beyond the 30 that there are.
+        assert batch.shape == (8, min(-(-longest // 8) * 8, 30))
+        np.testing.assert_array_equal(batch, split.examples[labels][:, : batch.shape[1]])
+    # Sorted, 8 of 400 texts of even lengths are within a token or two of each other.
+    spans = [np.ptp((split.examples[labels] != 0).sum(1)) for _, labels in first]
+    assert max(spans) <= 2
+    # The batches themselves come in no order of length.
+    widths = [batch.shape[1] for batch, _ in first]
+    assert widths != sorted(widths)
+    seen = [int(label) for _, labels in first for label in labels]
+    assert sorted(seen) == list(range(400))
+    assert seen != [int(label) for _, labels in second for label in labels]
+    for (batch, labels), (again, same) in zip(second, later, strict=True):
+        np.testing.assert_array_equal(batch, again)
+        assert labels.tolist() == same.tolist()
+
+
+def test_texts_that_fill_no_whole_batch_sit_out_by_chance_not_by_length():
+    _, found, _ = texts(47, batch_size=10)
+    epochs = found[:4], found[4:]
+    seen = [{int(label) for _, labels in epoch for label in labels} for epoch in epochs]
+    assert [len(labels) for labels in seen] == [40, 40]
+    assert seen[0] != seen[1]
+
+
+def test_a_pass_by_length_has_every_text_once_beside_its_label():
+    split, _, _ = texts(47, batch_size=10)
+    batches = taken(ordered_batches(split, TOKENS, batch_size=10, by_length=True), 9)
+    widths = [batch.shape[1] for batch, _ in batches]
+    assert widths == sorted(widths)
+    assert widths[0] == 8
+    for batch, labels in batches:
+        np.testing.assert_array_equal(batch, split.examples[labels][:, : batch.shape[1]])
+    assert sorted(np.concatenate([labels for _, labels in batches])) == list(range(47))
+    (whole, _), *_ = taken(ordered_batches(split, TOKENS, batch_size=10), 9)
+    np.testing.assert_array_equal(whole, split.examples[:10])

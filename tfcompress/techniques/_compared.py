@@ -118,9 +118,9 @@ def divergence_of_heads(ours: Any, theirs: Any) -> Any:
 
 
 def _joined(scores: Any, groups: int) -> Any:
-    heads, queries, keys = scores.shape[1:]
-    size = heads // groups
-    split = tf.reshape(scores, [-1, groups, size, queries, keys])
+    size = scores.shape[1] // groups
+    # The length of a batch is not known beforehand.
+    split = tf.reshape(scores, [-1, groups, size, *tf.unstack(tf.shape(scores)[2:])])
     return tf.reduce_sum(split, axis=2) / math.sqrt(size)
 
 

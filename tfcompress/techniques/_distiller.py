@@ -177,7 +177,10 @@ def _regressor(ours: Any, theirs: Any, *, name: str) -> Any:
 
 
 def _with_outputs(model: Any, inside: list[Any]) -> Any:
-    return keras.Model(model.inputs, [model.outputs[0], *inside])
+    found = keras.Model(model.inputs, [model.outputs[0], *inside])
+    # Batches of texts are cut to the longest of them, which Keras alone would refuse.
+    found.input_spec = None
+    return found
 
 
 def _called(model: Any, inputs: Any, *, training: bool) -> list[Any]:

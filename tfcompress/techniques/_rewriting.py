@@ -94,8 +94,8 @@ class Rewriting:
         """The tensor with height and width: a sequence is an image of width 1."""
         if x.shape.rank == 4:
             return x
-        steps = x.shape[1] if x.shape.rank == 3 else 1
-        shape = (steps, 1, x.shape[-1])
+        # As many steps as there are: batches of texts are shorter in training.
+        shape = (-1 if x.shape.rank == 3 else 1, 1, x.shape[-1])
         return self.part(use, suffix, keras.layers.Reshape, target_shape=shape)(x)
 
     def affine(
@@ -128,7 +128,8 @@ class Rewriting:
         if then is not None:
             x = then(x)
         if flat:
-            x = self.part(use, f"{suffix}_out", keras.layers.Reshape, target_shape=shape[1:])(x)
+            target = (-1, channels) if shape.rank == 3 else (channels,)
+            x = self.part(use, f"{suffix}_out", keras.layers.Reshape, target_shape=target)(x)
         return x
 
     def activated(self, use: Use, function: Any, x: Any, *, suffix: str | None = None) -> Any:
