@@ -44,6 +44,12 @@ RECIPES = (
 INTEGERS = ("ptq(rounding=nearest)", "prune(0.5)+qat", "cluster(4)+qat")
 FORMATS = ("float32", "dynamic", "int8")
 LENGTH_FORMATS = ("float32", "int8")
+OF_LENGTHS = (
+    f"{STUDENT}+trim_vocabulary+float32",
+    f"trim_vocabulary+{HEADS}+dynamic",
+    "factorize(energy=0.4, of=parameters)+dynamic",
+    *INTEGERS,
+)
 
 
 def settings(table, encoder, **changed):
@@ -69,7 +75,12 @@ def finished(tmp_path_factory, reviews, tiny_encoder):
 def of_lengths(tmp_path_factory, reviews, tiny_encoder):
     """A run whose files take texts of 4 and of 10 tokens."""
     folder = tmp_path_factory.mktemp("lengths")
-    changed = settings(reviews, tiny_encoder, export=ExportConfig(formats=LENGTH_FORMATS))
+    changed = settings(
+        reviews,
+        tiny_encoder,
+        export=ExportConfig(formats=LENGTH_FORMATS),
+        recipes=OF_LENGTHS,
+    )
     changed["backbone"] = dataclasses.replace(
         changed["backbone"], sequence_length=10, shorter_lengths=(4,)
     )
@@ -182,8 +193,8 @@ def test_files_cost_what_the_model_of_their_layers_costs(finished):
         for name in FORMATS:
             data = (finished[1] / rows[f"{recipe}-{name}"].path).read_bytes()
             assert file_cost.count(data, source=name).macs == rows[f"{recipe}-{name}"].macs
-    # Width 8 and 12 within at 12 tokens in two layers, scores and context of 12 by 12 by 8 each; the
-    # mean over the tokens, and two classes.
+    # Width 8 and 12 within at 12 tokens in two layers, scores and context of 12 by 12 by 8 each;
+    # the mean over the tokens, and two classes.
     kernels, products = 12 * (4 * 8 * 8 + 2 * 8 * 12), 2 * 12 * 12 * 8
     assert rows["baseline-float32"].macs == 2 * (kernels + products) + 12 * 8 + 8 * 2
 
@@ -389,13 +400,6 @@ def test_a_regression_of_texts(tmp_path, tiny_encoder):
     [
         ({"backbone": BackboneConfig(name="lenet5")}, "is of texts. Received: lenet5, which takes"),
         ({"data": DataConfig(name="mnist_sample")}, "reads texts. Received: data set 'mnist_samp"),
-        (
-            {
-                "recipes": ("qat",),
-                "backbone": TextConfig(sequence_length=8, shorter_lengths=(4,)),
-            },
-            "qat makes files of one length",
-        ),
         ({"recipes": ("distill(student=resnet8)",)}, "brings a student that takes images"),
         ({"recipes": ("distill(student=none_such)",)}, "for texts encoder, a smaller one of the"),
         (

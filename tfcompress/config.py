@@ -221,13 +221,6 @@ class RunConfig:
         shorter: tuple[int, ...] = getattr(self.backbone, "shorter_lengths", ())
         for length in shorter:
             self.latency.at_length(length)
-        for plan in self.plans:
-            if compose.quantizes(plan.stages) and shorter:
-                raise ValueError(
-                    f"{plan.stages[-1].technique} makes files of one length: each tensor's shape "
-                    "is fixed where it is rounded. Received: shorter lengths. Leave them out, or "
-                    "let the converter quantize: --export=int8."
-                )
 
     @property
     def plans(self) -> tuple[Plan, ...]:

@@ -146,7 +146,7 @@ def convert(
     record = _metadata_record(model, format, {} if metadata is None else metadata, shape)
     if quantization_aware:
         calibration = None
-    converter = _converter(_with_open_length(model) if _is_of_lengths(record) else model)
+    converter = _converter(model, open_length=_is_of_lengths(record))
     _set_options(converter, format, calibration, sparse=sparse)
     # TensorFlow 2.21 has no public name for it.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = (
@@ -398,32 +398,14 @@ def _is_of_lengths(record: Mapping[str, Any]) -> bool:
     return bool(record.get("preprocessing", {}).get("shorter"))
 
 
-def _with_open_length(model: keras.Model) -> keras.Model:
-    """The same layers and weights for texts of any length.
-
-    Raises:
-      ExportError: a layer is made for one length.
-    """
-    from tfcompress.graph.rebuild import rebuild
-
-    (given,) = model.inputs
-    opened = keras.Input([None], dtype=given.dtype, name=given.name)
-    try:
-        return rebuild(model, inputs=[opened])
-    except ValueError as error:
-        raise ExportError(
-            f"The model {model.name!r} takes texts of {given.shape[1]} tokens alone: {error}. "
-            "Export it without shorter lengths."
-        ) from error
-
-
-def _converter(model: keras.Model) -> Any:
+def _converter(model: keras.Model, *, open_length: bool) -> Any:
     # The batch stays open, so that one file serves single images and batches.
     kind = _input_dtype(model)
     name = "image" if kind == tf.float32 else "token_ids"
-    signature = tf.TensorSpec([None, *model.inputs[0].shape[1:]], kind, name=name)
+    shape = [None] if open_length else model.inputs[0].shape[1:]
+    signature = tf.TensorSpec([None, *shape], kind, name=name)
     call = tf.function(lambda image: model(image, training=False))
-    with _unrolled(model):
+    with _unrolled(model), any_length(model):
         concrete = call.get_concrete_function(signature)
     # The converter saves what owns the variables. Of a Keras model it would trace every layer anew,
     # several times, which takes most of the time of a conversion.

@@ -9,6 +9,7 @@ from tfcompress import export
 from tfcompress.techniques import ptq, qat
 from tfcompress.techniques.ptq import PTQConfig
 from tfcompress.techniques.qat import QATConfig
+from tfcompress.tokenization import Tokenization
 
 LENGTH, WORDS = 8, 20
 CHEAP = {"rounding": "nearest", "ranges": "minmax"}
@@ -146,3 +147,18 @@ def test_calibration_is_of_ids_of_tokens(encoder, token_ids):
         ptq.quantize(encoder, config)
     with pytest.raises(ValueError, match=r"Unknown operators of ptq: 'some'. Known: auto, all"):
         dataclasses.replace(config, operators="some")
+
+
+@pytest.mark.parametrize("operators", ["kernels", "all"])
+def test_a_file_of_several_lengths_computes_what_the_model_does(encoder, token_ids, operators):
+    config = PTQConfig(calibration=token_ids, operators=operators, **CHEAP)
+    model = ptq.quantize(encoder, config)
+    lengths = Tokenization(LENGTH, "0" * 64, vocabulary=WORDS, shorter=(4,))
+    labels = ["a", "b", "c"]
+    artifact = export.convert(model, "int8", metadata={"preprocessing": lengths, "labels": labels})
+    short = np.where(np.arange(LENGTH) < 4, token_ids, 0)
+    step = artifact.session().output_details.scale
+    for given in (token_ids, short, short[:, :4]):
+        difference = artifact.run(given) - export.inference(model)(given)
+        assert np.abs(difference).max() <= 2.01 * step
+    assert np.abs(artifact.run(short) - artifact.run(short[:, :4])).max() <= 1.01 * step

@@ -134,8 +134,7 @@ def _dense_as_convolution(
         job.origin[units.name] = units.name
         x = type(units).from_config({**units.get_config(), "dtype": "float32"})(x)
     if use.args[0].shape.rank != 4:
-        shape = [*use.args[0].shape[1:-1], layer.units]
-        x = job.part(use, "out", keras.layers.Reshape, target_shape=shape)(x)
+        x = job.as_rank(use, x, "out", rank=use.args[0].shape.rank)
     if evened:
         x = job.part(use, "factor", ChannelFactor)(x)
     return job.activated(use, layer.activation, x)

@@ -98,6 +98,11 @@ class Rewriting:
         shape = (-1 if x.shape.rank == 3 else 1, 1, x.shape[-1])
         return self.part(use, suffix, keras.layers.Reshape, target_shape=shape)(x)
 
+    def as_rank(self, use: Use, x: Any, suffix: str, *, rank: int) -> Any:
+        """The inverse of `as_image`: a sequence, or of rank 2 its one step."""
+        shape = (-1, x.shape[-1]) if rank == 3 else (x.shape[-1],)
+        return self.part(use, suffix, keras.layers.Reshape, target_shape=shape)(x)
+
     def affine(
         self,
         use: Use,
@@ -110,8 +115,7 @@ class Rewriting:
         then: Callable[[Any], Any] | None = None,
     ) -> Any:
         """Channels times `scale` plus `offset`, as a 1x1 depthwise convolution."""
-        shape, channels = x.shape, x.shape[-1]
-        flat = shape.rank != 4
+        rank, channels = x.shape.rank, x.shape[-1]
         x = self.as_image(use, x, f"{suffix}_in")
         weights = [np.broadcast_to(np.asarray(scale, np.float32), [channels]).reshape(1, 1, -1, 1)]
         if offset is not None:
@@ -127,10 +131,7 @@ class Rewriting:
         x = layer(x)
         if then is not None:
             x = then(x)
-        if flat:
-            target = (-1, channels) if shape.rank == 3 else (channels,)
-            x = self.part(use, f"{suffix}_out", keras.layers.Reshape, target_shape=target)(x)
-        return x
+        return x if rank == 4 else self.as_rank(use, x, f"{suffix}_out", rank=rank)
 
     def activated(self, use: Use, function: Any, x: Any, *, suffix: str | None = None) -> Any:
         """Applies an activation, each of its operators as a layer."""
