@@ -103,6 +103,7 @@ TIERS = {
         "shared_folder",
         "search",
         "stage_state",
+        "kept_files",
         "kept_training",
         "starts",
         "timed_files",

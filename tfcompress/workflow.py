@@ -19,17 +19,14 @@ import numpy as np
 from tfcompress import (
     backbones,
     benchmark,
-    checkpoint,
     compose,
     data,
     durable,
     environment,
     evaluate,
-    export,
     judged_files,
     judging,
-    minimal,
-    parity_limits,
+    kept_files,
     placement,
     results,
     statistics,
@@ -41,6 +38,7 @@ from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, RunConfig
 from tfcompress.goals import Values
 from tfcompress.judged_files import JudgedFile
+from tfcompress.kept_files import Candidate, FileMaker
 from tfcompress.predictions import Predictions
 from tfcompress.progress import Reporter, Stopwatch
 from tfcompress.results import ArtifactResult, Results
@@ -49,7 +47,6 @@ from tfcompress.shared_folder import SharedFolder
 from tfcompress.stages import StageTrainer, Watch
 from tfcompress.supplies import Supplies
 
-_PARITY_EXAMPLES = 1000
 # Steps of an int8 output in standard deviations of a target beyond which rounding shows: its
 # variance is a twelfth of the step's square, 0.5% of the target's here.
 _COARSE = 0.25
@@ -62,18 +59,6 @@ class _KeptSeconds:
     """Wall time of the sessions so far."""
 
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A file to export, with the model it is made from and that model's name."""
-
-    name: str
-    title: str
-    model: Any
-    format: str
-    stages: tuple[PlannedStage, ...]
-    inputs: Supplies
 
 
 def run(
@@ -204,6 +189,7 @@ class Job:
         self.trainer = StageTrainer(
             config, shared, source=source, dataset=self.dataset, reporter=reporter, watch=watch
         )
+        self._files = FileMaker(config, folder, trainer=self.trainer, reporter=reporter)
 
     def _note_values(self) -> None:
         """Says what a regression is about, and where an int8 output is too coarse for it."""
@@ -234,9 +220,9 @@ class Job:
         """
         self._note_environment()
         baseline = self.trainer.baseline
-        candidates = self._candidates(baseline)
+        candidates = self._files.candidates(baseline)
         kept = [item for item in candidates if item.stages or not self._config.recipes]
-        artifacts = self._exported(kept)
+        artifacts = self._files.exported(kept)
         self._reporter.stage("evaluate", "every file on the validation split")
         first = self._judged_model(BASELINE, baseline, (), self.trainer.supplies(), by="validation")
         rows = [self._judged_file(row, item.inputs, by="validation") for item, row in artifacts]
@@ -251,8 +237,8 @@ class Job:
         """The whole run."""
         self._note_environment()
         baseline = self.trainer.baseline
-        candidates = self._candidates(baseline)
-        artifacts = self._exported(candidates)
+        candidates = self._files.candidates(baseline)
+        artifacts = self._files.exported(candidates)
         baseline_result, models, rows = self._evaluated(baseline, artifacts)
         rows = self._timed(rows)
         seconds = self._record_seconds()
@@ -281,42 +267,6 @@ class Job:
             coverage=self.trainer.coverage,
         )
 
-    # Export.
-
-    def _candidates(self, baseline: Any) -> list[_Candidate]:
-        """Every file: the baseline and each finished recipe, in every format it is asked for."""
-        formats = self._config.export.formats
-        inputs = self.trainer.supplies()
-        found = [
-            _Candidate(f"{BASELINE}-{name}", BASELINE, baseline, name, (), inputs)
-            for name in formats
-        ]
-        self._save(BASELINE, baseline)
-        for title, plan in zip(self._config.titles, self._config.plans, strict=True):
-            model = self.trainer.compressed(plan.stages)
-            self._save(title, model)
-            names = {item.name for item in found}
-            found += [
-                _Candidate(
-                    f"{title}-{name}",
-                    title,
-                    model,
-                    name,
-                    plan.stages,
-                    self.trainer.supplies(plan.stages),
-                )
-                for name in self._formats(plan)
-                if f"{title}-{name}" not in names
-            ]
-        return found
-
-    def _formats(self, plan: compose.Plan) -> tuple[str, ...]:
-        """Of the files that a recipe leaves."""
-        if compose.quantizes(plan.stages):
-            # Its fake-quantization becomes integers in this format only.
-            return ("int8",)
-        return plan.formats or self._config.export.formats
-
     def draft(self) -> Artifact:
         """The file of the run's first recipe before any training, which is kept nowhere.
 
@@ -325,132 +275,10 @@ class Job:
         Raises:
           ValueError, RuntimeError: there is none, since a stage does nothing without a training.
         """
-        plan, title = self._config.plans[0], self._config.titles[0]
-        name, inputs = self._formats(plan)[0], self.trainer.supplies(plan.stages)
-        model = self.trainer.draft(plan.stages)
-        item = _Candidate(title, title, model, name, plan.stages, inputs)
-        artifact, config = self._converted(item), self._config.export
-        return self._minimized(title, artifact).artifact if config.minimal else artifact
-
-    def _save(self, name: str, model: Any) -> None:
-        """Keeps a plain Keras model, to go on with; a quantization-aware one is its int8 file."""
-        path = self._folder.model(name)
-        if export.is_quantization_aware(model):
-            return
-
-        def make(path: Path) -> None:
-            with durable.whole_file(path) as temporary:
-                model.save(temporary)
-
-        self._folder.keep_file(path, checkpoint.weights_sha256(model), make)
-
-    def _exported(
-        self, candidates: Sequence[_Candidate]
-    ) -> list[tuple[_Candidate, ArtifactResult]]:
-        self._reporter.stage("export", ", ".join(item.name for item in candidates))
-        self._save_tokenizers(candidates)
-        return [(item, self._export_one(item)) for item in candidates]
-
-    def _save_tokenizers(self, candidates: Sequence[_Candidate]) -> None:
-        """Puts the tokenizers of texts beside the files: a file is of no use without."""
-        folder, plain = self._folder.artifact(BASELINE).parent, self.trainer.supplies().tokenizer
-        for tokenizer in dict.fromkeys(item.inputs.tokenizer for item in candidates):
-            if tokenizer is None:
-                continue
-            path = tokenizer.save(folder, own_name=tokenizer != plain)
-            self._reporter.note(
-                f"{path.name}: {path.stat().st_size:,} bytes, {tokenizer.vocabulary:,} tokens"
-            )
-
-    def _export_one(self, item: _Candidate) -> ArtifactResult:
-        path = self._folder.artifact(item.name)
-        record = path.with_suffix(".json")
-        made_from = checkpoint.weights_sha256(item.model)
-
-        def make() -> ArtifactResult:
-            return self._export_anew(item)
-
-        found = self._folder.kept(record, made_from, ArtifactResult, make)
-        if not path.exists() or durable.sha256_of_file(path) != found.sha256:
-            record.unlink()
-            found = self._folder.kept(record, made_from, ArtifactResult, make)
-        return found
-
-    def _export_anew(self, item: _Candidate) -> ArtifactResult:
-        path, config = self._folder.artifact(item.name), self._config.export
-        artifact = self._converted(item)
-        sample = item.inputs.dataset.validation.examples[:_PARITY_EXAMPLES]
-        inputs = item.inputs.preprocessing.apply(sample)
-        parity, *shorter = (
-            export.parity(artifact, item.model, inputs, length=length)
-            for length in (None, *artifact.lengths[:-1])
-        )
-        for found in (parity, *shorter):
-            parity_limits.require_parity(found, item.format, name=item.name)
-        self._verify_file(item, artifact)
-        # After the effects were counted, which goes by the names of tensors.
-        minimized = self._minimized(item.name, artifact) if config.minimal else None
-        artifact = artifact if minimized is None else minimized.artifact
-        counts = artifact.distinct_weights().values()
-        row = ArtifactResult(
-            name=item.name,
-            path=self._folder.relative(path),
-            sha256=artifact.sha256,
-            stages=compose.techniques(item.stages),
-            model=item.title,
-            format=item.format,
-            size_bytes=artifact.size_bytes,
-            gzip_size_bytes=artifact.gzip_size_bytes,
-            **_cost(item.model),
-            sparsity=artifact.sparsity(),
-            integer_operators=artifact.integer_operators,
-            operators=len(artifact.operators),
-            parity=parity,
-            distinct_weights=max((count.in_channel for count in counts), default=None),
-            minimal_steps=None if minimized is None else minimized.steps,
-            shorter_parity=tuple(shorter),
-        )
-        artifact.save(path)
-        self._reporter.note(f"{item.name}: {row.size_bytes:,} bytes, {_agreement(parity)}")
-        return row
-
-    def _converted(self, item: _Candidate) -> Artifact:
-        config, goal = self._config.export, self.dataset.goal
-        return export.convert(
-            item.model,
-            item.format,
-            calibration=item.inputs.calibration,
-            metadata={
-                "preprocessing": item.inputs.preprocessing,
-                goal.named_in_files: list(goal.names),
-                "stages": list(compose.techniques(item.stages)),
-            },
-            sparse=config.sparse and item.format == "float32",
-            dense_per_channel=config.dense_per_channel,
-        )
-
-    def _minimized(self, name: str, artifact: Artifact) -> minimal.Minimized:
-        config = self._config.export
-        found = minimal.minimize_or_keep(
-            artifact, bias_scales=config.bias_scales, sparse=config.sparse
-        )
-        for step in found.refused:
-            self._reporter.note(f"{name}: not made smaller by {step.name}: {step.refused}")
-        return found
-
-    def _verify_file(self, item: _Candidate, artifact: Artifact) -> None:
-        """Counts in the file what each stage of its recipe made."""
-        stages = item.stages
-        for count, stage in enumerate(stages, start=1):
-            # Of several rounds the last one says what is left.
-            if count == len(stages) or stages[count].technique != stage.technique:
-                done = self.trainer.done(stages[:count])
-                stage.module.verify_artifact(artifact, done.report, done.stages[-1].config)
-
-    # Evaluation and timing.
+        return self._files.draft()
 
     def _evaluated(
-        self, baseline: Any, artifacts: Sequence[tuple[_Candidate, ArtifactResult]]
+        self, baseline: Any, artifacts: Sequence[tuple[Candidate, ArtifactResult]]
     ) -> tuple[ArtifactResult, list[ArtifactResult], list[ArtifactResult]]:
         """The baseline, the model at the end of each recipe, and each file, judged."""
         self._reporter.stage("evaluate", "every model and file on the whole test split")
@@ -495,7 +323,10 @@ class Job:
         by: str = "test",
     ) -> ArtifactResult:
         row = ArtifactResult(
-            name=name, format="keras", stages=compose.techniques(stages), **_cost(model)
+            name=name,
+            format="keras",
+            stages=compose.techniques(stages),
+            **kept_files.cost_of(model),
         )
         file = judged_files.of_model(name, model, inputs.preprocessing)
         return self._judged(row, file, inputs.dataset, by=by)
@@ -578,7 +409,7 @@ class Job:
         )
 
     def _evaluation_speed(
-        self, rows: Sequence[ArtifactResult], candidates: Sequence[_Candidate]
+        self, rows: Sequence[ArtifactResult], candidates: Sequence[Candidate]
     ) -> results.EvaluationSpeed | None:
         """Measured on the smallest integer file, the one that an evaluation is fastest on."""
         integer = [row for row in rows if row.format == "int8"]
@@ -602,21 +433,3 @@ class Job:
         path.unlink()
         self._folder.kept(path, "", _KeptSeconds, lambda: _KeptSeconds(total))
         return total
-
-
-def _agreement(parity: results.Parity) -> str:
-    """How far a file agrees with its Keras model, in words."""
-    images = f"{parity.examples:,} examples of validation"
-    if parity.top1_agreement is not None:
-        share = f"{parity.top1_agreement:.1%}"
-        return f"same top class as the Keras model in {share} of {images}"
-    return (
-        f"within {parity.max_difference:.3g} of the Keras model on {images}, "
-        f"{parity.mean_difference:.3g} on average"
-    )
-
-
-def _cost(model: Any) -> dict[str, Any]:
-    from tfcompress.graph import cost
-
-    return {"parameters": cost.parameters(model), "macs": cost.macs(model)}
