@@ -19,12 +19,12 @@ import numpy as np
 
 from experiments import networks
 from experiments.networks import Images
-from tfcompress import compose, export, recipe, training
+from tfcompress import compose, export, planned_stages, recipe, training
 from tfcompress._keras import keras, tfmot
 from tfcompress.artifact import Artifact
-from tfcompress.compose import PlannedStage
 from tfcompress.goals import Classes
 from tfcompress.graph import cost, loading
+from tfcompress.planned_stages import PlannedStage
 from tfcompress.results import CompressionReport
 
 RECIPES = {
@@ -274,7 +274,7 @@ class _Trainer:
         images = self.images
         supplied = {"teacher": self._model, "calibration": images.calibration}
         wrapped = compose.wrap(stages, model, supplied=supplied, steps_per_epoch=1, epochs=1)
-        if compose.is_trained(stages[-1]):
+        if planned_stages.is_trained(stages[-1]):
             self._fit(wrapped, stages)
         else:
             compose.adjust(stages[-1], wrapped, model, supplied=supplied)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfcompress import compose
+from tfcompress import compose, planned_stages
 from tfcompress.export import convert
 from tfcompress.graph.kernels import distinct, kernels
 from tfcompress.recipe import parse
@@ -28,7 +28,7 @@ def carried_out(digits, text):
         wrapped = compose.wrap(
             begun, model, supplied=supplied(digits), steps_per_epoch=24, epochs=EPOCHS
         )
-        if not compose.is_trained(begun[-1]):
+        if not planned_stages.is_trained(begun[-1]):
             compose.adjust(begun[-1], wrapped, model, supplied=supplied(digits))
             stripped = compose.strip(begun, wrapped)
             reports.append(begun[-1].module.report(model, stripped, begun[-1].config))

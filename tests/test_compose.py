@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tfcompress import compose
+from tfcompress import compose, planned_stages
 from tfcompress.compose import plan
 from tfcompress.level_search import SearchConfig
 from tfcompress.recipe import RecipeError, parse
@@ -224,7 +224,7 @@ def test_a_config_gets_what_the_run_supplies_for_its_fields():
     supplied = {"calibration": "images", "teacher": "model"}
 
     def given(config, supplied):
-        return compose.supplied_config(compose.PlannedStage("any", config), supplied)
+        return planned_stages.supplied_config(planned_stages.PlannedStage("any", config), supplied)
 
     assert given(WantsImages(0.7), supplied) == WantsImages(0.7, "images")
     assert given(PruningConfig(0.8), supplied) == PruningConfig(0.8)
@@ -257,8 +257,8 @@ def test_a_first_level_out_of_reach_is_no_refusal_before_training():
 
 
 def test_settings_leave_out_what_the_run_supplies():
-    assert compose.settings(WantsImages(0.7, "images")) == {"level": 0.7}
-    assert "teacher" not in compose.settings(planned("distill").stages[0].config)
+    assert planned_stages.settings(WantsImages(0.7, "images")) == {"level": 0.7}
+    assert "teacher" not in planned_stages.settings(planned("distill").stages[0].config)
 
 
 def two_layers():

@@ -91,6 +91,7 @@ TIERS = {
         "runtimes",
         "techniques",
     ),
+    "plans": ("planned_stages",),
     "steps": ("benchmark", "compose", "evaluate", "level_callback", "training"),
     "workflow": (
         "config",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tfcompress
-from tfcompress import compose, probe, recipe
+from tfcompress import compose, planned_stages, probe, recipe
 from tfcompress._keras import keras
 from tfcompress.layer_sensitivity import KINDS
 
@@ -123,10 +123,10 @@ def test_a_stage_is_given_what_was_found_for_its_model():
         asked.append((model, stage.config.target_sparsity))
         return {"conv": 0.7}
 
-    prepared = compose.prepared(stage, "the model", supplied={"sparsities": sparsities})
+    prepared = planned_stages.prepared(stage, "the model", supplied={"sparsities": sparsities})
     assert asked == [("the model", 0.8)]
     assert prepared.config.sparsities == {"conv": 0.7}
     # What was found out is neither part of what a stage is known by, nor asked for again.
     assert prepared == stage
-    again = compose.supplied_config(prepared, {"sparsities": sparsities})
+    again = planned_stages.supplied_config(prepared, {"sparsities": sparsities})
     assert again.sparsities == {"conv": 0.7}

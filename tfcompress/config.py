@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from tfcompress import backbones, compose, data, durable, recipe
+from tfcompress import backbones, compose, data, durable, planned_stages, recipe
 from tfcompress.backbones import BackboneConfig, ModelConfig, TextConfig
 from tfcompress.benchmark import LatencyConfig
 from tfcompress.compose import Plan
@@ -235,7 +235,7 @@ class RunConfig:
         """
         plans = self.plans
         plain = ["+".join(compose.techniques(plan.stages)) or BASELINE for plan in plans]
-        titles: dict[tuple[compose.PlannedStage, ...], str] = {}
+        titles: dict[tuple[planned_stages.PlannedStage, ...], str] = {}
         for plan, short in zip(plans, plain, strict=True):
             if plan.stages in titles:
                 continue

@@ -13,8 +13,8 @@ from typing import Any
 
 from tfcompress import checkpoint, compose, durable, export, minimal, parity_limits
 from tfcompress.artifact import Artifact
-from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, RunConfig
+from tfcompress.planned_stages import PlannedStage
 from tfcompress.progress import Reporter
 from tfcompress.results import ArtifactResult, Parity
 from tfcompress.run_folder import RunFolder

@@ -10,9 +10,9 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tfcompress import checkpoint, compose, placement, stage_state, training
-from tfcompress.compose import PlannedStage
+from tfcompress import checkpoint, compose, placement, planned_stages, stage_state, training
 from tfcompress.config import RunConfig, plain
+from tfcompress.planned_stages import PlannedStage
 from tfcompress.progress import Reporter, Stopwatch, listener
 from tfcompress.results import StageResult
 from tfcompress.shared_folder import SharedFolder
@@ -97,7 +97,9 @@ class KeptTraining:
         if twin is not model:
             model.set_weights(twin.get_weights())
         settings: dict[str, Any] = {"training": dataclasses.asdict(config)}
-        settings |= {"technique": compose.settings(stages[-1].config)} if stages else origin()
+        settings |= (
+            {"technique": planned_stages.settings(stages[-1].config)} if stages else origin()
+        )
         record = StageResult(
             name=name,
             technique=stages[-1].technique if stages else name.partition("-")[2],
@@ -138,7 +140,7 @@ class KeptTraining:
                 compose.adjust(current, model, before, supplied=supplied, progress=step)
             checkpoint.save_weights(model, state_dir / checkpoint.BEST)
         self._put_best(model, name)
-        settings = {"technique": plain(compose.settings(current.config))}
+        settings = {"technique": plain(planned_stages.settings(current.config))}
         record = StageResult(name, current.technique, settings, seconds=watch.seconds)
         self._conclude(record)
         return record

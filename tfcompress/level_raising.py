@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tfcompress.compose import PlannedStage
 from tfcompress.level_search import LevelTrial, again, next_level, of_value
+from tfcompress.planned_stages import PlannedStage
 from tfcompress.results import CompressionReport, StageResult
 from tfcompress.techniques import NothingToGain, OutOfReach, goes_on, level_of
 

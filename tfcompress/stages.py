@@ -23,15 +23,16 @@ from tfcompress import (
     head_training,
     level_raising,
     placement,
+    planned_stages,
     stage_state,
     survey,
     training,
 )
-from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, KEPT, RunConfig, plain
 from tfcompress.kept_training import KeptTraining, Watcher
 from tfcompress.layer_coverage import Coverage
 from tfcompress.level_raising import Trained
+from tfcompress.planned_stages import PlannedStage
 from tfcompress.progress import Reporter
 from tfcompress.recipe import text_of
 from tfcompress.results import CompressionReport, StageResult
@@ -313,19 +314,19 @@ class StageTrainer:
     def _epochs(self, stages: Sequence[PlannedStage]) -> int:
         """Of all trainings of some stages."""
         default = self._config.stage_training.epochs
-        return sum(each.epochs or default for each in stages if compose.is_trained(each))
+        return sum(each.epochs or default for each in stages if planned_stages.is_trained(each))
 
     def _prepared(self, stages: tuple[PlannedStage, ...], start: Any) -> tuple[PlannedStage, ...]:
         """The stages as they were carried out, and the last one as it will be."""
         earlier = self._done[stages[:-1]].stages if stages[:-1] else ()
         supplied = self._supplied(stages)
-        return (*earlier, compose.prepared(stages[-1], start, supplied=supplied))
+        return (*earlier, planned_stages.prepared(stages[-1], start, supplied=supplied))
 
     def _train_stage(
         self, stages: tuple[PlannedStage, ...], model: Any, *, name: str
     ) -> tuple[Any, CompressionReport]:
         current, defaults = stages[-1], self._config.stage_training
-        if not compose.is_trained(current):
+        if not planned_stages.is_trained(current):
             return self._adjust_stage(stages, model, name=name)
         rate = defaults.learning_rate or defaults.FACTOR * self._config.training.learning_rate
         config = dataclasses.replace(
@@ -450,6 +451,6 @@ def _level_name(stage: PlannedStage) -> str:
 def _settings(config: Any) -> str:
     return ", ".join(
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {text_of(value)}"
-        for name, value in compose.settings(config).items()
+        for name, value in planned_stages.settings(config).items()
         if value
     )

@@ -12,8 +12,8 @@ from typing import Any
 
 from tfcompress import backbones, compose, data
 from tfcompress.backbones import TextConfig
-from tfcompress.compose import PlannedStage
 from tfcompress.config import RunConfig
+from tfcompress.planned_stages import PlannedStage
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.progress import Reporter
 from tfcompress.shared_folder import SharedFolder

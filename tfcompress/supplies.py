@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from tfcompress import benchmark, checkpoint, durable, export, latency, probe
-from tfcompress.compose import PlannedStage
 from tfcompress.config import RunConfig
 from tfcompress.data import Dataset, encoding, pipeline
 from tfcompress.goals import Values
 from tfcompress.layer_sensitivity import KINDS, Sensitivity
+from tfcompress.planned_stages import PlannedStage
 from tfcompress.progress import Reporter
 from tfcompress.run_folder import CANDIDATES, ENCODED, RunFolder
 from tfcompress.tokenization import Preparation, Tokenization, Tokenizer

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress import compose, registry
+from tfcompress import compose, planned_stages, registry
 from tfcompress import recipe as recipes
 from tfcompress.graph import cost, kernels
 from tfcompress.layer_coverage import Coverage, LayerCoverage, TechniqueCoverage, total
@@ -46,7 +46,7 @@ def coverage(
 
 def planned(
     *, recipe: str | None = None, techniques: Sequence[str] | None = None
-) -> dict[str, compose.PlannedStage]:
+) -> dict[str, planned_stages.PlannedStage]:
     """The techniques that a coverage asks for, by their text; checked before a model is loaded.
 
     Args:
@@ -64,7 +64,7 @@ def planned(
     if recipe is not None:
         return _stages(recipe)
     texts = _known() if techniques is None else techniques
-    stages: dict[str, compose.PlannedStage] = {}
+    stages: dict[str, planned_stages.PlannedStage] = {}
     for text in texts:
         stages |= _stages(text)
     if not stages:
@@ -77,7 +77,7 @@ def _known() -> list[str]:
     return sorted(names, key=lambda name: (*compose.ORDER, name).index(name))
 
 
-def _stages(text: str) -> dict[str, compose.PlannedStage]:
+def _stages(text: str) -> dict[str, planned_stages.PlannedStage]:
     parsed = recipes.parse(text)
     plan = compose.plan(parsed)
     if not plan.stages:
@@ -90,7 +90,7 @@ def _stages(text: str) -> dict[str, compose.PlannedStage]:
     return {str(term): first[term.technique] for term in parsed.stages if term.technique in first}
 
 
-def measured(model: Any, stages: Mapping[str, compose.PlannedStage]) -> Coverage:
+def measured(model: Any, stages: Mapping[str, planned_stages.PlannedStage]) -> Coverage:
     """The coverage of a model in the normal form.
 
     Args:

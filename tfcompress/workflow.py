@@ -34,11 +34,11 @@ from tfcompress import (
 )
 from tfcompress.artifact import Artifact
 from tfcompress.backbones import ModelConfig
-from tfcompress.compose import PlannedStage
 from tfcompress.config import BASELINE, RunConfig
 from tfcompress.goals import Values
 from tfcompress.judged_files import JudgedFile
 from tfcompress.kept_files import Candidate, FileMaker
+from tfcompress.planned_stages import PlannedStage
 from tfcompress.predictions import Predictions
 from tfcompress.progress import Reporter, Stopwatch
 from tfcompress.results import ArtifactResult, Results

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tfcompress import compose, data
+from tfcompress import compose, data, planned_stages
 from tfcompress import recipe as recipes
 from tfcompress.config import RunConfig
 from tfcompress.search import space as spaces
@@ -127,7 +127,7 @@ def require_treatable(
         plan = compose.plan(recipe)
         first = plan.stages[0] if plan.stages else None
         if first is None or first.technique != "distill" or not first.config.student:
-            named = [term for term in recipe.stages if compose.setting_names(term.technique)]
+            named = [term for term in recipe.stages if planned_stages.setting_names(term.technique)]
             stages |= dict.fromkeys(map(str, named))
     for stage in stages:
         reason = refusal(stage, run, model, supplied)

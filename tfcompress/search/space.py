@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from tfcompress import compose
+from tfcompress import planned_stages
 from tfcompress.recipe import WORD, text_of
 
 NONE = "none"
@@ -311,7 +311,7 @@ class _Reader:
 
     def _read_arguments(self, technique: str) -> tuple[tuple[str, str | _Place], ...]:
         found: list[tuple[str, str | _Place]] = []
-        fields = compose.setting_names(technique)
+        fields = planned_stages.setting_names(technique)
         while not self._takes(")"):
             if found and not self._takes(","):
                 raise self._error("expected ',' or ')'")

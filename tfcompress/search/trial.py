@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfcompress import benchmark, compose, durable, evaluate, judging
+from tfcompress import benchmark, compose, durable, evaluate, judging, planned_stages
 from tfcompress import recipe as recipes
 from tfcompress._keras import keras
 from tfcompress.artifact import Artifact
@@ -278,7 +278,9 @@ class _Trial:
         job = Job(run, folder, shared.reporter, dataset=shared.dataset, watch=self._watch)
         stages = run.plans[0].stages
         # How far a stage with `max_drop` goes is not known before.
-        if any(map(compose.is_trained, stages)) and not any(stage.search for stage in stages):
+        if any(map(planned_stages.is_trained, stages)) and not any(
+            stage.search for stage in stages
+        ):
             self._draft(
                 job, teaches=stages[0].technique == "distill" and bool(stages[0].config.student)
             )

@@ -27,6 +27,7 @@ from tfcompress import (
     data,
     durable,
     environment,
+    planned_stages,
     recipe,
     resource_use,
     training,
@@ -106,8 +107,8 @@ class TrainingCostConfig:
             )
 
 
-def _stages(method: str) -> list[compose.PlannedStage]:
-    return [s for s in compose.plan(recipe.parse(method)).stages if compose.is_trained(s)]
+def _stages(method: str) -> list[planned_stages.PlannedStage]:
+    return [s for s in compose.plan(recipe.parse(method)).stages if planned_stages.is_trained(s)]
 
 
 @dataclass(frozen=True)

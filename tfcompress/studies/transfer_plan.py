@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 
 from tfcompress import backbones, compose, data, recipe
 from tfcompress.backbones import BackboneConfig
-from tfcompress.compose import PlannedStage
 from tfcompress.config import StageTrainingConfig, shortened
 from tfcompress.data import DataConfig
 from tfcompress.graph import kernels
+from tfcompress.planned_stages import PlannedStage
 from tfcompress.registry import require
 from tfcompress.training import TrainingConfig
 from tfcompress.transfer import DOWNSTREAM, FULL, LINEAR_PROBE, NONE, UPSTREAM, Trial

@@ -12,8 +12,8 @@ from typing import Any
 
 from tfcompress import compose, head_training, training
 from tfcompress._keras import keras
-from tfcompress.compose import PlannedStage
 from tfcompress.data import Dataset
+from tfcompress.planned_stages import PlannedStage
 from tfcompress.preprocessing import Preprocessing
 from tfcompress.progress import Reporter, listener
 from tfcompress.run_folder import ENCODED, RunFolder

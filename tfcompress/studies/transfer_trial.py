@@ -15,10 +15,10 @@ from typing import Any
 
 from tfcompress import backbones, compose, data, durable, evaluate, export
 from tfcompress._keras import keras
-from tfcompress.compose import PlannedStage
 from tfcompress.data import DataConfig, Dataset
 from tfcompress.graph import cost
 from tfcompress.graph.kernels import distinct, kernels
+from tfcompress.planned_stages import PlannedStage
 from tfcompress.progress import Reporter, Stopwatch
 from tfcompress.run_folder import RunFolder
 from tfcompress.studies.transfer_plan import Pair, TransferConfig, file_name, stages_of
