@@ -136,6 +136,11 @@ class TrialRecord:
         """As tables and folders have it."""
         return trial_name(self.number)
 
+    @property
+    def is_draft_alone(self) -> bool:
+        """Whether it was stopped before any training, which costs a search next to nothing."""
+        return self.state == STOPPED and all(each.share == 0 for each in self.progress)
+
 
 def trial_name(number: int) -> str:
     """The name of a trial.

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tfcompress.goals import CLASSIFICATION
 from tfcompress.progress import Reporter
 from tfcompress.results import DataResult
 from tfcompress.run_folder import ENVIRONMENT, STAGES, RunFolder, RunFolderError
-from tfcompress.search import default_space, front, storage, trial
+from tfcompress.search import default_space, front, stopping, storage, trial
 from tfcompress.search.config import SearchConfig
 from tfcompress.search.front import Judge
 from tfcompress.search.space import Space
@@ -230,9 +230,13 @@ def _carry_out(claim: Claim, study: Study, shared: Shared) -> None:
         study.give_back(claim)
         raise
     values = None
+    overruns: Mapping[str, float] = {}
     if record.candidate is not None:
         values = front.values_of(record.candidate, shared.config.objectives)
-    study.tell(claim, record, values)
+        overruns = record.candidate.overruns
+    elif record.draft is not None:
+        overruns = stopping.overruns(record.draft, shared.config.budget)
+    study.tell(claim, record, values, overruns)
     shared.reporter.note(f"{record.name}: {_ending(record)}; of {study.planned} trials")
 
 

@@ -33,7 +33,25 @@ def beyond_budget(draft: Draft, budget: Budget, candidates: Sequence[Candidate])
       budget: the limits.
       candidates: every file so far.
     """
-    least = 1 - MARGIN
+    over = overruns(draft, budget, margin=MARGIN)
+    nearest = min((budgets.distance(each.overruns) for each in candidates), default=None)
+    if budgets.keeps(over) or nearest is None or budgets.distance(over) < nearest:
+        return ""
+    name = max(over, key=lambda each: over[each])
+    limit = getattr(budget, name)
+    has = getattr(draft, name.removeprefix("max_"))
+    return f"untrained, its file has {_shown(has)} for {name}={_shown(limit)}"
+
+
+def overruns(draft: Draft, budget: Budget, *, margin: float = 0.0) -> dict[str, float]:
+    """By which fraction of each limit of size and latency a draft is over it.
+
+    Args:
+      draft: the file of the untrained recipe; a latency that it lacks has no limit.
+      budget: the limits.
+      margin: by which fraction its figures are taken to be smaller.
+    """
+    least = 1 - margin
     if draft.latency_ms is None:
         budget = dataclasses.replace(budget, max_latency_ms=None)
     figures = Figures(
@@ -42,18 +60,10 @@ def beyond_budget(draft: Draft, budget: Budget, candidates: Sequence[Candidate])
         0.0,
         None if draft.latency_ms is None else draft.latency_ms * least,
     )
-    over = {
-        name: by
-        for name, by in budget.overruns(figures, baseline_error=1.0, least_error=1.0).items()
-        if name != "max_drop"
-    }
-    nearest = min((budgets.distance(each.overruns) for each in candidates), default=None)
-    if budgets.keeps(over) or nearest is None or budgets.distance(over) < nearest:
-        return ""
-    name = max(over, key=lambda each: over[each])
-    limit = getattr(budget, name)
-    has = getattr(draft, name.removeprefix("max_"))
-    return f"untrained, its file has {_shown(has)} for {name}={_shown(limit)}"
+    found = budget.overruns(figures, baseline_error=1.0, least_error=1.0)
+    # Its error says nothing yet.
+    found.pop("max_drop", None)
+    return found
 
 
 def _shown(value: float) -> str:

@@ -25,14 +25,17 @@ if TYPE_CHECKING:
     import optuna
 
 _RECIPE, _NUMBER, _ATTEMPTS, _SAME = "recipe", "number", "attempts", "same"
-_EXHAUSTED = "exhausted"
+_EXHAUSTED, _DRAFT_ALONE = "exhausted", "draft_alone"
 # After so many known recipes in a row one is drawn at random, and after so many more there is
 # taken to be no other.
 _PATIENCE = 5
 _MOST_REPEATS = 50
-# Of NSGA-II: small, since a trial may take minutes, and a search has tens of them.
-_POPULATION = 10
-_STARTUP = 10
+# So many of all trials are drawn by chance before a sampler chooses, or are a generation: few,
+# since a trial may take minutes, and a search has tens of them.
+_STARTUP_SHARE, _STARTUP = 0.25, (4, 10)
+_FEWEST_FOR_IMPORTANCE = 10
+# Drafts that end before any training cost little; beyond so many for each trial they count as one.
+_MOST_DRAFTS = 4
 _FINEST_GRID = 64
 
 
@@ -69,6 +72,8 @@ class Study:
       sampler: one of `config.SAMPLERS`.
       objectives: how many values a trial has, less of each being better.
       trials: recipes to try in all; fewer, where there are no more, or where a grid has fewer.
+        One that is stopped at its draft does not count, but for a grid's, up to four for each of
+        `trials`.
       seed: of the sampler.
 
     Raises:
@@ -113,7 +118,7 @@ class Study:
                 claimed = self._taken_up(trial)
                 if claimed is not None:
                     return claimed
-            while len(self._counted()) < self.planned and not self._is_exhausted:
+            while not self._is_planned_out:
                 claimed = self._asked()
                 if claimed is not None:
                     return claimed
@@ -123,12 +128,15 @@ class Study:
     def is_complete(self) -> bool:
         """Whether every trial has ended, so that none is at work anywhere."""
         with self._claiming():
-            counted = self._counted()
-            ended = all(trial.state.is_finished() for trial in counted)
-            return ended and (len(counted) >= self.planned or self._is_exhausted)
+            ended = all(trial.state.is_finished() for trial in self._numbered())
+            return ended and self._is_planned_out
 
     def tell(
-        self, claim: Claim, record: TrialRecord, values: Sequence[float] | None = None
+        self,
+        claim: Claim,
+        record: TrialRecord,
+        values: Sequence[float] | None = None,
+        overruns: Mapping[str, float] | None = None,
     ) -> None:
         """Notes how a trial ended, and gives its lock back.
 
@@ -136,15 +144,17 @@ class Study:
           claim: of this worker, not yet told.
           record: how it ended.
           values: of the objectives, of a trial that finished.
+          overruns: by which fraction of each limit it is over it, as far as is known.
         """
         import optuna
 
         with self._claiming(), storage.quiet():
             frozen = self._study.trials[claim.place]
             trial = optuna.trial.Trial(self._study, frozen._trial_id)
-            overruns = {} if record.candidate is None else record.candidate.overruns
-            for name, over in overruns.items():
+            for name, over in (overruns or {}).items():
                 trial.set_constraint(name, over)
+            if record.is_draft_alone and self._sampler != "grid":
+                trial.set_user_attr(_DRAFT_ALONE, True)
             states = optuna.trial.TrialState
             if values is None:
                 state = states.FAIL if record.state == FAILED else states.PRUNED
@@ -176,7 +186,7 @@ class Study:
             states = (optuna.trial.TrialState.COMPLETE,)
             complete = self._study.get_trials(deepcopy=False, states=states)
             chosen = {name for trial in complete for name in trial.params}
-            if len(complete) < _STARTUP or not chosen:
+            if len(complete) < _FEWEST_FOR_IMPORTANCE or not chosen:
                 return {}
             return dict(optuna.importance.get_param_importances(self._study))
 
@@ -190,8 +200,16 @@ class Study:
     def _trials(self) -> list[optuna.trial.FrozenTrial]:
         return list(self._study.get_trials(deepcopy=False))
 
-    def _counted(self) -> list[optuna.trial.FrozenTrial]:
+    def _numbered(self) -> list[optuna.trial.FrozenTrial]:
         return [trial for trial in self._trials() if _NUMBER in trial.user_attrs]
+
+    @property
+    def _is_planned_out(self) -> bool:
+        """Whether as many trials were begun as there are to be."""
+        numbered = self._numbered()
+        drafts = sum(bool(trial.user_attrs.get(_DRAFT_ALONE)) for trial in numbered)
+        counted = len(numbered) - min(drafts, _MOST_DRAFTS * self.planned)
+        return counted >= self.planned or self._is_exhausted
 
     def _unfinished(self) -> list[optuna.trial.FrozenTrial]:
         """Those that were begun. One whose worker was killed while it asked is given up."""
@@ -220,7 +238,7 @@ class Study:
     def _asked(self) -> Claim | None:
         """The claim on a new trial; None where the sampler names a recipe that is known."""
         trials = self._trials()
-        number = len(self._counted())
+        number = len(self._numbered())
         with storage.quiet():
             lost = _repeats(trials) >= _PATIENCE
             self._study.sampler = self._new_sampler(
@@ -278,10 +296,12 @@ class Study:
 
         digest = hashlib.sha256(f"{self._seed} {place}".encode()).digest()
         seed = int.from_bytes(digest[:4], "little")
+        few, many = _STARTUP
+        startup = min(max(round(_STARTUP_SHARE * self.planned), few), many)
         if kind == "tpe":
-            return samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP, constant_liar=True)
+            return samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True)
         if kind == "nsga2":
-            return samplers.NSGAIISampler(seed=seed, population_size=_POPULATION)
+            return samplers.NSGAIISampler(seed=seed, population_size=startup)
         # The points of a grid are waiting already.
         return samplers.RandomSampler(seed=seed)
 
