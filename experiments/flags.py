@@ -315,6 +315,7 @@ def _from_model(
     if not given:
         return config
     names = {field: flag for flag, (part, field, _) in RUN_FLAGS.items() if part == "backbone"}
+    names |= {field: flag for flag, (field, _) in TEXT_FLAGS.items()}
     both = [names[field] for field in changes.get("backbone", {}) if field not in OWN_MODEL_FIELDS]
     if own_model["path"] and both:
         raise ValueError(

@@ -1,6 +1,8 @@
 """A text encoder from start to end: fine-tuned, compressed, exported, judged, used."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -115,6 +117,15 @@ def test_a_file_of_several_lengths_agrees_with_the_keras_model_at_each(of_length
     assert "Lengths of texts" in report
     with pytest.raises(ValueError, match=r"int32 \[batch, 4 or 10\]. Received: int32 \[2, 5\]"):
         artifact.run(ids[:, :5])
+
+
+def test_a_minimal_file_takes_all_lengths_still(of_lengths):
+    artifact = Artifact.load(of_lengths[1] / "artifacts" / "baseline-int8.tflite")
+    made = minimal.minimize(artifact)
+    assert not made.refused
+    ids = np.array([[2, 7, 3, *[0] * 7]], np.int32)
+    for given in (ids, ids[:, :4]):
+        np.testing.assert_array_equal(made.artifact.run(given), artifact.run(given))
 
 
 @pytest.mark.parametrize("name", LENGTH_FORMATS)
@@ -289,6 +300,26 @@ def test_a_file_reads_texts_with_the_tokenizer_beside_it(finished, reviews):
     stored = Predictions.load(folder / found.artifacts[0].predictions)
     again = evaluate.predict_artifact(artifact, dataset)
     np.testing.assert_array_equal(again.outputs, stored.outputs)
+
+
+def test_a_finished_run_can_be_opened_by_another_program(finished):
+    """Which has not built an encoder, so that Keras knows none of its layers yet."""
+    code = "import sys; from tfcompress import finished_run; finished_run.load(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", code, str(finished[1])], check=True)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"recipes": ("prune(0.5)+int16x8",)}, {"export": ExportConfig(formats=("int16x8",))}],
+    ids=["recipe", "export"],
+)
+def test_a_format_that_texts_do_not_have_is_refused_before_any_training(
+    reviews, tiny_encoder, tmp_path, changed
+):
+    config = RunConfig(**settings(reviews, tiny_encoder, **changed))
+    with pytest.raises(export.ExportError, match="no int16x8 file of a model that takes ids"):
+        workflow.run(config, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("stages/*/best*"))
 
 
 def test_another_tokenizer_is_refused(finished, tmp_path):

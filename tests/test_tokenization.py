@@ -118,6 +118,16 @@ def test_a_length_needs_room_for_a_token_of_the_text(tokenizer):
 def test_what_is_no_text_is_refused(tokenizer):
     with pytest.raises(ValueError, match=r"Expected texts. Received: float nan"):
         tokenizer.token_ids(["film", float("nan")], length=4)
+    with pytest.raises(ValueError, match="half of a pair of UTF-16"):
+        tokenizer.token_ids(["film \ud800"], length=4)
+
+
+@pytest.mark.parametrize("settings", ["[1]", '{"do_lower_case": "false"}'])
+def test_settings_of_a_tokenizer_that_are_none_are_refused(tmp_path, settings):
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nfilm\n")
+    (tmp_path / "tokenizer_config.json").write_text(settings)
+    with pytest.raises(TokenizerError, match="true or false for do_lower_case"):
+        Tokenizer.from_folder(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -96,10 +96,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Raises:
       ValueError: the file is no JSON; the message names it.
     """
-    text = Path(path).read_text(encoding="utf-8")
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}). It may be truncated.") from error
 
 

@@ -104,9 +104,9 @@ def convert(
     | int8 | int8 | int8 | int8 |
     | int16x8 | int8 | int16 | int16 |
 
-    Ids of tokens stay int32 in every format. In an int8 or int16x8 file of texts, the operators
-    that make a mask of them, which no integers with a scale are made of, are the only others that
-    are not integer.
+    Ids of tokens stay int32 in every format. In an int8 file of texts, the operators that make a
+    mask of them, which no integers with a scale are made of, are the only others that are not
+    integer. The converter makes no int16x8 file of texts.
 
     Layers that quantization-aware training left in float are in float in its int8 file, too; where
     one of them comes first or last, the file takes or gives float32.
@@ -141,6 +141,11 @@ def convert(
     _check_options(
         format, quantization_aware=quantization_aware, sparse=sparse, calibration=calibration
     )
+    if format == "int16x8" and _input_dtype(model) == tf.int32:
+        raise ExportError(
+            "TensorFlow's converter makes no int16x8 file of a model that takes ids of tokens: it "
+            f"finds no range for the ids. Choose among {', '.join(FORMATS[:-1])}."
+        )
     if calibration is not None:
         require_images("calibration", calibration, model)
     record = _metadata_record(model, format, {} if metadata is None else metadata, shape)

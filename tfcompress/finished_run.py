@@ -139,6 +139,10 @@ def _dataset(config: DataConfig, preprocessing: Preparation, *, folder: RunFolde
 
 
 def _baseline(path: Path) -> Any:
+    # Loading it tells Keras of the layers that a text encoder has.
+    from tfcompress.graph import _layers
+
+    assert _layers
     try:
         return keras.models.load_model(path, compile=False)
     except (OSError, ValueError, TypeError) as error:

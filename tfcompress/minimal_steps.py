@@ -70,10 +70,20 @@ def drop_metadata(model: Any) -> str:
 
 
 def drop_open_shapes(model: Any) -> str:
-    """The note that a dimension is open. LiteRT resizes every input, with the note or without."""
+    """The note that a dimension is open. LiteRT resizes every input, with the note or without.
+
+    Where more than the batch is open, the note says so to whoever runs the file, and stays.
+    """
+    inputs = (graph.tensors[place] for graph in model.subgraphs for place in graph.inputs)
+    if any(list(_open(tensor)).count(-1) > 1 for tensor in inputs):
+        return ""
     for tensor in _tensors(model):
         tensor.shapeSignature = None
     return ""
+
+
+def _open(tensor: Any) -> Any:
+    return () if tensor.shapeSignature is None else tensor.shapeSignature
 
 
 def drop_ranks(model: Any) -> str:

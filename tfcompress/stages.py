@@ -206,8 +206,8 @@ class StageTrainer:
         finished = stage_state.is_finished(self._folder.stage(self._stage_name(BASELINE)))
         if finished or not self._folder.is_chief:
             return
-        supplies = self.supplies()
-        for name in self._config.export.formats:
+        supplies, formats = self.supplies(), self._config.export.formats
+        for name in dict.fromkeys((*formats, *(f for p in self._config.plans for f in p.formats))):
             export.convert(
                 model,
                 name,

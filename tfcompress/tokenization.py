@@ -340,7 +340,12 @@ class Tokenizer:
             return cls.from_file(folder / FILE)
         if (folder / _VOCABULARY).is_file():
             settings = durable.read_json(folder / _SETTINGS) if _exists(folder, _SETTINGS) else {}
-            lower_case = bool(settings.get("do_lower_case", True))
+            lower_case = settings.get("do_lower_case", True) if isinstance(settings, dict) else None
+            if not isinstance(lower_case, bool):
+                raise TokenizerError(
+                    f"{folder / _SETTINGS} must hold settings, with true or false for "
+                    f"do_lower_case. Received: {settings!s:.80}."
+                )
             return cls.from_vocabulary(folder / _VOCABULARY, lower_case=lower_case)
         if all(_exists(folder, name) for name in _PAIRS):
             return cls._from_pairs(*(folder / name for name in _PAIRS))
@@ -481,6 +486,11 @@ class Tokenizer:
         for text in texts:
             if not isinstance(text, str):
                 raise ValueError(f"Expected texts. Received: {type(text).__name__} {text!r:.80}.")
+            if any("\ud800" <= sign <= "\udfff" for sign in text):
+                raise ValueError(
+                    f"A text must be of whole characters. Received: {text!r:.80}, with half of a "
+                    "pair of UTF-16, as of bytes in another encoding. Decode it anew."
+                )
         native = self._native
         native.no_padding()
         native.enable_truncation(length)

@@ -94,6 +94,7 @@ def test_positions_of_roberta_begin_after_the_padding():
         ({"add_cross_attention": True}, "add_cross_attention=True"),
         ({"pruned_heads": {"0": [1]}}, "pruned_heads="),
         ({"embedding_size": 4}, r"embedding_size=4, .* Expected: 8"),
+        ({"hidden_act": ["gelu"]}, r"hidden_act must be a name. Received: \['gelu'\]"),
         ({"hidden_act": "swish"}, r"Unknown activation of an encoder: 'swish'. Known: gelu, gelu"),
         ({"vocab_size": "30"}, r"vocabulary must be an integer of at least 1. Received: '30'"),
         ({"num_hidden_layers": 0}, r"layers must be an integer of at least 1. Received: 0"),

@@ -149,8 +149,11 @@ def test_calibration_is_of_ids_of_tokens(encoder, token_ids):
         dataclasses.replace(config, operators="some")
 
 
-@pytest.mark.parametrize("operators", ["kernels", "all"])
-def test_a_file_of_several_lengths_computes_what_the_model_does(encoder, token_ids, operators):
+# Where every tensor is rounded, one that lies on a border of two integers tips others, too.
+@pytest.mark.parametrize(("operators", "steps"), [("kernels", 2.01), ("all", 4.01)])
+def test_a_file_of_several_lengths_computes_what_the_model_does(
+    encoder, token_ids, operators, steps
+):
     config = PTQConfig(calibration=token_ids, operators=operators, **CHEAP)
     model = ptq.quantize(encoder, config)
     lengths = Tokenization(LENGTH, "0" * 64, vocabulary=WORDS, shorter=(4,))
@@ -160,5 +163,22 @@ def test_a_file_of_several_lengths_computes_what_the_model_does(encoder, token_i
     step = artifact.session().output_details.scale
     for given in (token_ids, short, short[:, :4]):
         difference = artifact.run(given) - export.inference(model)(given)
-        assert np.abs(difference).max() <= 2.01 * step
-    assert np.abs(artifact.run(short) - artifact.run(short[:, :4])).max() <= 1.01 * step
+        assert np.abs(difference).max() <= steps * step
+    assert np.abs(artifact.run(short) - artifact.run(short[:, :4])).max() <= steps * step
+
+
+def test_few_weights_of_few_values_keep_them(encoder, token_ids):
+    """After pruning, a small kernel may have hardly more weights than it has values."""
+    from tfcompress._keras import keras
+
+    model = keras.models.clone_model(encoder)
+    model.set_weights(encoder.get_weights())
+    head = model.get_layer("logits")
+    kernel, bias = head.get_weights()
+    kernel[:] = 0
+    # Nine weights, of seven values.
+    kernel.flat[: 9 * 5 : 5] = [1, 2, 3, 4, 5, 6, 7, 7, 6]
+    head.set_weights([kernel, bias])
+    wrapped = qat.wrap(model, QATConfig(calibration=token_ids), steps_per_epoch=1, epochs=1)
+    kept = wrapped.get_layer("quant_logits").kernel.numpy()
+    assert np.unique(kept[kept != 0]).size == 7

@@ -183,8 +183,9 @@ def _require_task(config: DataConfig, module: ModuleType) -> None:
         )
     if config.task == TEXT and not of_texts:
         raise ValueError(
-            f"Data set {config.name!r} is of images. Received: task text. Leave the task out, or "
-            "bring texts of your own as text:FILE."
+            f"Data set {config.name!r} is of images. Received: task text, which a backbone for "
+            "texts has of itself. Take one for images and leave the task out, or bring texts of "
+            "your own as text:FILE."
         )
     if config.task not in ("auto", TEXT, *known):
         raise ValueError(

@@ -145,6 +145,8 @@ class EncoderConfig:
             raise ValueError(f"config.json of a {kind} encoder lacks {', '.join(missing)}.")
         _require_known_architecture(config)
         activation = config.get("hidden_act", "gelu")
+        if not isinstance(activation, str):
+            raise ValueError(f"config.json: hidden_act must be a name. Received: {activation!r}.")
         padding = config.get("pad_token_id")
         return cls(
             kind=kind,

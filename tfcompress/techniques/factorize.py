@@ -243,7 +243,7 @@ def _choose(model: Any, config: FactorizationConfig) -> _Choice:
             reasons[name] = f"rank {rank} of {table.kept.size} would save no {config.unit}"
         else:
             ranks[name] = rank
-    by_weights = any(table.cheaper for table in tables.values())
+    by_weights = config.rank is None and any(table.cheaper for table in tables.values())
     return _Choice(ranks, reasons, decompositions, by_weights)
 
 

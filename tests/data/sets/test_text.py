@@ -198,3 +198,42 @@ def test_texts_need_a_tokenizer_and_images_have_none(tmp_path):
 def test_names_of_tfds_are_texts_where_the_task_says_so():
     assert data.is_text(DataConfig(name="glue/sst2", task="text"))
     assert not data.is_text(DataConfig(name="mnist"))
+
+
+def test_values_with_one_that_is_none_are_no_classes(tmp_path):
+    rows = [*((f"text {n}", f"{n / 7:.3f}") for n in range(30)), ("odd", "nan")]
+    path = write(tmp_path / "x.tsv", rows)
+    with pytest.raises(ValueError, match=r"line 32: most labels are values, and 'nan' is no"):
+        read(path)
+    assert len(read(path, task="classification").classes) == 31
+
+
+def test_labels_hardly_two_of_which_are_alike_are_refused(tmp_path):
+    rows = [(f"text {n}", f"word{n}") for n in range(150)]
+    with pytest.raises(ValueError, match="150 labels of 150 texts are different"):
+        read(write(tmp_path / "x.tsv", rows))
+    # As of a data set of intents: many classes, each of several texts.
+    intents = [(f"text {n}", f"intent{n % 150}") for n in range(450)]
+    assert len(read(write(tmp_path / "y.tsv", intents)).classes) == 150
+
+
+def test_another_kind_of_file_beside_train_is_refused(tmp_path):
+    path = write(tmp_path / "train.tsv")
+    (tmp_path / "test.csv").write_text("sentence,label\nfine,up\n")
+    with pytest.raises(ValueError, match=r"test\.csv beside train\.tsv.*Save all of them as \.tsv"):
+        read(path)
+
+
+def test_a_test_split_without_labels_is_refused_with_what_to_do(tmp_path):
+    path = write(tmp_path / "train.tsv")
+    write(tmp_path / "test.tsv", [("0", "a film")], header="index\tsentence")
+    with pytest.raises(
+        ValueError, match=r"no column label.*published without labels, move it away"
+    ):
+        read(path)
+
+
+def test_a_text_may_be_long(tmp_path):
+    long = "word " * 40_000
+    found = read(write(tmp_path / "x.tsv", [*ROWS, (long, "up")]))
+    assert found.train.texts[-1] == long

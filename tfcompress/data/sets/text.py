@@ -41,6 +41,14 @@ LABEL_COLUMN = "label"
 _TRAIN, _TEST, _VALIDATIONS = "train", "test", ("dev", "validation")
 # As of npz: of more, ages or counts are as likely.
 _MOST_UNNAMED_CLASSES = 100
+# In characters; an open quotation mark must not read a whole file as one cell.
+_LONGEST_CELL = 2**24
+
+
+_UNLABELLED = (
+    " Where test was published without labels, move it away: what was published for validation is "
+    "tested on then."
+)
 
 
 @dataclass(frozen=True)
@@ -84,10 +92,18 @@ def _beside(path: Path) -> list[Path]:
     """The files of the test and of the validation split, as far as they were published.
 
     Raises:
-      ValueError: two that could be the validation split.
+      ValueError: two that could be the validation split, or some of another kind than train's.
     """
     if path.stem != _TRAIN:
         return []
+    suffix = SUFFIXES[1 - SUFFIXES.index(path.suffix)]
+    strange = [path.with_name(name + suffix) for name in (_TEST, *_VALIDATIONS)]
+    found = [each.name for each in strange if each.is_file()]
+    if found:
+        raise ValueError(
+            f"{path.parent} holds {' and '.join(found)} beside {path.name}, which could be its "
+            f"other splits. Save all of them as {path.suffix}, or move them away."
+        )
     validations = [other for name in _VALIDATIONS if (other := path.with_stem(name)).is_file()]
     if len(validations) > 1:
         raise ValueError(
@@ -140,6 +156,7 @@ def _read(path: Path) -> _Table:
 
 def _lines(path: Path) -> list[tuple[int, tuple[str, ...]]]:
     tabs = path.suffix == ".tsv"
+    usual = csv.field_size_limit(_LONGEST_CELL)
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = (
@@ -152,6 +169,8 @@ def _lines(path: Path) -> list[tuple[int, tuple[str, ...]]]:
         raise ValueError(
             f"{path} is no {path.suffix[1:].upper()} in UTF-8: {error}. Save it as such."
         ) from error
+    finally:
+        csv.field_size_limit(usual)
     damaged = next((line for line, cells in found if any("\0" in cell for cell in cells)), None)
     if damaged is not None:
         raise ValueError(
@@ -190,6 +209,7 @@ def _target(table: _Table, task: str) -> str | None:
         return LABEL_COLUMN if task == REGRESSION else None
     values = _numbers(table, LABEL_COLUMN)
     if values is None:
+        _require_classes(table)
         return None
     if np.mod(values, 1).any():
         return LABEL_COLUMN
@@ -201,6 +221,33 @@ def _target(table: _Table, task: str) -> str | None:
             "(DataConfig.task)."
         )
     return None
+
+
+def _require_classes(table: _Table) -> None:
+    """Refuses labels that are values but for some, or hardly two of which are alike."""
+    cells = [cell.strip() for cell in table.column(LABEL_COLUMN)]
+    values = [_fraction(cell) for cell in cells]
+    if sum(value is not None for value in values) > len(cells) / 2:
+        index = next(index for index, value in enumerate(values) if value is None)
+        raise ValueError(
+            f"{table.path}, line {table.line(index)}: most labels are values, and {cells[index]!r} "
+            "is no finite number with a decimal point. Mend it, or say --task=classification."
+        )
+    distinct = len(set(cells))
+    if distinct > max(_MOST_UNNAMED_CLASSES, len(cells) / 2):
+        raise ValueError(
+            f"{table.path}: {distinct} labels of {len(cells)} texts are different. Say "
+            "--task=classification if each is a class (DataConfig.task)."
+        )
+
+
+def _fraction(cell: str) -> float | None:
+    """A finite number that is written with a decimal point."""
+    try:
+        value = float(cell.replace("_", "no digit"))
+    except ValueError:
+        return None
+    return value if "." in cell and abs(value) <= np.finfo(np.float32).max else None
 
 
 def _numbers(table: _Table, name: str) -> np.ndarray | None:
@@ -250,6 +297,7 @@ def _label_cells(table: _Table) -> list[str]:
     if LABEL_COLUMN not in table.columns:
         raise ValueError(
             f"{table.path} has no column {LABEL_COLUMN}. Received: {', '.join(table.columns)}."
+            + (_UNLABELLED if table.path.stem == _TEST else "")
         )
     cells = table.column(LABEL_COLUMN)
     empty = next((index for index, cell in enumerate(cells) if not cell.strip()), None)
