@@ -48,9 +48,8 @@ FORMATS = ("float32", "dynamic", "int8")
 LENGTH_FORMATS = ("float32", "int8")
 OF_LENGTHS = (
     f"{STUDENT}+trim_vocabulary+float32",
-    f"trim_vocabulary+{HEADS}+dynamic",
-    "factorize(energy=0.4, of=parameters)+dynamic",
-    *INTEGERS,
+    "prune_channels(0.3)+factorize(energy=0.4, of=parameters)+dynamic",
+    "trim_vocabulary+qat",
 )
 
 

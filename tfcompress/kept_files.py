@@ -6,7 +6,8 @@ how well a file answers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ class FileMaker:
             return
 
         def make(path: Path) -> None:
-            with durable.whole_file(path) as temporary:
+            with durable.whole_file(path) as temporary, _without_optimizer(model):
                 model.save(temporary)
 
         self._folder.keep_file(path, checkpoint.weights_sha256(model), make)
@@ -225,6 +226,17 @@ class FileMaker:
             if count == len(stages) or stages[count].technique != stage.technique:
                 done = self._trainer.done(stages[:count])
                 stage.module.verify_artifact(artifact, done.report, done.stages[-1].config)
+
+
+@contextmanager
+def _without_optimizer(model: Any) -> Iterator[None]:
+    """Keeps out of a model's file what its training alone needed: of Adam, twice its weights."""
+    optimizer = getattr(model, "optimizer", None)
+    try:
+        model.optimizer = None
+        yield
+    finally:
+        model.optimizer = optimizer
 
 
 def _agreement(parity: Parity) -> str:

@@ -527,7 +527,10 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise TokenizerError(f"There is no tokenizer's file {path}.") from error
+        raise TokenizerError(
+            f"There is no tokenizer's file {path}. Copy it from where the weights or the exported "
+            "file came from."
+        ) from error
     except UnicodeDecodeError as error:
         raise TokenizerError(f"{path} is no text in UTF-8: {error}.") from error
 

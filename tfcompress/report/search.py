@@ -139,6 +139,8 @@ def verdict(record: SearchRecord) -> Verdict:
             f"Caution: it was chosen on validation, where it keeps the budget; on the test split "
             f"it is over by {over}."
         )
+    tokenizer = " with the tokenizer beside it" if record.data.example == "text" else ""
+    remarks.append(f"It lies in the search's folder as {winner.row.path}{tokenizer}.")
     if winner.command:
         remarks.append(f"To repeat it alone: {winner.command}")
     return Verdict(headline, tuple(remarks), winner.row, _cards(winner, as_results(record)))

@@ -11,7 +11,7 @@ from rich.text import Text
 from tfcompress.report import search, terminal
 from tfcompress.search_record import SearchRecord
 
-COLUMNS = ("Name", "Stored", "Gzipped", "Accuracy", "Mean absolute error", "Latency", "Budget")
+COLUMNS = ("Name", "Accuracy", "Mean absolute error", "Latency", "Budget")
 
 
 def print_summary(record: SearchRecord, console: Console) -> None:
@@ -21,7 +21,9 @@ def print_summary(record: SearchRecord, console: Console) -> None:
       record: of a finished search.
       console: decides on width and colours; a plain one prints plain text.
     """
-    terminal.print_files(search.front_table(record), console, wanted=COLUMNS)
+    # Those bytes that the search goes by: more columns leave no room for the budget.
+    size = "Stored" if record.budget.max_gzip_size_bytes is None else "Gzipped"
+    terminal.print_files(search.front_table(record), console, wanted=(*COLUMNS, size))
     answer = search.verdict(record)
     for sentence in (answer.headline, *answer.remarks):
         console.print()

@@ -66,6 +66,11 @@ def default_space(
         _either(*filter(allowed, places))
         for places in ((LEARNING,), (VOCABULARY,) * texts, NARROWING, (ZEROS,) * zeros)
     ]
+    if not zeros:
+        note(
+            "not tried: prune and cluster, which save gzipped bytes alone: pass "
+            "--max_gzip_size_bytes, or for zeros --minimal --sparse"
+        )
     formats = list(dict.fromkeys((*export.formats, "int8")))
     integers = list(filter(allowed, INTEGERS))
     ends = [*integers, *formats]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfcompress import durable, file_locks, search_record
+from tfcompress.budgets import Budget
 from tfcompress.goals import CLASSIFICATION
 from tfcompress.progress import Reporter
 from tfcompress.results import DataResult
@@ -237,14 +238,18 @@ def _carry_out(claim: Claim, study: Study, shared: Shared) -> None:
     elif record.draft is not None:
         overruns = stopping.overruns(record.draft, shared.config.budget)
     study.tell(claim, record, values, overruns)
-    shared.reporter.note(f"{record.name}: {_ending(record)}; of {study.planned} trials")
+    shared.reporter.note(f"{record.name}: {_ending(record, shared.config.budget)}")
 
 
-def _ending(record: TrialRecord) -> str:
-    if record.candidate is None:
+def _ending(record: TrialRecord, budget: Budget) -> str:
+    candidate = record.candidate
+    if candidate is None:
         return f"{record.state}, {record.reason}"
-    over = {name: by for name, by in record.candidate.overruns.items() if by > 0}
-    said = ", ".join(f"{name} by {by:.0%}" for name, by in over.items())
+    over = {name: by for name, by in candidate.overruns.items() if by > 0}
+    lost = f"lost {candidate.drop or 0:.4g}, of max_drop={budget.max_drop}"
+    said = ", ".join(
+        lost if name == "max_drop" else f"{name} by {by:.0%}" for name, by in over.items()
+    )
     return f"over the budget: {said}" if said else "within the budget"
 
 
