@@ -206,8 +206,10 @@ class StageTrainer:
         finished = stage_state.is_finished(self._folder.stage(self._stage_name(BASELINE)))
         if finished or not self._folder.is_chief:
             return
-        supplies, formats = self.supplies(), self._config.export.formats
-        for name in dict.fromkeys((*formats, *(f for p in self._config.plans for f in p.formats))):
+        supplies, plans = self.supplies(), self._config.plans
+        formats = (*self._config.export.formats, *(f for plan in plans for f in plan.formats))
+        self._reporter.note("seeing whether files can be made of the model")
+        for name in dict.fromkeys(formats):
             export.convert(
                 model,
                 name,

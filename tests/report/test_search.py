@@ -32,6 +32,7 @@ def latency(ms):
 def row(name, accuracy, size, ms, *stages):
     return ArtifactResult(
         name=name,
+        path=f"trials/{name}/artifacts/file.tflite",
         format="int8" if stages else "float32",
         stages=stages,
         size_bytes=size,
@@ -112,7 +113,17 @@ def test_the_answer_comes_first_with_its_command():
     )
     assert "50.0 KiB (25.0 gzipped), 0.200 ms" in found.remarks[0]
     assert found.remarks[-1].startswith("To repeat it alone: python -m experiments.compress")
+    where = "trials/trial-0000/artifacts/file.tflite"
+    assert found.remarks[-2] == f"It lies in the search's folder as {where}."
     assert [card.value for card in found.cards] == ["50.0", "88.00%", f"{text.MINUS}2.00", "0.200"]
+
+
+def test_a_baseline_that_has_learned_nothing_is_named():
+    chance = ArtifactResult(
+        "baseline", accuracy=0.52, accuracy_interval=Interval(0.48, 0.56), format="keras"
+    )
+    found = search.verdict(record(baseline=chance))
+    assert any("not shown to be better than chance among 2 classes" in r for r in found.remarks)
 
 
 def test_an_impossible_budget_is_answered_with_the_nearest():

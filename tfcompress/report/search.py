@@ -22,7 +22,7 @@ from tfcompress.report.contents import Contents, Section
 from tfcompress.report.metric import MainMetric
 from tfcompress.report.run import RunFolderError
 from tfcompress.report.tables import Cell, Column, Table
-from tfcompress.report.verdict import Card, Verdict
+from tfcompress.report.verdict import Card, Verdict, baseline_cautions
 from tfcompress.results import Results
 from tfcompress.search_record import FINISHED, Finalist, SearchRecord, TrialRecord
 
@@ -139,6 +139,7 @@ def verdict(record: SearchRecord) -> Verdict:
             f"Caution: it was chosen on validation, where it keeps the budget; on the test split "
             f"it is over by {over}."
         )
+    remarks += baseline_cautions(as_results(record))
     tokenizer = " with the tokenizer beside it" if record.data.example == "text" else ""
     remarks.append(f"It lies in the search's folder as {winner.row.path}{tokenizer}.")
     if winner.command:

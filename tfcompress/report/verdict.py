@@ -144,8 +144,8 @@ def reach(results: Results) -> Verdict:
     return Verdict(headline, remarks, chosen, _cards(chosen, results))
 
 
-def _cautions(results: Results) -> list[str]:
-    """What makes the comparison say less than it seems to."""
+def baseline_cautions(results: Results) -> list[str]:
+    """Whether the baseline has learned so little that no difference to it says anything."""
     found = []
     classes, interval = len(results.data.classes), results.baseline.accuracy_interval
     if interval is not None and interval.low <= 1 / classes:
@@ -159,6 +159,12 @@ def _cautions(results: Results) -> list[str]:
             "Caution: the baseline is not shown to be better than always saying the mean, so that "
             "the differences say little."
         )
+    return found
+
+
+def _cautions(results: Results) -> list[str]:
+    """What makes the comparison say less than it seems to."""
+    found = baseline_cautions(results)
     mode = results.config.get("transfer", {}).get("mode", "full")
     if mode != "full" and any(entry.stages for entry in results.artifacts):
         by = "is the model as it was given" if mode == "none" else f"was transferred by {mode}"
