@@ -112,7 +112,8 @@ def test_the_answer_comes_first_with_its_command():
         "0.500 ms, 3.00 points lost."
     )
     assert "50.0 KiB (25.0 gzipped), 0.200 ms" in found.remarks[0]
-    assert found.remarks[-1].startswith("To repeat it alone: python -m experiments.compress")
+    assert found.remarks[-1] == "To repeat it alone:"
+    assert found.command.startswith("python -m experiments.compress '--recipe=")
     where = "trials/trial-0000/artifacts/file.tflite"
     assert found.remarks[-2] == f"It lies in the search's folder as {where}."
     assert [card.value for card in found.cards] == ["50.0", "88.00%", f"{text.MINUS}2.00", "0.200"]
@@ -192,7 +193,9 @@ def test_a_record_is_rendered_and_comes_back(tmp_path):
     assert search_record.load(tmp_path) == record()
     paths = report.render(tmp_path)
     assert "the loss became nan" in paths.html.read_text(encoding="utf-8")
-    assert "prune\\_channels.target" not in paths.markdown.read_text(encoding="utf-8")
+    markdown = paths.markdown.read_text(encoding="utf-8")
+    assert "prune\\_channels.target" not in markdown
+    assert f"```sh\n{record().finalists[0].command}\n```" in markdown
     assert len(paths.figures) == 5
 
 
@@ -203,3 +206,4 @@ def test_the_terminal_says_the_same(width):
     shown = stream.getvalue()
     assert "is the best file within the budget" in " ".join(shown.split())
     assert "kept" in shown
+    assert record().finalists[0].command in shown

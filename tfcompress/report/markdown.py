@@ -30,6 +30,8 @@ def _lines(parts: Contents, figures: Mapping[str, Drawn]) -> Iterator[str]:
     yield from (f"**{escape(parts.verdict.headline)}**", "")
     for remark in parts.verdict.remarks:
         yield from (escape(remark), "")
+    if parts.verdict.command:
+        yield from ("```sh", parts.verdict.command, "```", "")
     yield from _table(parts.files, level=2)
     yield from _figures(parts.figures, figures)
     for section in parts.sections:

@@ -143,8 +143,9 @@ def verdict(record: SearchRecord) -> Verdict:
     tokenizer = " with the tokenizer beside it" if record.data.example == "text" else ""
     remarks.append(f"It lies in the search's folder as {winner.row.path}{tokenizer}.")
     if winner.command:
-        remarks.append(f"To repeat it alone: {winner.command}")
-    return Verdict(headline, tuple(remarks), winner.row, _cards(winner, as_results(record)))
+        remarks.append("To repeat it alone:")
+    cards = _cards(winner, as_results(record))
+    return Verdict(headline, tuple(remarks), winner.row, cards, winner.command)
 
 
 def limits_in_words(record: SearchRecord, main: MainMetric) -> str:

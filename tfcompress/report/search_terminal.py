@@ -28,3 +28,7 @@ def print_summary(record: SearchRecord, console: Console) -> None:
     for sentence in (answer.headline, *answer.remarks):
         console.print()
         console.print(Text(sentence))
+    if answer.command:
+        console.print()
+        # In one line, whatever the width: it is to be copied.
+        console.print(Text(answer.command), soft_wrap=True)

@@ -44,12 +44,14 @@ class Verdict:
       remarks: what it costs, then further sentences, such as on a smaller file that loses accuracy.
       chosen: the file that the headline is about; None where there is none.
       cards: its figures.
+      command: makes the file anew, to be copied into a shell; empty for none.
     """
 
     headline: str
     remarks: tuple[str, ...]
     chosen: ArtifactResult | None
     cards: tuple[Card, ...]
+    command: str = ""
 
 
 @dataclass(frozen=True)
