@@ -177,6 +177,7 @@ class Judge:
         float32 = next(each for each in timed if each.name == candidates[0].name)
         kept = {each.name: each for each in (best, float32)}
         kept |= {each.name: each for each in front(timed, config.objectives)}
+        self._shared.reporter.stage("evaluate", "the files of the front on the whole test split")
         baseline = self._baseline()
         finalists = tuple(self._finalist(each, baseline) for each in kept.values())
         return Judged(baseline, finalists, best.name, reached)
@@ -185,7 +186,6 @@ class Judge:
         """The files with the latency that they have in turns with one another."""
         shared = self._shared
         shared.reporter.stage("time", f"{len(chosen)} files in turns")
-
         timing = timed_files.timings(shared.config.run)[0]
         cases = {each.name: benchmark.Case(shared.root / each.path, timing) for each in chosen}
         key = " ".join(f"{each.name} {each.sha256}" for each in chosen)
