@@ -39,12 +39,16 @@ def test_a_model_of_ones_own_goes_in_and_back_to_keras_3(tmp_path: Path) -> None
 
 
 def test_recipes_can_be_carried_out() -> None:
+    from tfcompress.backbones import TextConfig
     from tfcompress.config import RunConfig
+    from tfcompress.data import DataConfig
 
+    of_texts = README.partition("\n## Texts\n")[2].partition("\n## ")[0]
     recipes = re.findall(r'--recipe="([^"]+)"', README)
     assert len(recipes) >= 2
     for text in recipes:
-        assert RunConfig(recipes=(text,)).plans
+        both = {"data": DataConfig(name="glue/sst2", task="text"), "backbone": TextConfig()}
+        assert RunConfig(recipes=(text,), **(both if f'"{text}"' in of_texts else {})).plans
 
 
 def test_links_exist() -> None:

@@ -316,7 +316,7 @@ def test_a_format_that_texts_do_not_have_is_refused_before_any_training(
     reviews, tiny_encoder, tmp_path, changed
 ):
     config = RunConfig(**settings(reviews, tiny_encoder, **changed))
-    with pytest.raises(export.ExportError, match="no int16x8 file of a model that takes ids"):
+    with pytest.raises(export.ExportError, match="as text encoders do, it makes no int16x8 file"):
         workflow.run(config, tmp_path / "run")
     assert not list((tmp_path / "run").glob("stages/*/best*"))
 

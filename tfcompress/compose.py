@@ -49,6 +49,11 @@ QUANTIZING = ("ptq", "qat")
 RESHAPING = ("trim_vocabulary", "prune_channels", "factorize")
 """Techniques whose effect is the architecture itself, which no later one undoes."""
 
+SPLITTING = ("factorize",)
+"""Techniques that put two layers in a layer's place: what an earlier one made of it is gone.
+
+So the layer of a `RESHAPING` one is looked for in a file by the technique that split it."""
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -106,7 +106,7 @@ def convert(
 
     Ids of tokens stay int32 in every format. In an int8 file of texts, the operators that make a
     mask of them, which no integers with a scale are made of, are the only others that are not
-    integer. The converter makes no int16x8 file of texts.
+    integer. The converter makes no int16x8 file of an encoder.
 
     Layers that quantization-aware training left in float are in float in its int8 file, too; where
     one of them comes first or last, the file takes or gives float32.
@@ -141,11 +141,6 @@ def convert(
     _check_options(
         format, quantization_aware=quantization_aware, sparse=sparse, calibration=calibration
     )
-    if format == "int16x8" and _input_dtype(model) == tf.int32:
-        raise ExportError(
-            "TensorFlow's converter makes no int16x8 file of a model that takes ids of tokens: it "
-            f"finds no range for the ids. Choose among {', '.join(FORMATS[:-1])}."
-        )
     if calibration is not None:
         require_images("calibration", calibration, model)
     record = _metadata_record(model, format, {} if metadata is None else metadata, shape)
@@ -470,6 +465,11 @@ def _set_options(
     converter.representative_dataset = lambda: ([image[None]] for image in calibration)
 
 
+_NO_INT16X8 = (
+    " Of models that make a mask of ids, as text encoders do, it makes no int16x8 file at all."
+)
+
+
 def _run_converter(converter: Any, format: str) -> bytes:
     said: list[str] = []
     try:
@@ -483,4 +483,5 @@ def _run_converter(converter: Any, format: str) -> bytes:
             f"TensorFlow's converter refuses this model as {format}:\n  "
             + "\n  ".join(lines[:5])
             + "\nExport another format, or replace the layer that it names."
+            + (_NO_INT16X8 if format == "int16x8" else "")
         ) from error

@@ -6,6 +6,7 @@ how well a file answers.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -221,11 +222,18 @@ class FileMaker:
     def _verify_file(self, item: Candidate, artifact: Artifact) -> None:
         """Counts in the file what each stage of its recipe made."""
         stages = item.stages
-        for count, stage in enumerate(stages, start=1):
+        split: set[str] = set()
+        for count in range(len(stages), 0, -1):
+            stage, done = stages[count - 1], self._trainer.done(stages[:count])
             # Of several rounds the last one says what is left.
             if count == len(stages) or stages[count].technique != stage.technique:
-                done = self._trainer.done(stages[:count])
-                stage.module.verify_artifact(artifact, done.report, done.stages[-1].config)
+                report = done.report
+                if stage.technique in compose.RESHAPING:
+                    left = tuple(layer for layer in report.layers if layer.name not in split)
+                    report = dataclasses.replace(report, layers=left)
+                stage.module.verify_artifact(artifact, report, done.stages[-1].config)
+            if stage.technique in compose.SPLITTING:
+                split |= {layer.name for layer in done.report.layers if layer.treated}
 
 
 @contextmanager
