@@ -41,7 +41,9 @@ def define_flags() -> None:
         'Recipes to try, with open places: "{prune_channels({0.2..0.7})|none}+{qat|int8}". Given '
         "several times, from all of them. By default, what suits the model.",
     )
-    flags.DEFINE_integer("trials", 30, "Recipes to try, of all workers together.")
+    flags.DEFINE_integer(
+        "trials", 30, "Recipes to try, of all workers together, beside those stopped untrained."
+    )
     flags.DEFINE_string("sampler", "tpe", "How they are chosen: tpe, nsga2, random or grid.")
     flags.DEFINE_integer("search_seed", 0, "Of that choice.")
     flags.DEFINE_bool("stop_poor", True, "End trials early of which nothing is to be expected.")

@@ -152,7 +152,9 @@ def convert(
     converter._experimental_disable_per_channel_quantization_for_dense_layers = (
         not dense_per_channel
     )
-    artifact = Artifact(_run_converter(converter, format)).with_metadata(record)
+    of_ids = format == "int16x8" and _input_dtype(model) == tf.int32
+    data = _run_converter(converter, format, hint=_NO_INT16X8 if of_ids else "")
+    artifact = Artifact(data).with_metadata(record)
     require_running(artifact, format, quantization_aware=quantization_aware)
     return artifact
 
@@ -470,7 +472,7 @@ _NO_INT16X8 = (
 )
 
 
-def _run_converter(converter: Any, format: str) -> bytes:
+def _run_converter(converter: Any, format: str, *, hint: str) -> bytes:
     said: list[str] = []
     try:
         with native_output.held(said), warnings.catch_warnings():
@@ -483,5 +485,5 @@ def _run_converter(converter: Any, format: str) -> bytes:
             f"TensorFlow's converter refuses this model as {format}:\n  "
             + "\n  ".join(lines[:5])
             + "\nExport another format, or replace the layer that it names."
-            + (_NO_INT16X8 if format == "int16x8" else "")
+            + hint
         ) from error

@@ -119,7 +119,7 @@ def load(run_dir: str | os.PathLike[str]) -> FinishedRun:
     backbone = found.config["backbone"]
     return FinishedRun(
         name=str(backbone.get("name") or Path(backbone["path"]).stem),
-        baseline=_baseline(path),
+        baseline=baseline(path),
         baseline_sha256=durable.sha256_of_file(path),
         dataset=dataset,
         preprocessing=preprocessing,
@@ -138,11 +138,18 @@ def _dataset(config: DataConfig, preprocessing: Preparation, *, folder: RunFolde
     )
 
 
-def _baseline(path: Path) -> Any:
-    # Loading it tells Keras of the layers that a text encoder has.
-    from tfcompress.graph import _layers
+def baseline(path: Path) -> Any:
+    """The plain model that a run kept.
 
-    assert _layers
+    Args:
+      path: of its `.keras` file.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    # Registers the layers of the normal form, which a text encoder has.
+    from tfcompress.graph import _layers as _registered  # noqa: F401
+
     try:
         return keras.models.load_model(path, compile=False)
     except (OSError, ValueError, TypeError) as error:

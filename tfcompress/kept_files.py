@@ -180,12 +180,8 @@ class FileMaker:
             stages=compose.techniques(item.stages),
             model=item.title,
             format=item.format,
-            size_bytes=artifact.size_bytes,
-            gzip_size_bytes=artifact.gzip_size_bytes,
+            **facts_of(artifact),
             **cost_of(item.model),
-            sparsity=artifact.sparsity(),
-            integer_operators=artifact.integer_operators,
-            operators=len(artifact.operators),
             parity=parity,
             distinct_weights=max((count.in_channel for count in counts), default=None),
             minimal_steps=None if minimized is None else minimized.steps,
@@ -257,6 +253,17 @@ def _agreement(parity: Parity) -> str:
         f"within {parity.max_difference:.3g} of the Keras model on {images}, "
         f"{parity.mean_difference:.3g} on average"
     )
+
+
+def facts_of(artifact: Artifact) -> dict[str, Any]:
+    """What a file's bytes tell, as fields of `ArtifactResult`."""
+    return {
+        "size_bytes": artifact.size_bytes,
+        "gzip_size_bytes": artifact.gzip_size_bytes,
+        "sparsity": artifact.sparsity(),
+        "integer_operators": artifact.integer_operators,
+        "operators": len(artifact.operators),
+    }
 
 
 def cost_of(model: Any) -> dict[str, Any]:

@@ -41,7 +41,8 @@ class SearchConfig:
       budget: upper limits.
       spaces: text forms of the recipes to choose from; none for what suits the model.
       sampler: one of `SAMPLERS`.
-      trials: recipes to try, at least 1. More may be asked for later.
+      trials: recipes to try, at least 1; those that are stopped at their draft do not count, see
+        `study.Study`. More may be asked for later.
       stop_poor: end a trial early that cannot become the answer, or that is worse at its stage
         than half of the trials before it that cost no more.
       best: which of the files within the budget is the best: that of the highest `"accuracy"`, of

@@ -17,13 +17,14 @@ from tfcompress import (
     benchmark,
     budgets,
     compose,
+    finished_run,
     judged_files,
     judging,
+    kept_files,
     recipe,
     statistics,
     timed_files,
 )
-from tfcompress._keras import keras
 from tfcompress.artifact import Artifact
 from tfcompress.config import BASELINE
 from tfcompress.data import Dataset
@@ -202,7 +203,7 @@ class Judge:
         from tfcompress.graph import cost
 
         run, shared = self._shared.baseline, self._shared
-        model = keras.models.load_model(run.model(BASELINE), compile=False)
+        model = finished_run.baseline(run.model(BASELINE))
         record = Artifact.load(shared.root / shared.plain[0].path).preprocessing
         file = judged_files.of_model(BASELINE, model, record)
         row = ArtifactResult(
@@ -240,11 +241,7 @@ class Judge:
             sha256=each.sha256,
             stages=compose.techniques(compose.plan(recipe.parse(each.recipe)).stages),
             format=each.format,
-            size_bytes=each.size_bytes,
-            gzip_size_bytes=each.gzip_size_bytes,
-            sparsity=artifact.sparsity(),
-            integer_operators=artifact.integer_operators,
-            operators=len(artifact.operators),
+            **kept_files.facts_of(artifact),
             latency_ms=() if each.latency is None else (each.latency,),
         )
         row = judging.judged(

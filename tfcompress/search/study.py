@@ -288,7 +288,7 @@ class Study:
         return found
 
     def _new_sampler(self, kind: str, place: int) -> Any:
-        """A sampler whose choice depends on the trials so far and on the place of the next alone.
+        """A sampler whose choice depends on the trials before, the next one's place and the plan.
 
         So a search that is interrupted goes on as it would have, and workers do not choose alike.
         """
