@@ -472,7 +472,7 @@ _NO_INT16X8 = (
 )
 
 
-def _run_converter(converter: Any, format: str, *, hint: str) -> bytes:
+def _run_converter(converter: Any, format: str, *, hint: str = "") -> bytes:
     said: list[str] = []
     try:
         with native_output.held(said), warnings.catch_warnings():
