@@ -24,5 +24,6 @@ def get_config() -> RunConfig:
             epochs=3, batch_size=32, optimizer="adamw", learning_rate=5e-5, warmup=0.1
         ),
         stage_training=StageTrainingConfig(epochs=1),
-        export=ExportConfig(formats=("float32", "dynamic", "int8")),
+        # An int8 file of the converter can lose an encoder altogether: only where it is asked for.
+        export=ExportConfig(formats=("float32", "dynamic")),
     )

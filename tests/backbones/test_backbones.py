@@ -39,6 +39,7 @@ def test_names_and_a_wrong_name_need_no_tensorflow():
     ("fields", "message"),
     [
         ({"name": "resnet9"}, r"Did you mean resnet8\? Known: .*efficientnet_lite0"),
+        ({"name": "minilm_l7"}, r"Did you mean minilm_l6\? .* For texts: minilm_l6"),
         ({"image_size": 4}, "at least 8 pixels for resnet8, or 0 for its default of 32"),
         ({"image_size": -1}, "at least 8 pixels"),
         ({"name": "lenet5", "image_size": 15}, "at least 16 pixels"),

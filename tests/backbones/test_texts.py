@@ -69,6 +69,7 @@ def test_transfer_freezes_layers_as_of_any_model(tiny_encoder):
     ("settings", "message"),
     [
         ({"name": "bert"}, "Unknown text encoder: 'bert'. Known: minilm_l6, encoder:FOLDER"),
+        ({"name": "encoder:"}, "a folder that is there. Received: 'encoder:'"),
         ({"name": "encoder:nowhere"}, "a folder that is there. Received: 'encoder:nowhere'"),
         ({"sequence_length": 513}, "from 1 to 512, the positions that minilm_l6 has"),
         ({"sequence_length": 0}, "from 1 to 512"),

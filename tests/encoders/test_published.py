@@ -134,6 +134,13 @@ def test_a_description_of_other_weights_is_refused(tensors, change, message):
         checked(with_prefix(tensors), dataclasses.replace(CONFIG, **change))
 
 
+def test_numbers_that_are_none_are_refused(tensors):
+    tensors = {name: np.array(tensor) for name, tensor in tensors.items()}
+    tensors[QUERY][0, 0] = np.nan
+    with pytest.raises(WeightsError, match=f"weights.bin hold NaN or infinite numbers: {QUERY}"):
+        checked(tensors)
+
+
 def test_half_a_pooler_is_refused(tensors):
     half = {name: tensor for name, tensor in tensors.items() if name != "pooler.dense.bias"}
     with pytest.raises(WeightsError, match=r"Missing: pooler.dense.bias. Unknown: nothing"):

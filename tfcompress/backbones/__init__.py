@@ -292,11 +292,11 @@ def load_family(name: str) -> Family:
     for family in registry.names("backbones"):
         if name in _module(family).names():
             return _module(family)
-    known = {known.lower(): known for known in names()}
+    known = {known.lower(): known for known in (*names(), *text_names())}
     near = difflib.get_close_matches(name.lower().replace("_", ""), known, n=1)
     hint = f" Did you mean {known[near[0]]}?" if near else ""
     raise registry.UnknownNameError(
-        f"Unknown backbone: {name!r}.{hint} Known: {', '.join(known.values())}. "
+        f"Unknown backbone: {name!r}.{hint} Known: {', '.join(names())}. "
         f"For texts: {', '.join(text_names())}."
     )
 

@@ -102,7 +102,8 @@ class TextConfig:
             )
         folder = self._folder
         if folder is not None:
-            if not folder.is_dir():
+            # An empty path would be the folder that the program happens to run in.
+            if self.name == FOLDER or not folder.is_dir():
                 raise ValueError(
                     f"TextConfig.name must be {FOLDER}FOLDER with a folder that is there. "
                     f"Received: {self.name!r}."

@@ -165,7 +165,8 @@ class Dataset:
             if len(split) == 0:
                 raise ValueError(
                     f"Data set {self.name!r} leaves its {part} split empty: {self.split_sizes()}. "
-                    "Bring more examples, or change validation_fraction or calibration_size."
+                    "Bring more examples, or change validation_fraction; calibration takes a tenth "
+                    "of the published training split at most."
                 )
             if split.examples.shape[1:] != self.example_shape:
                 raise ValueError(

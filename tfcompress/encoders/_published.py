@@ -59,7 +59,7 @@ def checked(
       source: how messages call the file.
 
     Raises:
-      WeightsError: lists the tensors that are missing, unknown or of another shape.
+      WeightsError: lists the tensors that are missing, unknown, of another shape or not finite.
     """
     prefix = f"{config.kind}."
     if any(name.startswith(prefix) for name in tensors):
@@ -122,6 +122,12 @@ def _require_fit(config: EncoderConfig, found: Mapping[str, np.ndarray], *, sour
             f"{config.vocabulary} words, as its description says. Missing: {_some(missing)}. "
             f"Unknown: {_some(unknown)}. Of another shape: {_some(differing)}. Pass the "
             "description that was published with the weights."
+        )
+    broken = [name for name in expected if not np.isfinite(found[name]).all()]
+    if broken:
+        raise WeightsError(
+            f"Tensors of {source} hold NaN or infinite numbers: {_some(broken)}. A training that "
+            "broke down leaves such weights: take an earlier checkpoint, or fetch the file again."
         )
 
 

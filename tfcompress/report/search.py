@@ -75,7 +75,7 @@ def contents(record: SearchRecord) -> Contents:
         title=f"The recipe for a budget: {network} on {record.data.name}",
         subtitle=(
             f"{text.plural(len(record.trials), 'trial')} chosen by {record.config['sampler']}: "
-            f"{', '.join(counts)}; {text.duration(record.seconds)} of work"
+            f"{', '.join(counts)}; {text.duration(record.seconds)} of work on them"
         ),
         verdict=verdict(record),
         files=front_table(record),
