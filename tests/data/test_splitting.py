@@ -58,7 +58,7 @@ def test_seed_alone_decides_the_split(published):
 
 def test_too_few_images_for_a_part_are_refused(make_split):
     tiny = Published("npz", ("a", "b"), train=make_split(6), test=make_split(2))
-    with pytest.raises(ValueError, match="calibration split empty.* takes a tenth"):
+    with pytest.raises(ValueError, match=r"calibration split empty.* takes a tenth"):
         carve(tiny, DataConfig())
 
 
