@@ -80,7 +80,8 @@ def take_tokenizer(artifact: Any, output_dir: Path) -> None:
       artifact: the file, loaded from its path.
       output_dir: where its minimal form goes.
     """
-    from tfcompress.tokenization import FILE, Tokenization, Tokenizer, TokenizerError
+    from tfcompress.tokenization import Tokenization
+    from tfcompress.tokenizer import FILE, Tokenizer, TokenizerError
 
     if "preprocessing" not in artifact.metadata:
         return

@@ -67,6 +67,7 @@ TIERS = {
         "speed",
         "statistics",
         "tokenization",
+        "tokenizer",
         "torch_files",
         "transfer",
         "transfer_comparisons",

@@ -31,7 +31,8 @@ from tfcompress.export import ExportConfig
 from tfcompress.goals import Classes
 from tfcompress.predictions import Predictions
 from tfcompress.studies import quantization, robustness, tfmot_comparison, training_cost
-from tfcompress.tokenization import Tokenization, Tokenizer, TokenizerError
+from tfcompress.tokenization import Tokenization
+from tfcompress.tokenizer import Tokenizer, TokenizerError
 from tfcompress.training import TrainingConfig
 
 STUDENT = "distill(student=encoder, student_layers=1, features=1, attention=1, learning_rate=0.01)"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfcompress import vocabulary
-from tfcompress.tokenization import Tokenizer, TokenizerError
+from tfcompress.tokenizer import Tokenizer, TokenizerError
 from tfcompress.vocabulary import TokenUsage
 
 WORDS = (

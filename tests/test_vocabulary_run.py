@@ -14,7 +14,7 @@ from tfcompress.config import RunConfig, StageTrainingConfig
 from tfcompress.data import DataConfig
 from tfcompress.export import ExportConfig
 from tfcompress.predictions import Predictions
-from tfcompress.tokenization import TokenizerError
+from tfcompress.tokenizer import TokenizerError
 from tfcompress.training import TrainingConfig
 
 TRIMMED = "trim_vocabulary"

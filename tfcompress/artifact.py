@@ -28,8 +28,9 @@ from tfcompress.litert import Session, check_counts
 from tfcompress.metadata import labels_of, preprocessing_of, targets_of
 from tfcompress.predictions import OUTPUT_KINDS, VALUES
 from tfcompress.preprocessing import check_raw_images
-from tfcompress.tokenization import FILE as TOKENIZER_FILE
-from tfcompress.tokenization import Preparation, Tokenization, Tokenizer, TokenizerError
+from tfcompress.tokenization import Preparation, Tokenization
+from tfcompress.tokenizer import FILE as TOKENIZER_FILE
+from tfcompress.tokenizer import Tokenizer, TokenizerError
 
 DEFAULT_BATCH = 32
 

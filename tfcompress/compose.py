@@ -26,7 +26,7 @@ from tfcompress.planned_stages import (
 )
 from tfcompress.recipe import Recipe, RecipeError
 from tfcompress.techniques import NothingToGain, OutOfReach
-from tfcompress.tokenization import Tokenizer
+from tfcompress.tokenizer import Tokenizer
 
 ORDER = (
     "distill",

@@ -19,8 +19,9 @@ from tfcompress.export import ExportConfig
 from tfcompress.goals import CLASSIFICATION
 from tfcompress.metadata import preprocessing_of
 from tfcompress.run_folder import RunFolder
-from tfcompress.tokenization import FILE as TOKENIZER_FILE
-from tfcompress.tokenization import Preparation, Tokenization, Tokenizer
+from tfcompress.tokenization import Preparation, Tokenization
+from tfcompress.tokenizer import FILE as TOKENIZER_FILE
+from tfcompress.tokenizer import Tokenizer
 from tfcompress.training import TrainingConfig
 
 

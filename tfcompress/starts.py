@@ -19,7 +19,8 @@ from tfcompress.progress import Reporter
 from tfcompress.shared_folder import SharedFolder
 from tfcompress.supplies import Supplies
 from tfcompress.techniques import distill
-from tfcompress.tokenization import Preparation, Tokenization, Tokenizer
+from tfcompress.tokenization import Preparation, Tokenization
+from tfcompress.tokenizer import Tokenizer
 from tfcompress.vocabulary import TokenUsage
 
 

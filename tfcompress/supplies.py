@@ -23,7 +23,8 @@ from tfcompress.layer_sensitivity import KINDS, Sensitivity
 from tfcompress.planned_stages import PlannedStage
 from tfcompress.progress import Reporter
 from tfcompress.run_folder import CANDIDATES, ENCODED, RunFolder
-from tfcompress.tokenization import Preparation, Tokenization, Tokenizer
+from tfcompress.tokenization import Preparation, Tokenization
+from tfcompress.tokenizer import Tokenizer
 from tfcompress.training import TrainingConfig
 from tfcompress.vocabulary import TokenUsage
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress.tokenization import Tokenizer, TokenizerError
+from tfcompress.tokenizer import Tokenizer, TokenizerError
 
 # With these, pieces are more than the characters of a token and their pairs.
 _OTHER_PAIRS = ("byte_fallback", "continuing_subword_prefix", "end_of_word_suffix")

@@ -10,7 +10,7 @@ from tfcompress.backbones import TextConfig
 from tfcompress.goals import Classes
 from tfcompress.packaged_files import WeightsError
 from tfcompress.registry import UnknownNameError
-from tfcompress.tokenization import TokenizerError
+from tfcompress.tokenizer import TokenizerError
 
 TEXTS = ["a good film", "the plot was not very dull and not bad ."]
 

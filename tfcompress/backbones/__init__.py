@@ -35,7 +35,8 @@ from tfcompress.backbones._texts import text_names as text_names
 from tfcompress.backbones._weights import WeightsError as WeightsError
 from tfcompress.goals import CLASSIFICATION, Classes, Goal
 from tfcompress.preprocessing import Preprocessing
-from tfcompress.tokenization import Preparation, TokenIds, Tokenizer
+from tfcompress.tokenization import Preparation
+from tfcompress.tokenizer import TokenIds, Tokenizer
 
 if TYPE_CHECKING:
     from tf_keras import Model

@@ -16,7 +16,8 @@ from tfcompress._keras import keras
 from tfcompress.backbones._heads import with_head
 from tfcompress.backbones._own_model import sha256_of_path
 from tfcompress.goals import Goal
-from tfcompress.tokenization import TokenIds, Tokenization, Tokenizer, require_shorter
+from tfcompress.tokenization import Tokenization, require_shorter
+from tfcompress.tokenizer import TokenIds, Tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfcompress.data.dataset import Published, Split
-from tfcompress.tokenization import TokenIds
+from tfcompress.tokenizer import TokenIds
 
 Tokenize = Callable[[Sequence[str]], TokenIds]
 """Texts to the ids of tokens that a model reads."""

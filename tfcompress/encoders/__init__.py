@@ -37,7 +37,7 @@ from tfcompress.encoders._students import smaller as smaller
 from tfcompress.encoders._students import take_over as take_over
 from tfcompress.packaged_files import PackagedFile
 from tfcompress.packaged_files import WeightsError as WeightsError
-from tfcompress.tokenization import Tokenizer
+from tfcompress.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from tf_keras import Model

@@ -31,7 +31,7 @@ from tfcompress.graph.wrappers import plain_copy
 from tfcompress.results import CompressionReport
 from tfcompress.settings import require_types
 from tfcompress.techniques import VerificationError
-from tfcompress.tokenization import Tokenizer
+from tfcompress.tokenizer import Tokenizer
 
 # Between the rows that a table has and those that it had, in the detail of a report.
 _OF = " of "

@@ -6,7 +6,7 @@ import pytest
 from tfcompress import data
 from tfcompress.data import DataConfig
 from tfcompress.data.sets import text
-from tfcompress.tokenization import TokenIds
+from tfcompress.tokenizer import TokenIds
 
 ROWS = [("a good film", "up"), ('so "bad" , really', "down"), ("fine", "up"), ("dull", "down")]
 
