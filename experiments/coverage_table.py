@@ -24,7 +24,7 @@ from absl import app, flags
 
 from experiments import coverage_page, families, networks, program
 from experiments.families import FamilyResult
-from tfcompress import durable, registry, results
+from tfcompress import durable, records, registry
 
 PAGE = "docs/coverage.md"
 ROOT = Path(__file__).parents[1]
@@ -186,7 +186,7 @@ def read_entry(network: str, values: Any) -> FamilyResult:
       OSError: there is none.
     """
     entry = durable.read_json(entry_path(network, values))
-    found: FamilyResult = results.from_record(FamilyResult, entry["value"])
+    found: FamilyResult = records.from_record(FamilyResult, entry["value"])
     return found
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tfcompress import machine_state, resource_use, results, runtimes
+from tfcompress import machine_state, records, resource_use, runtimes
 from tfcompress.benchmark import (
     Case,
     LatencyConfig,
@@ -143,13 +143,13 @@ def test_real_measurement_in_its_own_process(files):
             assert stretch.begin.wall_seconds <= stretch.end.wall_seconds
         # What a run folder keeps and finds again.
         record = json.loads(json.dumps(found.to_dict()))
-        assert results.from_record(LatencySamples, record) == found
+        assert records.from_record(LatencySamples, record) == found
 
 
 def test_samples_of_earlier_versions_are_read():
     record = {"runtime": "litert_cpu", "threads": 1, "batch": 1, "rounds_ns": [[5, 6], [7]]}
     record |= {"first_call_ns": [9, 9], "load_ns": [3, 3], "peak_memory_bytes": 100}
-    found = results.from_record(LatencySamples, record)
+    found = records.from_record(LatencySamples, record)
     assert found.rounds_ns == ((5, 6), (7,))
     assert (found.stable, found.machine, found.placement) == ((), (), None)
 

@@ -7,7 +7,7 @@ import pytest
 
 from tfcompress.backbones import BackboneConfig
 from tfcompress.config import RunConfig, StageTrainingConfig, TransferConfig
-from tfcompress.results import differences
+from tfcompress.records import differences
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from tfcompress import results
+from tfcompress import records, results
 from tfcompress.latency import LatencySamples, ratio, summarize
 from tfcompress.machine_state import GpuState, MachineState, Stretch
 
@@ -56,10 +56,10 @@ def test_summary_by_hand():
 def test_a_summary_is_read_as_it_was_written():
     found = summarize(samples(2.0, 2.1, joules_per_call=({"package-0": 0.5}, None)))
     record = json.loads(json.dumps(dataclasses.asdict(found)))
-    assert results.from_record(results.Latency, record) == found
+    assert records.from_record(results.Latency, record) == found
     # As earlier versions wrote it.
     old = {"p50": 1.0, "p90": 2.0, "runtime": "keras", "threads": 1, "batch": 1, "samples": 9}
-    read = results.from_record(results.Latency, old)
+    read = records.from_record(results.Latency, old)
     assert (read.steady, read.mean, read.images_per_second) == (None, None, 1000)
 
 

@@ -10,7 +10,7 @@ import json
 import pytest
 
 from tfcompress.layer_coverage import Coverage, LayerCoverage, TechniqueCoverage
-from tfcompress.results import from_record
+from tfcompress.records import from_record
 
 NO_KERNEL = "no kernel"
 FOUND = Coverage(

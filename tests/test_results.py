@@ -16,7 +16,6 @@ from tfcompress.results import (
     Parity,
     Results,
     StageResult,
-    differences,
 )
 
 BASELINE = ArtifactResult(name="baseline", format="keras", accuracy=0.9)
@@ -116,11 +115,3 @@ def test_nan_is_never_written(tmp_path):
             tmp_path,
         )
     assert list(tmp_path.iterdir()) == []
-
-
-def test_differences_names_new_and_missing_fields():
-    assert differences({"a": 1, "b": {"c": 2}}, {"b": {"c": 3, "d": 4}}) == [
-        "a: 1 -> None",
-        "b.c: 2 -> 3",
-        "b.d: None -> 4",
-    ]

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from tfcompress import results, statistics, transfer_comparisons, transfer_tables
+from tfcompress import records, statistics, transfer_comparisons, transfer_tables
 from tfcompress.transfer import ModelSizes, TransferStudy, Trial, TrialResult
 
 SIZES = ModelSizes(1000, 2_500_000, 800, 160, 12, 4000, 3000)
@@ -55,7 +55,7 @@ def test_the_study_survives_json():
     import json
 
     found = study(*seeds([0.5, 0.6]), planned=3)
-    assert results.from_record(TransferStudy, json.loads(json.dumps(as_dict(found)))) == found
+    assert records.from_record(TransferStudy, json.loads(json.dumps(as_dict(found)))) == found
     assert not found.complete
 
 

@@ -15,7 +15,8 @@ from typing import Any
 from tfcompress import durable
 from tfcompress.latency import Ratio
 from tfcompress.operator_profile import OperatorProfile
-from tfcompress.results import Latency, from_record
+from tfcompress.records import from_record
+from tfcompress.results import Latency
 from tfcompress.roofline import Peaks
 
 SCHEMA_VERSION = 1

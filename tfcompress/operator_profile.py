@@ -19,7 +19,7 @@ from typing import Any
 from tfcompress import latency
 from tfcompress.latency import LatencySamples
 from tfcompress.machine_state import Stretch
-from tfcompress.results import from_record
+from tfcompress.records import from_record
 
 _PART = 10
 """Calls that are held against the next ones, to tell whether a profile would come out again."""

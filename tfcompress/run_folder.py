@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from tfcompress import durable, file_locks, results
-from tfcompress.results import differences
+from tfcompress import durable, file_locks, records
+from tfcompress.records import differences
 
 CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
@@ -158,7 +158,7 @@ class RunFolder:
         """
         try:
             record = durable.read_json(path)
-            return results.from_record(kind, record["value"]) if record["key"] == key else None
+            return records.from_record(kind, record["value"]) if record["key"] == key else None
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from tfcompress import durable
 from tfcompress.budgets import Budget, Figures, keeps
-from tfcompress.results import ArtifactResult, DataResult, Interval, Latency, read
+from tfcompress.records import read
+from tfcompress.results import ArtifactResult, DataResult, Interval, Latency
 
 SCHEMA_VERSION = 1
 FILE_NAME = "search.json"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from tfcompress import placement, results
+from tfcompress import placement, records
 from tfcompress.run_folder import RunFolder, T
 from tfcompress.techniques import NothingToGain, OutOfReach
 from tfcompress.workers import ClusterError
@@ -71,7 +71,7 @@ class SharedFolder(RunFolder):
         record = json.loads(self.from_chief(told))
         if "refused" in record:
             raise _REFUSALS[record["refused"]](record["said"])
-        found: T = results.from_record(kind, record["value"])
+        found: T = records.from_record(kind, record["value"])
         return found
 
     def require_alike(self, record: Mapping[str, Any], *, what: str) -> None:
@@ -88,7 +88,7 @@ class SharedFolder(RunFolder):
             return
         ours = json.loads(json.dumps(record))
         chief = json.loads(self.from_chief(lambda: json.dumps(ours).encode()))
-        changed = results.differences(chief, ours)
+        changed = records.differences(chief, ours)
         if placement.total(self._strategy, len(changed)):
             listed = "\n  ".join(changed)
             own = f" This one, beside the chief:\n  {listed}" if changed else ""

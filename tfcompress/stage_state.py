@@ -11,7 +11,7 @@ import json
 import shutil
 from pathlib import Path
 
-from tfcompress import checkpoint, durable, results
+from tfcompress import checkpoint, durable, records
 from tfcompress.results import StageResult
 
 _DONE = "stage.json"
@@ -78,5 +78,5 @@ def stored(folder: Path) -> bytes:
 
 def record_of(data: bytes) -> StageResult:
     """The record that `stored` gives the bytes of."""
-    record: StageResult = results.from_record(StageResult, json.loads(data)["record"])
+    record: StageResult = records.from_record(StageResult, json.loads(data)["record"])
     return record

@@ -14,7 +14,7 @@ from tfcompress.benchmark import peaks
 from tfcompress.benchmark.peaks import Sizes, peaks_in_process, product_chain
 from tfcompress.benchmark.process import MeasurementError
 from tfcompress.machine_state import MachineState, Stretch
-from tfcompress.results import from_record
+from tfcompress.records import from_record
 from tfcompress.roofline import Peaks, peaks_from_dict
 from tfcompress.runtimes import Placement
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from tfcompress import data, evaluate, results, robustness, statistics
+from tfcompress import data, evaluate, records, results, robustness, statistics
 from tfcompress.data import DataConfig, corruptions
 from tfcompress.predictions import Predictions
 from tfcompress.report import robustness_chart
@@ -115,7 +115,7 @@ def test_confidence_tells_other_classes_apart(judged):
 def test_the_result_is_kept_as_json(judged):
     folder, _, found = judged
     record = json.loads((folder / study.RESULT).read_text())
-    assert results.from_record(Robustness, record) == found
+    assert records.from_record(Robustness, record) == found
 
 
 def test_what_is_finished_is_computed_from_what_is_stored(judged, run_dir, monkeypatch):

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tfcompress import backbones, compose, results
+from tfcompress import backbones, compose, records
 from tfcompress.backbones import BackboneConfig
 from tfcompress.goals import Classes
 from tfcompress.graph.kernels import kernels
@@ -92,7 +92,7 @@ def test_every_trial_is_carried_out(studied):
     # Checkpoints are for the time of a training alone.
     assert not list((folder / "stages").glob("*/*.npz"))
     record = json.loads((folder / transfer.RESULT).read_text())
-    assert results.from_record(TransferStudy, record) == found
+    assert records.from_record(TransferStudy, record) == found
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from tfcompress.benchmark.config import LatencyConfig
 from tfcompress.benchmark.process import MeasurementError, Runner, run_in_process
 from tfcompress.latency import LatencySamples
 from tfcompress.machine_state import Stretch
-from tfcompress.results import from_record
+from tfcompress.records import from_record
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 """Called after each process with the count done, of all, and the model's name."""

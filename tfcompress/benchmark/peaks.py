@@ -43,7 +43,7 @@ from tfcompress.latency import LatencySamples
 from tfcompress.litert import check_counts
 from tfcompress.machine_state import Stretch
 from tfcompress.random_inputs import random_values
-from tfcompress.results import from_record
+from tfcompress.records import from_record
 from tfcompress.roofline import Peaks, peaks_from_dict
 
 _MODULE = "tfcompress.benchmark.peaks"

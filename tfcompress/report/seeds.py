@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tfcompress import statistics
+from tfcompress.records import differences
 from tfcompress.report import comparison, file_tables, metric, text
 from tfcompress.report.tables import Cell, Column, Table
-from tfcompress.results import ArtifactResult, Results, differences
+from tfcompress.results import ArtifactResult, Results
 from tfcompress.statistics import WORSE, Decision, SeedDifference
 
 

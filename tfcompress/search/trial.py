@@ -23,7 +23,8 @@ from tfcompress.budgets import Figures
 from tfcompress.config import RunConfig
 from tfcompress.data import Dataset
 from tfcompress.progress import Reporter, Stopwatch
-from tfcompress.results import ArtifactResult, Interval, from_record
+from tfcompress.records import from_record
+from tfcompress.results import ArtifactResult, Interval
 from tfcompress.run_folder import CANDIDATES, ENCODED, STAGES, RunFolder, RunFolderError
 from tfcompress.search import stopping
 from tfcompress.search.config import SearchConfig
