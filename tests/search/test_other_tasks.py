@@ -1,7 +1,10 @@
 """Searches for what is no class of an image: texts, and values."""
 
+import dataclasses
+
 import pytest
 
+from tfcompress.artifact import Artifact
 from tfcompress.backbones import BackboneConfig, TextConfig
 from tfcompress.benchmark import LatencyConfig
 from tfcompress.config import RunConfig, StageTrainingConfig
@@ -35,16 +38,21 @@ def test_texts_are_searched_in_the_recipes_that_suit_them(tmp_path, reviews, tin
     (space,) = found.config["spaces"]
     assert "prune({0.3..0.95}" in space
     assert "{trim_vocabulary(least_count={1..4})|none}" in space
-    # They have no integer form of attention.
-    assert "qat" not in space
-    assert "ptq" not in space
+    # Attention stays in float within their files.
+    assert "{qat|" in space
+    assert "ptq(rounding=nearest)" in space
     assert all(trial.state != "failed" for trial in found.trials), found.trials
     assert found.winner.row.accuracy > 0.8
 
 
-def test_a_file_of_fewer_tokens_is_judged_by_its_own(tmp_path, reviews, tiny_encoder):
+def test_a_file_of_fewer_tokens_and_several_lengths_is_judged_by_its_own(
+    tmp_path, reviews, tiny_encoder
+):
+    run = texts(reviews, tiny_encoder)
     config = SearchConfig(
-        run=texts(reviews, tiny_encoder),
+        run=dataclasses.replace(
+            run, backbone=dataclasses.replace(run.backbone, shorter_lengths=(4,))
+        ),
         spaces=("trim_vocabulary(least_count=1)+dynamic",),
         trials=1,
         best="size",
@@ -54,6 +62,8 @@ def test_a_file_of_fewer_tokens_is_judged_by_its_own(tmp_path, reviews, tiny_enc
     assert trial.candidate is not None, trial.reason
     row = next(each.row for each in found.finalists if each.name == trial.name)
     assert row.accuracy > 0.8
+    assert Artifact.load(tmp_path / row.path).lengths == (4, 8)
+    assert [timed.runtime for timed in row.latency_ms] == ["litert_cpu(length=8)"]
 
 
 def test_of_values_the_error_may_rise(tmp_path):
