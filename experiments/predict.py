@@ -29,7 +29,8 @@ def main() -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from tfcompress.artifact import Artifact, PredictedValues
+    from tfcompress.answers import PredictedValues
+    from tfcompress.artifact import Artifact
 
     values = flags.FLAGS
     if (values.image is None) == (values.text is None):

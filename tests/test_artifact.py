@@ -7,7 +7,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from PIL import Image
 
-from tfcompress.artifact import Artifact, Prediction, softmax
+from tfcompress.artifact import Artifact
 
 
 def test_sizes_and_checksum_are_of_the_bytes(exported, tmp_path):
@@ -240,15 +240,6 @@ def test_predict_refuses_files_that_are_no_images(exported, tmp_path):
             exported("int8").predict(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"none\.png"):
         exported("int8").predict(tmp_path / "none.png")
-
-
-def test_top_orders_by_probability():
-    prediction = Prediction("b", 0.5, {"a": 0.2, "b": 0.5, "c": 0.3})
-    assert prediction.top(2) == [("b", 0.5), ("c", 0.3)]
-
-
-def test_softmax_of_large_logits():
-    np.testing.assert_allclose(softmax(np.array([[1000.0, 1000.0, 0.0]])), [[0.5, 0.5, 0.0]])
 
 
 def test_using_a_file_imports_no_tensorflow(exported, tmp_path):

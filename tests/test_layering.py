@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 # module or a folder of tfcompress, or `experiments`.
 TIERS = {
     "foundation": (
+        "answers",
         "artifact",
         "benchmark_record",
         "budgets",

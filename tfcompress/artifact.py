@@ -12,75 +12,26 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from tfcompress import durable, flatbuffer, metadata
+from tfcompress import answers, durable, flatbuffer, metadata
+from tfcompress.answers import PredictedValues, Prediction
 from tfcompress.flatbuffer import OperatorInfo, WeightTensor
-from tfcompress.image_files import read_image
+from tfcompress.image_files import ImagePath, Images, raw_batches
 from tfcompress.litert import Session, check_counts
 from tfcompress.metadata import labels_of, preprocessing_of, targets_of
 from tfcompress.predictions import OUTPUT_KINDS, VALUES
-from tfcompress.preprocessing import check_raw_images
 from tfcompress.tokenization import Preparation, Tokenization
 from tfcompress.tokenizer import FILE as TOKENIZER_FILE
 from tfcompress.tokenizer import Tokenizer, TokenizerError
 
 DEFAULT_BATCH = 32
-
-ImagePath: TypeAlias = str | os.PathLike[str]
-Images: TypeAlias = np.ndarray | ImagePath | Sequence[np.ndarray | ImagePath]
-"""What `Artifact.predict` takes; of a file for texts, a text or a list of them."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What an artifact says of one image or text.
-
-    Attributes:
-      label: name of the most likely class.
-      probability: of that class, in [0, 1].
-      probabilities: of every class, by name, in label order.
-    """
-
-    label: str
-    probability: float
-    probabilities: Mapping[str, float]
-
-    def top(self, count: int) -> list[tuple[str, float]]:
-        """The `count` most likely classes with their probabilities, the likeliest first."""
-        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:count]
-
-
-@dataclass(frozen=True)
-class PredictedValues:
-    """What an artifact measures in one image or text, of a regression.
-
-    Attributes:
-      values: of every target, by name, in the targets' units.
-    """
-
-    values: Mapping[str, float]
-
-    @property
-    def value(self) -> float:
-        """The value, of a file with one target.
-
-        Raises:
-          ValueError: there are several.
-        """
-        if len(self.values) != 1:
-            raise ValueError(
-                f"The file gives {len(self.values)} values: {', '.join(self.values)}. Expected "
-                "one. Take them from `values`, by name."
-            )
-        return next(iter(self.values.values()))
 
 
 @dataclass(frozen=True)
@@ -352,34 +303,12 @@ class Artifact:
         if isinstance(preprocessing, Tokenization):
             inputs = self._token_ids(images, preprocessing)
         else:
-            batches = [preprocessing.apply(batch) for batch in _raw_batches(images)]
+            batches = [preprocessing.apply(batch) for batch in raw_batches(images)]
             inputs = np.concatenate(batches) if batches else np.empty([0], np.float32)
         if not len(inputs):
             return []
         outputs = self._run_by_length(inputs, threads=threads)
-        if outputs.shape[1] != len(names):
-            raise ValueError(
-                f"{self._name} has {outputs.shape[1]} outputs but {len(names)} "
-                f"{'targets' if output == VALUES else 'labels'} in its metadata. Expected as many."
-            )
-        if not np.isfinite(outputs).all():
-            raise ValueError(
-                f"{self._name} gives outputs that are NaN or infinite, so it "
-                f"{'measures nothing' if output == VALUES else 'names no class'}. The "
-                "model that it was exported from diverged, or the file's preprocessing is not its "
-                "own."
-            )
-        if output == VALUES:
-            return [PredictedValues(_by_name(names, row)) for row in outputs]
-        probabilities = softmax(outputs) if output == "logits" else outputs
-        return [
-            Prediction(
-                label=names[int(np.argmax(row))],
-                probability=float(np.max(row)),
-                probabilities=_by_name(names, row),
-            )
-            for row in probabilities
-        ]
+        return answers.of_outputs(outputs, names, output, source=self._name)
 
     def _run_by_length(self, inputs: np.ndarray, *, threads: int) -> np.ndarray:
         groups = self.by_length(inputs)
@@ -462,10 +391,6 @@ class Artifact:
         return self.metadata[key]
 
 
-def _by_name(names: Sequence[str], row: np.ndarray) -> dict[str, float]:
-    return {name: float(number) for name, number in zip(names, row, strict=True)}
-
-
 def cut(inputs: np.ndarray, length: int | None) -> np.ndarray:
     """Texts without what stands behind a length; all as they are where there is none."""
     return inputs if length is None else inputs[:, :length]
@@ -493,37 +418,3 @@ def run_batches(session: Session, inputs: np.ndarray) -> np.ndarray:
             :count
         ]
     return outputs
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis.
-
-    Example:
-      >>> softmax(np.array([[0.0, 0.0]])).tolist()
-      [[0.5, 0.5]]
-    """
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: np.ndarray = shifted / shifted.sum(axis=-1, keepdims=True)
-    return probabilities
-
-
-def _raw_batches(images: Images) -> list[np.ndarray]:
-    items = images if isinstance(images, list | tuple) else [images]
-    batches = [_raw_batch(image) for image in items]
-    return [batch for batch in batches if len(batch)]
-
-
-def _raw_batch(image: object) -> np.ndarray:
-    if isinstance(image, str | os.PathLike):
-        return read_image(image)[None]
-    if not isinstance(image, np.ndarray):
-        raise ValueError(
-            "predict takes a uint8 numpy array, the path of an image file, or a flat list of "
-            f"these. Received: {type(image).__module__}.{type(image).__name__}. "
-            "Convert it with numpy.asarray(image, 'uint8')."
-        )
-    batch = image[None] if image.ndim == 3 else image
-    check_raw_images(batch)
-    if 0 in batch.shape[1:]:
-        raise ValueError(f"An image must have a pixel or more. Received: {list(image.shape)}.")
-    return batch

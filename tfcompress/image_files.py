@@ -1,4 +1,4 @@
-"""Reads an image file as raw pixels: the one reader for training data and for predictions.
+"""Images from files and arrays as raw pixels: the one reader for training data and for predictions.
 
 Knows file kinds, orientation and depth. Does not know sizes, classes or models. No TensorFlow here.
 """
@@ -6,16 +6,23 @@ Knows file kinds, orientation and depth. Does not know sizes, classes or models.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+
+from tfcompress.preprocessing import check_raw_images
 
 if TYPE_CHECKING:
     from PIL import Image
 
+ImagePath: TypeAlias = str | os.PathLike[str]
+Images: TypeAlias = np.ndarray | ImagePath | Sequence[np.ndarray | ImagePath]
+"""What `Artifact.predict` takes; of a file for texts, a text or a list of them."""
 
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+
+def read_image(path: ImagePath) -> np.ndarray:
     """Reads an image file, such as PNG or JPEG, upright by its EXIF orientation.
 
     Returns:
@@ -49,6 +56,38 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
             "Replace it or leave it out."
         ) from error
     return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def raw_batches(images: Images) -> list[np.ndarray]:
+    """Images as batches that preprocessing takes; empty ones are left out.
+
+    Args:
+      images: uint8 [batch, height, width, channels] or one image [height, width, channels], the
+        path of an image file, or a list of these.
+
+    Raises:
+      ValueError: what is none of these, or an image without a pixel.
+      FileNotFoundError: there is no such file.
+    """
+    items = images if isinstance(images, list | tuple) else [images]
+    batches = [_raw_batch(image) for image in items]
+    return [batch for batch in batches if len(batch)]
+
+
+def _raw_batch(image: object) -> np.ndarray:
+    if isinstance(image, str | os.PathLike):
+        return read_image(image)[None]
+    if not isinstance(image, np.ndarray):
+        raise ValueError(
+            "predict takes a uint8 numpy array, the path of an image file, or a flat list of "
+            f"these. Received: {type(image).__module__}.{type(image).__name__}. "
+            "Convert it with numpy.asarray(image, 'uint8')."
+        )
+    batch = image[None] if image.ndim == 3 else image
+    check_raw_images(batch)
+    if 0 in batch.shape[1:]:
+        raise ValueError(f"An image must have a pixel or more. Received: {list(image.shape)}.")
+    return batch
 
 
 def _require_8_bits(image: Image.Image) -> None:
