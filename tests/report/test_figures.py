@@ -279,6 +279,16 @@ def test_log_ticks_are_round_and_few(low, high, expected):
     assert ticks.tolist() == pytest.approx(expected)
 
 
+def test_a_label_beyond_the_figure_is_left_out():
+    for high, last in [(101_000, "50,000"), (300_000, "200,000")]:
+        figure = drawing.new_figure(400, 200)
+        axes = drawing.add_axes(figure, left=34, top=10, width=354, height=100)
+        drawing.scale_x_logarithmically(axes, 6000, high)
+        labels = axes.xaxis.get_major_formatter().seq
+        assert labels[0] == "10,000"
+        assert labels[-1] == last
+
+
 def test_shorten_keeps_both_ends():
     short = drawing.shorten("prune+cluster+qat-int16x8", 90)
     assert drawing.text_size(short)[0] <= 90

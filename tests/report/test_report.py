@@ -15,7 +15,7 @@ from tfcompress import report
 from tfcompress.report import markdown, terminal
 from tfcompress.report.run import RunFolderError
 
-VOID = {"meta", "br", "rect", "path", "use", "line"}
+VOID = {"meta", "br", "wbr", "rect", "path", "use", "line"}
 
 
 class _Balance(HTMLParser):

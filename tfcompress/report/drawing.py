@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 # Light-page colours. Each is unlike any other colour in a figure, so that the page's SVG can name
 # the role in its place (`var(--ink)`) and follow a dark page. The six hues are Okabe and Ito's,
@@ -201,6 +202,24 @@ def nice_log_ticks(low: float, high: float) -> np.ndarray:
             break
         best = ticks
     return best
+
+
+def scale_x_logarithmically(axes: Axes, low: float, high: float) -> None:
+    """Gives axes a logarithmic scale with a few round values, whose labels stay in the figure."""
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    total = 72 * axes.figure.bbox.width / axes.figure.dpi
+    left, right = (total * end for end in axes.get_position().intervalx)
+    shown = []
+    for tick in nice_log_ticks(low, high).tolist():
+        label = f"{tick:,g}"
+        middle = left + (right - left) * np.log(tick / low) / np.log(high / low)
+        half = text_size(label, SMALL)[0] / 2
+        if middle - half >= 0 and middle + half <= total:
+            shown.append((tick, label))
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick, _ in shown]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FixedFormatter([label for _, label in shown]))
 
 
 def to_svg(figure: Figure, *, name: str, title: str, description: str) -> str:

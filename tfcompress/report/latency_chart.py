@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from tfcompress.benchmark_record import Benchmark, Row
 from tfcompress.report import drawing, text
@@ -117,14 +116,9 @@ def _draw_panel(
     series: Sequence[str],
     limits: tuple[float, float],
 ) -> None:
-    axes.set_xscale("log")
-    axes.set_xlim(*limits)
+    drawing.scale_x_logarithmically(axes, *limits)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_yticks([])
-    ticks = drawing.nice_log_ticks(*limits)
-    axes.xaxis.set_major_locator(FixedLocator([float(tick) for tick in ticks]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.grid(axis="x", color=COLORS["grid"], lw=0.8)
     axes.set_xlabel(
         "ms a call, logarithmic", fontsize=drawing.SMALL, color=COLORS["muted"], labelpad=2

@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from tfcompress.report import drawing
 from tfcompress.report.drawing import COLORS
@@ -83,14 +83,8 @@ def draw_tried(
 
 def _scale_sizes(axes: Axes, sizes: Sequence[float]) -> None:
     low, high = min(sizes), max(sizes)
-    if high <= 3 * low:
-        return
-    axes.set_xscale("log")
-    axes.set_xlim(low / 1.15, high * 1.15)
-    ticks = drawing.nice_log_ticks(*axes.get_xlim())
-    axes.xaxis.set_major_locator(FixedLocator(ticks.tolist()))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FixedFormatter([f"{tick:,g}" for tick in ticks]))
+    if high > 3 * low:
+        drawing.scale_x_logarithmically(axes, low / 1.15, high * 1.15)
 
 
 def draw_history(points: Sequence[HistoryPoint], *, with_budget: bool, width: int) -> Figure:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from tfcompress.report import drawing, labels, metric
 from tfcompress.report.drawing import COLORS
@@ -141,13 +141,8 @@ def _scale(axes: Axes, points: list[Point], baseline: ArtifactResult, limits: Li
     low = min(*(p.x_low for p in points), *most, *(p.x for p in points))
     high = max(*(p.x_high for p in points), *most, *(p.x for p in points))
     if high > 3 * low > 0:
-        axes.set_xscale("log")
         pad = (high / low) ** 0.09
-        axes.set_xlim(low / pad, high * pad)
-        ticks = drawing.nice_log_ticks(*axes.get_xlim())
-        axes.xaxis.set_major_locator(FixedLocator(ticks.tolist()))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FixedFormatter([f"{t:,g}" for t in ticks]))
+        drawing.scale_x_logarithmically(axes, low / pad, high * pad)
     else:
         pad = 0.15 * (high - low) or 0.2 * high or 1.0
         axes.set_xlim(max(0.0, low - pad), high + pad)
