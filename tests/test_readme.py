@@ -7,7 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
+)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 COMPRESSING, COMBINING, OWN_MODEL = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -51,8 +57,19 @@ def test_recipes_can_be_carried_out() -> None:
         assert RunConfig(recipes=(text,), **(both if f'"{text}"' in of_texts else {})).plans
 
 
-def test_links_exist() -> None:
-    root = Path(__file__).parents[1]
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
-    assert links
-    assert [link for link in links if not (root / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_to_a_page_and_a_heading(page: str) -> None:
+    found = re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text(encoding="utf-8"))
+    for link in found:
+        name, _, heading = link.partition("#")
+        if "://" in name:
+            continue
+        target = (ROOT / page).parent / name if name else ROOT / page
+        assert target.exists(), link
+        assert not heading or heading in headings(target), link
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors that a page's headings have: lower case, hyphens for spaces, no punctuation."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
