@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from tfcompress import durable, file_locks, records
-from tfcompress.records import differences
+from tfcompress import durable, file_locks
+from tfcompress.records import differences, from_record
 
 CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
@@ -158,7 +158,7 @@ class RunFolder:
         """
         try:
             record = durable.read_json(path)
-            return records.from_record(kind, record["value"]) if record["key"] == key else None
+            return from_record(kind, record["value"]) if record["key"] == key else None
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
