@@ -65,6 +65,22 @@ class PlannedStage:
         return dataclasses.replace(self, config=config, search=None)
 
 
+def apart_from_level(stage: PlannedStage) -> PlannedStage:
+    """A stage with its level, if it has one, at the highest: equal where only the levels differ.
+
+    Example:
+      >>> from tfcompress import compose, recipe
+      >>> stages = [compose.plan(recipe.parse(f"prune({level})")).stages[0] for level in (0.5, 0.6)]
+      >>> apart_from_level(stages[0]) == apart_from_level(stages[1])
+      True
+    """
+    try:
+        return stage.at(level_of(stage.technique).highest)
+    except ValueError:
+        # It has no level, or says by other settings how far it goes.
+        return stage
+
+
 def is_trained(stage: PlannedStage) -> bool:
     """Whether a stage has a training, rather than an `adjust` that needs no labels."""
     return not hasattr(stage.module, "adjust")

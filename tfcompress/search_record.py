@@ -81,12 +81,14 @@ class Draft:
       gzip_size_bytes: after gzip at level 9.
       error: on a part of the validation split; None of a student that has learned nothing.
       latency_ms: None where there is no limit of the latency, or where it was too noisy.
+      sha256: of its bytes; empty in the record of an earlier version.
     """
 
     size_bytes: int
     gzip_size_bytes: int
     error: float | None = None
     latency_ms: float | None = None
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,13 @@ class TrialRecord:
         return trial_name(self.number)
 
     @property
-    def is_draft_alone(self) -> bool:
-        """Whether it was stopped before any training, which costs a search next to nothing."""
+    def is_untrained(self) -> bool:
+        """Whether it ended before any training, which costs a search next to nothing.
+
+        It was stopped at its draft, or cannot be carried out at all.
+        """
+        if self.state == FAILED:
+            return not self.progress and self.attempts == 1
         return self.state == STOPPED and all(each.share == 0 for each in self.progress)
 
 

@@ -5,7 +5,15 @@ import pytest
 from tfcompress.budgets import Budget
 from tfcompress.results import Latency
 from tfcompress.search import stopping
-from tfcompress.search_record import FINISHED, STOPPED, Candidate, Draft, Progress, TrialRecord
+from tfcompress.search_record import (
+    FAILED,
+    FINISHED,
+    STOPPED,
+    Candidate,
+    Draft,
+    Progress,
+    TrialRecord,
+)
 
 
 def made(size, error=0.1, latency=1.0, **overruns):
@@ -31,6 +39,40 @@ def test_a_file_over_the_budget_is_ended_where_another_is_nearer():
     assert stopping.beyond_budget(Draft(1900, 1900), budget, [over]) != ""
     assert stopping.beyond_budget(Draft(1040, 1040), budget, [within]) == ""
     assert stopping.beyond_budget(draft, Budget(max_drop=0.01), [within]) == ""
+
+
+def test_early_in_a_search_nothing_over_the_budget_is_trained():
+    budget, over = Budget(max_size_bytes=1000), made(1500, max_size_bytes=0.5)
+    says = stopping.beyond_budget(Draft(1200, 1200), budget, [over], strict=True)
+    assert says == "untrained, its file has 1,200 for max_size_bytes=1,000"
+    assert stopping.beyond_budget(Draft(1040, 1040), budget, [over], strict=True) == ""
+
+
+def tried(number, recipe, sha256, state=FINISHED):
+    return TrialRecord(number, recipe, state, draft=Draft(1, 1, sha256=sha256))
+
+
+def test_what_an_earlier_trial_trained_is_not_trained_again():
+    before = [
+        tried(0, "prune_channels(0.58)+qat", "a", state=FAILED),
+        tried(1, "prune_channels(0.59)+qat", "b"),
+        tried(2, "prune_channels(0.59)+qat", "a"),
+    ]
+    draft = Draft(1, 1, sha256="a")
+    same = stopping.same_file(draft, "prune_channels(0.6)+qat", before)
+    assert same == "untrained, its file is that of trial-0002"
+    for other in (
+        "prune_channels(0.6)+int8",
+        "prune_channels(0.6, epochs=3)+qat",
+        "prune_channels(0.6, importance=l1)+qat",
+        "prune_channels(0.6)+qat(epochs=2)",
+        "prune_channels(0.6)+prune(0.5)+qat",
+    ):
+        assert stopping.same_file(draft, other, before) == ""
+    assert stopping.same_file(Draft(1, 1, sha256="c"), "prune_channels(0.6)+qat", before) == ""
+    # Kept by a version that did not note it.
+    old = tried(0, "prune_channels(0.6)+qat", "")
+    assert stopping.same_file(Draft(1, 1), "prune_channels(0.61)+qat", [old]) == ""
 
 
 def test_a_draft_of_the_latency_counts_too():

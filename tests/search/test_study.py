@@ -35,6 +35,9 @@ def ended(claim, state=FINISHED, over=0.0):
     return TrialRecord(claim.number, claim.recipe, state, candidate=made)
 
 
+PART = Progress(0.5, 0.9)
+
+
 def drafted(claim):
     """A trial that was stopped at its draft."""
     return TrialRecord(claim.number, claim.recipe, STOPPED, progress=(Progress(0.0, 0.9),))
@@ -99,6 +102,30 @@ def test_a_search_of_drafts_alone_ends(tmp_path):
     assert at.is_complete
 
 
+def test_recipes_that_cannot_be_carried_out_do_not_count_and_are_avoided(tmp_path):
+    at = study(tmp_path, trials=12, sampler="tpe", space="prune_channels({0.1..0.9})+int8")
+    failed = made = 0
+    while (claim := at.claim()) is not None:
+        level = float(claim.choices["prune_channels.target"])
+        if level > 0.5:
+            failed += 1
+            at.tell(claim, TrialRecord(claim.number, claim.recipe, FAILED, "too much"))
+        else:
+            made += 1
+            at.tell(claim, ended(claim), (1 - level, level))
+    # Chance would hit on as many of the half that fails.
+    assert made == 12
+    assert 0 < failed < 8
+
+
+def test_a_trial_that_fails_in_its_training_counts(tmp_path):
+    at = study(tmp_path, trials=2)
+    for _ in range(2):
+        claim = at.claim()
+        at.tell(claim, TrialRecord(claim.number, claim.recipe, FAILED, progress=(PART,)))
+    assert at.is_complete
+
+
 def test_the_points_of_a_grid_are_all_there_is(tmp_path):
     at = study(tmp_path, trials=4, sampler="grid", space="prune({0.1..0.9})+int8")
     tried = 0
@@ -157,7 +184,7 @@ def test_a_trial_at_work_is_nobody_elses(tmp_path):
     assert one.claim() is None
     assert not one.is_complete
     one.tell(first, ended(first), (0.1, 0.2))
-    other.tell(second, ended(second, FAILED))
+    other.tell(second, TrialRecord(second.number, second.recipe, FAILED, progress=(PART,)))
     assert one.is_complete
     assert other.is_complete
 

@@ -41,7 +41,7 @@ class SearchConfig:
       budget: upper limits.
       spaces: text forms of the recipes to choose from; none for what suits the model.
       sampler: one of `SAMPLERS`.
-      trials: recipes to try, at least 1; those that are stopped at their draft do not count, see
+      trials: recipes to try, at least 1; those that end before any training do not count, see
         `study.Study`. More may be asked for later.
       stop_poor: end a trial early that cannot become the answer, or that is worse at its stage
         than half of the trials before it that cost no more.

@@ -9,9 +9,11 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 
-from tfcompress import budgets
+from tfcompress import budgets, compose
+from tfcompress import recipe as recipes
 from tfcompress.budgets import Budget, Figures
-from tfcompress.search_record import FINISHED, Candidate, Draft, TrialRecord
+from tfcompress.planned_stages import apart_from_level
+from tfcompress.search_record import FAILED, FINISHED, Candidate, Draft, TrialRecord
 
 FEWEST_PEERS = 4
 """Trials that one is compared with, at least: of fewer, half are soon beaten by chance."""
@@ -23,7 +25,9 @@ class TrialStopped(Exception):
     """A trial is not worth going on with. The message says why."""
 
 
-def beyond_budget(draft: Draft, budget: Budget, candidates: Sequence[Candidate]) -> str:
+def beyond_budget(
+    draft: Draft, budget: Budget, candidates: Sequence[Candidate], *, strict: bool = False
+) -> str:
     """Why a recipe cannot be the answer, whatever its training comes to; empty where it can.
 
     Its file is over a limit of size or latency, and some file is nearer to the budget in all.
@@ -32,15 +36,41 @@ def beyond_budget(draft: Draft, budget: Budget, candidates: Sequence[Candidate])
       draft: the file of the untrained recipe.
       budget: the limits.
       candidates: every file so far.
+      strict: take it that some file will keep the budget, so that none over it is the answer.
     """
     over = overruns(draft, budget, margin=MARGIN)
+    if budgets.keeps(over):
+        return ""
     nearest = min((budgets.distance(each.overruns) for each in candidates), default=None)
-    if budgets.keeps(over) or nearest is None or budgets.distance(over) < nearest:
+    if not strict and (nearest is None or budgets.distance(over) < nearest):
         return ""
     name = max(over, key=lambda each: over[each])
     limit = getattr(budget, name)
     has = getattr(draft, name.removeprefix("max_"))
     return f"untrained, its file has {_shown(has)} for {name}={_shown(limit)}"
+
+
+def same_file(draft: Draft, recipe: str, trials: Sequence[TrialRecord]) -> str:
+    """Which trial a recipe would repeat; empty where there is none.
+
+    Its file before any training is that trial's, as where channels are rounded to the same count,
+    and the recipes differ only in how far their stages go: so the training is the same too.
+
+    Args:
+      draft: the file of the untrained recipe.
+      recipe: its text.
+      trials: all that ended.
+    """
+    if not draft.sha256:
+        return ""
+    for trial in trials:
+        other = trial.draft
+        if other is not None and other.sha256 == draft.sha256 and trial.state != FAILED:
+            plans = (compose.plan(recipes.parse(text)) for text in (recipe, trial.recipe))
+            own, its = ([apart_from_level(stage) for stage in plan.stages] for plan in plans)
+            if own == its:
+                return f"untrained, its file is that of {trial.name}"
+    return ""
 
 
 def overruns(draft: Draft, budget: Budget, *, margin: float = 0.0) -> dict[str, float]:

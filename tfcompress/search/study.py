@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import optuna
 
 _RECIPE, _NUMBER, _ATTEMPTS, _SAME = "recipe", "number", "attempts", "same"
-_EXHAUSTED, _DRAFT_ALONE = "exhausted", "draft_alone"
+_EXHAUSTED, _UNTRAINED = "exhausted", "untrained"
 # After so many known recipes in a row one is drawn at random, and after so many more there is
 # taken to be no other.
 _PATIENCE = 5
@@ -34,8 +34,8 @@ _MOST_REPEATS = 50
 # since a trial may take minutes, and a search has tens of them.
 _STARTUP_SHARE, _STARTUP = 0.25, (4, 10)
 _FEWEST_FOR_IMPORTANCE = 10
-# Drafts that end before any training cost little; beyond so many for each trial they count as one.
-_MOST_DRAFTS = 4
+# Trials that end before any training cost little; beyond so many for each other one they count.
+_MOST_UNTRAINED = 4
 _FINEST_GRID = 64
 
 
@@ -72,8 +72,8 @@ class Study:
       sampler: one of `config.SAMPLERS`.
       objectives: how many values a trial has, less of each being better.
       trials: recipes to try in all; fewer, where there are no more, or where a grid has fewer.
-        One that is stopped at its draft does not count, but for a grid's, up to four for each of
-        `trials`.
+        One that ends before any training does not count, but for a grid's, up to four for each
+        of `trials`.
       seed: of the sampler.
 
     Raises:
@@ -153,12 +153,13 @@ class Study:
             trial = optuna.trial.Trial(self._study, frozen._trial_id)
             for name, over in (overruns or {}).items():
                 trial.set_constraint(name, over)
-            if record.is_draft_alone and self._sampler != "grid":
-                trial.set_user_attr(_DRAFT_ALONE, True)
-            states = optuna.trial.TrialState
+            if record.is_untrained and self._sampler != "grid":
+                trial.set_user_attr(_UNTRAINED, True)
+            if record.state == FAILED:
+                # Of a trial that Optuna calls failed a sampler learns nothing, and tries its like.
+                trial.set_constraint("carried_out", 1.0)
             if values is None:
-                state = states.FAIL if record.state == FAILED else states.PRUNED
-                self._study.tell(claim.place, state=state)
+                self._study.tell(claim.place, state=optuna.trial.TrialState.PRUNED)
             else:
                 self._study.tell(claim.place, list(values))
         claim.lock.release()
@@ -207,8 +208,8 @@ class Study:
     def _is_planned_out(self) -> bool:
         """Whether as many trials were begun as there are to be."""
         numbered = self._numbered()
-        drafts = sum(bool(trial.user_attrs.get(_DRAFT_ALONE)) for trial in numbered)
-        counted = len(numbered) - min(drafts, _MOST_DRAFTS * self.planned)
+        untrained = sum(bool(trial.user_attrs.get(_UNTRAINED)) for trial in numbered)
+        counted = len(numbered) - min(untrained, _MOST_UNTRAINED * self.planned)
         return counted >= self.planned or self._is_exhausted
 
     def _unfinished(self) -> list[optuna.trial.FrozenTrial]:

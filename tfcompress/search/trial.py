@@ -311,9 +311,14 @@ class _Trial:
             self._note_progress(0.0, draft.error)
         if not self._shared.config.stop_poor:
             return
-        made = (trial.candidate for trial in self._earlier())
+        earlier, config = self._earlier(), self._shared.config
+        made = (trial.candidate for trial in earlier)
         candidates = [*self._shared.plain, *(each for each in made if each is not None)]
-        reason = stopping.beyond_budget(draft, self._shared.config.budget, candidates)
+        # In the first half of a search no file over the budget is trained for want of a better.
+        strict = 2 * len(earlier) < config.trials
+        reason = stopping.beyond_budget(
+            draft, config.budget, candidates, strict=strict
+        ) or stopping.same_file(draft, self._record.recipe, earlier)
         if reason:
             raise TrialStopped(reason)
         if draft.error is not None:
@@ -336,7 +341,9 @@ class _Trial:
         latency = None
         if self._shared.config.budget.max_latency_ms is not None:
             latency = self._latency_ms(artifact)
-        draft = Draft(artifact.size_bytes, artifact.gzip_size_bytes, error, latency)
+        draft = Draft(
+            artifact.size_bytes, artifact.gzip_size_bytes, error, latency, sha256=artifact.sha256
+        )
         said = "" if error is None else f", error {error:.4g} untrained"
         self._shared.reporter.note(f"draft: {draft.size_bytes:,} bytes{said}")
         return draft
