@@ -30,8 +30,8 @@ _EXHAUSTED, _UNTRAINED = "exhausted", "untrained"
 # taken to be no other.
 _PATIENCE = 5
 _MOST_REPEATS = 50
-# So many of all trials are drawn by chance before a sampler chooses, or are a generation: few,
-# since a trial may take minutes, and a search has tens of them.
+# So many of all trials finish before a sampler chooses, or are a generation: few, since a trial may
+# take minutes, and a search has tens of them.
 _STARTUP_SHARE, _STARTUP = 0.25, (4, 10)
 _FEWEST_FOR_IMPORTANCE = 10
 # Trials that end before any training cost little; beyond so many for each other one they count.
@@ -155,10 +155,10 @@ class Study:
                 trial.set_constraint(name, over)
             if record.is_untrained and self._sampler != "grid":
                 trial.set_user_attr(_UNTRAINED, True)
-            if record.state == FAILED:
-                # Of a trial that Optuna calls failed a sampler learns nothing, and tries its like.
-                trial.set_constraint("carried_out", 1.0)
             if values is None:
+                # Else it would rank before every file that is over the budget, however poor it was;
+                # and of a trial that Optuna calls failed a sampler learns nothing at all.
+                trial.set_constraint("has_no_file", 1.0)
                 self._study.tell(claim.place, state=optuna.trial.TrialState.PRUNED)
             else:
                 self._study.tell(claim.place, list(values))
@@ -293,6 +293,7 @@ class Study:
 
         So a search that is interrupted goes on as it would have, and workers do not choose alike.
         """
+        import optuna
         from optuna import samplers
 
         digest = hashlib.sha256(f"{self._seed} {place}".encode()).digest()
@@ -300,6 +301,11 @@ class Study:
         few, many = _STARTUP
         startup = min(max(round(_STARTUP_SHARE * self.planned), few), many)
         if kind == "tpe":
+            # It counts those without a file too, but by these alone it could not choose.
+            states = [trial.state for trial in self._trials()]
+            finished = states.count(optuna.trial.TrialState.COMPLETE)
+            begun = finished >= startup or len(states) >= self.planned
+            startup = 0 if begun else len(states) + 1
             return samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True)
         if kind == "nsga2":
             return samplers.NSGAIISampler(seed=seed, population_size=startup)
