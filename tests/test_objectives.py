@@ -1,4 +1,6 @@
-"""Losses and metrics of values, by hand; those of classes stand in test_training.py."""
+"""Losses and metrics, by hand."""
+
+import math
 
 import numpy as np
 import pytest
@@ -53,3 +55,25 @@ def test_labels_are_one_hot_or_values():
 def test_a_loss_of_another_task_is_refused(loss, task, smoothing, says):
     with pytest.raises(ValueError, match=says):
         objectives.require_loss(loss, task=task, label_smoothing=smoothing)
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        # Logits (0, ln 3): probabilities 1/4 and 3/4; the label is the second class.
+        ("categorical_crossentropy", -math.log(0.75)),
+        ("categorical_focal_crossentropy", -0.25 * 0.25**2 * math.log(0.75)),
+        ("categorical_hinge", max(0.0, 0.0 - math.log(3) + 1)),
+        ("mean_squared_error", (0 + (math.log(3) - 1) ** 2) / 2),
+    ],
+)
+def test_losses_by_hand(loss, expected):
+    built = objectives.build_loss(loss, Classes.numbered(2))
+    found = float(built([[0.0, 1.0]], [[0.0, math.log(3)]]))
+    assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_label_smoothing_by_hand():
+    built = objectives.build_loss("default", Classes.numbered(2), label_smoothing=0.2)
+    found = float(built([[0.0, 1.0]], [[0.0, math.log(3)]]))
+    assert found == pytest.approx(-(0.9 * math.log(0.75) + 0.1 * math.log(0.25)), rel=1e-5)

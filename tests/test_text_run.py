@@ -24,7 +24,8 @@ from tfcompress import (
 )
 from tfcompress.artifact import Artifact
 from tfcompress.backbones import BackboneConfig, TextConfig
-from tfcompress.benchmark import LatencyConfig
+from tfcompress.benchmark import LatencyConfig, comparing
+from tfcompress.benchmark.comparing import BenchmarkConfig
 from tfcompress.config import RunConfig, StageTrainingConfig, TransferConfig
 from tfcompress.data import DataConfig, pipeline
 from tfcompress.export import ExportConfig
@@ -117,6 +118,23 @@ def test_a_file_of_several_lengths_agrees_with_the_keras_model_at_each(of_length
     assert "Lengths of texts" in report
     with pytest.raises(ValueError, match=r"int32 \[batch, 4 or 10\]. Received: int32 \[2, 5\]"):
         artifact.run(ids[:, :5])
+
+
+def test_outputs_of_other_lengths_are_not_compared(of_lengths):
+    path = str(of_lengths[1] / "artifacts" / "baseline-float32.tflite")
+    runtimes = ("litert_cpu(length=10)", "litert_cpu(length=10, kernels=builtin)")
+    asked = BenchmarkConfig(
+        artifacts=(path,),
+        runtimes=(*runtimes, "litert_cpu(length=4)"),
+        rounds=1,
+        min_runs=2,
+        min_seconds=0.0,
+    )
+    _, same, other = comparing.run(asked).benchmark.rows
+    assert same.outputs.greatest < 1e-4
+    assert other.outputs is None
+    # Its time is compared all the same.
+    assert other.runtime_ratio is not None
 
 
 def test_a_minimal_file_takes_all_lengths_still(of_lengths):

@@ -1,4 +1,4 @@
-"""Training by name, the best epoch, and trainings that are interrupted and go on."""
+"""Training by name, the best epoch, and what is trained on."""
 
 import dataclasses
 import math
@@ -6,77 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from tfcompress import checkpoint, compose, objectives, training
+from tests.small_trainings import batches, blobs, small_model
+from tfcompress import training
 from tfcompress.checkpoint import TrainingState
 from tfcompress.goals import Classes
-from tfcompress.recipe import parse
-from tfcompress.training import Batches, TrainingConfig
-
-
-def small_model(*, dropout=0.0, classes=4):
-    from tfcompress._keras import keras
-
-    keras.utils.set_random_seed(1)
-    layers = keras.layers
-    inputs = keras.Input([8, 8, 1])
-    x = layers.Conv2D(8, 3, use_bias=False, name="conv1")(inputs)
-    x = layers.BatchNormalization(momentum=0.8, name="bn1")(x)
-    x = layers.ReLU(name="relu1")(x)
-    x = layers.Flatten(name="flatten")(x)
-    if dropout:
-        x = layers.Dropout(dropout, name="dropout")(x)
-    return keras.Model(inputs, layers.Dense(classes, name="logits")(x))
-
-
-def blobs(count=96, *, seed=0):
-    """Four classes: which quadrant is bright."""
-    generator = np.random.default_rng(seed)
-    labels = generator.integers(0, 4, count)
-    images = generator.normal(0, 0.7, (count, 8, 8, 1)).astype(np.float32)
-    for image, label in zip(images, labels, strict=True):
-        top, left = 4 * (label // 2), 4 * (label % 2)
-        image[top : top + 4, left : left + 4] += 1
-    return images, labels.astype(np.int64)
-
-
-def batches(*, size=16):
-    from tfcompress._keras import tf
-
-    images, labels = blobs()
-    steps = len(images) // size
-
-    def train(first_epoch):
-        def one_epoch(epoch):
-            order = tf.random.experimental.stateless_shuffle(
-                tf.range(len(images)), seed=tf.stack([tf.constant(5, tf.int64), epoch])
-            )
-            found = tf.data.Dataset.from_tensor_slices(order).batch(size)
-            return found.map(lambda rows: (tf.gather(images, rows), tf.gather(labels, rows)))
-
-        return tf.data.Dataset.range(first_epoch, 1000).flat_map(one_epoch)
-
-    validation = tf.data.Dataset.from_tensor_slices(blobs(32, seed=9)).batch(32)
-    return Batches(train, validation, steps, Classes.numbered(4))
-
-
-class Stop(Exception):
-    """A test's stand-in for Ctrl-C, which pytest would take for its own."""
-
-
-def stop_after(epoch):
-    from tfcompress._keras import keras
-
-    class Interrupt(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            # In the middle of the next epoch: its half-done work must leave no trace.
-            if self.current == epoch and batch == 2:
-                raise Stop
-
-        def on_epoch_begin(self, epoch, logs=None):
-            self.current = epoch
-
-    return Interrupt()
-
+from tfcompress.training import TrainingConfig
 
 # Names.
 
@@ -151,28 +85,6 @@ def test_warm_up_into_a_constant():
     config = TrainingConfig(learning_rate=0.1, schedule="constant", warmup=0.5)
     rate = training.build_schedule(config, steps=4)
     assert [float(rate(s)) for s in range(4)] == pytest.approx([0.05, 0.1, 0.1, 0.1])
-
-
-@pytest.mark.parametrize(
-    ("loss", "expected"),
-    [
-        # Logits (0, ln 3): probabilities 1/4 and 3/4; the label is the second class.
-        ("categorical_crossentropy", -math.log(0.75)),
-        ("categorical_focal_crossentropy", -0.25 * 0.25**2 * math.log(0.75)),
-        ("categorical_hinge", max(0.0, 0.0 - math.log(3) + 1)),
-        ("mean_squared_error", (0 + (math.log(3) - 1) ** 2) / 2),
-    ],
-)
-def test_losses_by_hand(loss, expected):
-    built = objectives.build_loss(loss, Classes.numbered(2))
-    found = float(built([[0.0, 1.0]], [[0.0, math.log(3)]]))
-    assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
-
-
-def test_label_smoothing_by_hand():
-    built = objectives.build_loss("default", Classes.numbered(2), label_smoothing=0.2)
-    found = float(built([[0.0, 1.0]], [[0.0, math.log(3)]]))
-    assert found == pytest.approx(-(0.9 * math.log(0.75) + 0.1 * math.log(0.25)), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -312,171 +224,6 @@ def test_a_loss_that_is_no_number_ends_the_training_with_advice(tmp_path, rate):
         FloatingPointError, match=r"loss became (nan|inf) .* Lower the learning rate"
     ):
         training.fit(small_model(), batches(), config=config, state_dir=tmp_path)
-
-
-# Interrupted and resumed.
-
-# Of an epoch, what is not the same each time.
-MEASURED = ("seconds", "peak_memory_bytes", "energy_joules")
-
-
-def trained(tmp_path, make, config, *, stages=(), interrupt=None):
-    """Weights, history and optimizer of a training, broken off in an epoch and taken up anew."""
-    callbacks = compose.callbacks(stages) if stages else []
-    if interrupt is not None:
-        with pytest.raises(Stop):
-            training.fit(
-                make(),
-                batches(),
-                config=config,
-                state_dir=tmp_path,
-                callbacks=[*callbacks, stop_after(interrupt)],
-            )
-        callbacks = compose.callbacks(stages) if stages else []
-    model = make()
-    found = training.fit(model, batches(), config=config, state_dir=tmp_path, callbacks=callbacks)
-    history = [
-        {name: value for name, value in record.items() if name not in MEASURED}
-        for record in found.history
-    ]
-    with np.load(tmp_path / checkpoint.CHECKPOINT) as stored:
-        last = {name: stored[name] for name in stored if name != "history"}
-    return model.get_weights(), history, found.best_epoch, last
-
-
-def assert_same(plain, resumed):
-    for name, value in plain[3].items():
-        np.testing.assert_array_equal(value, resumed[3][name], err_msg=name)
-    assert plain[1] == resumed[1]
-    assert plain[2] == resumed[2]
-    for ours, theirs in zip(plain[0], resumed[0], strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-@pytest.mark.parametrize("optimizer", training.OPTIMIZERS)
-def test_the_state_of_every_optimizer_is_complete(optimizer):
-    from tfcompress._keras import tf
-
-    def made(values=None):
-        built = training.build_optimizer(TrainingConfig(optimizer=optimizer), steps=10)
-        variable = tf.Variable([[1.0, -2.0], [0.5, 3.0]])
-        built.build([variable])
-        for target, value in zip(
-            [variable, *checkpoint._variables(built)], values or (), strict=False
-        ):
-            target.assign(value)
-
-        @tf.function
-        def step():
-            built.apply_gradients([(tf.constant([[1.0, -1.0], [0.3, 0.1]]) * variable, variable)])
-
-        return step, lambda: [v.numpy() for v in [variable, *checkpoint._variables(built)]]
-
-    step, state = made()
-    for _ in range(3):
-        step()
-    resumed, resumed_state = made(state())
-    for _ in range(2):
-        step()
-        resumed()
-    for ours, theirs in zip(state(), resumed_state(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-@pytest.mark.parametrize("optimizer", ["adam", "sgd", "nadam"])
-def test_an_interrupted_training_goes_on_to_the_bit(tmp_path, optimizer):
-    config = TrainingConfig(epochs=3, optimizer=optimizer, learning_rate=0.003, warmup=0.2)
-    plain = trained(tmp_path / "plain", small_model, config)
-    resumed = trained(tmp_path / "resumed", small_model, config, interrupt=2)
-    assert_same(plain, resumed)
-
-
-@pytest.mark.parametrize("interrupt", [0, 2])
-def test_dropout_goes_on_to_the_bit(tmp_path, interrupt):
-    config = TrainingConfig(epochs=3, learning_rate=0.003, seed=4)
-    plain = trained(tmp_path / "plain", lambda: small_model(dropout=0.5), config)
-    resumed = trained(
-        tmp_path / "resumed", lambda: small_model(dropout=0.5), config, interrupt=interrupt
-    )
-    assert_same(plain, resumed)
-
-
-def test_dropout_differs_between_epochs_and_seeds():
-    from tfcompress._keras import keras
-    from tfcompress.callbacks import ReseedEachEpoch
-
-    inputs = keras.Input([1000])
-    model = keras.Model(inputs, keras.layers.Dropout(0.5)(inputs))
-    drawn = {}
-    for seed in (0, 1):
-        callback = ReseedEachEpoch(seed)
-        callback.set_model(model)
-        callback.on_train_begin()
-        for epoch in (0, 1, 0):
-            callback.on_epoch_begin(epoch)
-            found = model(np.ones([1, 1000], np.float32), training=True).numpy().tobytes()
-            assert drawn.setdefault((seed, epoch), found) == found
-    assert len(set(drawn.values())) == 4
-
-
-RECIPES = (
-    "prune(0.7)",
-    "prune(pattern=2:4, end=0.9)",
-    "cluster(8, initialization=kmeans++)",
-    "qat",
-    "distill",
-    "distill(features=1, attention=1)+prune(0.5)",
-    "prune(0.5)+cluster(8)+qat",
-)
-
-
-@pytest.mark.parametrize("text", RECIPES)
-def test_every_technique_goes_on_to_the_bit(tmp_path, text):
-    stages = compose.plan(parse(text)).stages
-    config = TrainingConfig(epochs=4, learning_rate=0.003)
-    model, teacher = small_model(), small_model()
-    for count in range(1, len(stages)):
-        before = wrapped(stages[:count], model, teacher)
-        trained(tmp_path / str(count), lambda: before, config, stages=stages[:count])  # noqa: B023
-        model = compose.strip(stages[:count], before)
-
-    def make():
-        return wrapped(stages, model, teacher)
-
-    plain = trained(tmp_path / "plain", make, config, stages=stages)
-    resumed = trained(tmp_path / "resumed", make, config, stages=stages, interrupt=1)
-    assert_same(plain, resumed)
-
-
-def wrapped(stages, model, teacher):
-    from tfcompress._keras import keras
-
-    keras.utils.set_random_seed(2)
-    return compose.wrap(stages, model, supplied={"teacher": teacher}, steps_per_epoch=6, epochs=4)
-
-
-def test_a_finished_training_is_not_repeated(tmp_path):
-    config = TrainingConfig(epochs=2)
-    plain = trained(tmp_path, small_model, config)
-    written = (tmp_path / checkpoint.CHECKPOINT).stat().st_mtime_ns
-    again = trained(tmp_path, small_model, config)
-    assert_same(plain, again)
-    assert (tmp_path / checkpoint.CHECKPOINT).stat().st_mtime_ns == written
-
-
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    config = TrainingConfig(epochs=2)
-    trained(tmp_path, small_model, config)
-    path = tmp_path / checkpoint.CHECKPOINT
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"checkpoint\.npz .*damaged"):
-        training.fit(small_model(), batches(), config=config, state_dir=tmp_path)
-
-
-def test_weights_of_another_model_are_refused(tmp_path):
-    checkpoint.save_weights(small_model(), tmp_path / "w.npz")
-    with pytest.raises(ValueError, match=r"w\.npz do not fit the model"):
-        checkpoint.load_weights(small_model(classes=5), tmp_path / "w.npz")
 
 
 # Encoded images.

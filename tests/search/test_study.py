@@ -156,6 +156,23 @@ def test_a_sampler_learns_from_drafts_which_files_are_too_large(tmp_path):
     assert tries(tmp_path / "tpe", "tpe") < 28 < tries(tmp_path / "random", "random")
 
 
+def test_trials_that_were_stopped_as_poor_are_not_taken_for_good_ones(tmp_path):
+    at = study(tmp_path, trials=12, sampler="tpe", space="prune({0.1..0.9})+int8")
+    poor = 0
+    while (claim := at.claim()) is not None:
+        sparsity = float(claim.choices["prune.target_sparsity"])
+        if sparsity > 0.5:
+            # Small, and hopeless already as a draft.
+            poor += 1
+            at.tell(claim, drafted(claim), None, {"max_size_bytes": -0.5})
+        else:
+            # The budget is kept by none.
+            over = {"max_size_bytes": -0.1, "max_drop": 0.3 * sparsity + 0.01}
+            at.tell(claim, ended(claim), (sparsity, 1 - sparsity), over)
+    # Of four seeds 4 to 7; 24 to 49 where such trials counted as within the budget.
+    assert poor < 12
+
+
 def test_more_trials_may_be_asked_for(tmp_path):
     first = work(study(tmp_path, trials=3))
     more = work(study(tmp_path, trials=5))

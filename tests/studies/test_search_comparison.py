@@ -52,12 +52,14 @@ def outcome(sampler, seed, hypervolume, *, reached=True):
         sampler=sampler,
         seed=seed,
         budget=0,
-        trials=4,
+        trials=7,
+        trained=4,
         hypervolume=hypervolume,
         reached=reached,
-        distance=0.0,
+        distance=0.0 if reached else 0.25,
         recipe="qat",
         figure=0.9,
+        difference=-0.01,
         size_bytes=4000,
         gzip_size_bytes=3000,
         latency_ms=0.1,
@@ -69,5 +71,9 @@ def test_the_table_has_means_and_ends_over_the_seeds():
     outcomes = (outcome("tpe", 0, 0.5), outcome("tpe", 1, 0.6, reached=False))
     lines = table_lines((*outcomes, outcome("grid", 0, 0.4)), study())
     assert lines[0] == "### max_size_bytes 5000"
-    assert lines[4] == "| tpe | 55.00 (50.00 to 60.00) | 1 of 2 | 0.9000 | 4,000 | 3,000 | 4 |"
+    assert lines[2].count("|") == lines[3].count("|") == lines[4].count("|") == 11
+    assert lines[4] == (
+        "| tpe | 55.00 (50.00 to 60.00) | 1 of 2 | 12 (0 to 25) | 0.9000 | -0.0100 | 4,000 | 3,000 "
+        "| 7 | 4 |"
+    )
     assert lines[5].startswith("| grid | 40.00 | 1 of 1 |")

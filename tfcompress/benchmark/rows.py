@@ -133,6 +133,9 @@ class Rows:
         ours, theirs = self.trials[one], self.trials.get(other)
         if one == other or not isinstance(ours, Trial) or not isinstance(theirs, Trial):
             return None
+        if ours.input_shapes != theirs.input_shapes:
+            # Such as texts of other lengths: of other inputs the outputs say nothing.
+            return None
         arrays = ours.outputs, theirs.outputs, theirs.details
         greatest, steps = output_difference.greatest(*arrays)
         fraction = output_difference.fraction(*arrays)

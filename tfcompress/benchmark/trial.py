@@ -49,6 +49,7 @@ class Trial:
       details: shape, dtype, scale and zero point of each.
       memory: what the model and the call took; None where the system does not tell.
       cold: what they took of the time.
+      input_shapes: of what it was called with.
     """
 
     placement: Placement
@@ -56,6 +57,7 @@ class Trial:
     details: tuple[TensorDetails, ...]
     memory: ModelMemory | None
     cold: ColdStart
+    input_shapes: tuple[tuple[int, ...], ...] = ()
 
 
 def try_in_process(
@@ -95,6 +97,7 @@ def try_in_process(
         details=tuple(TensorDetails(array.shape, array.dtype, *scale) for array, scale in pairs),
         memory=None if reply["memory"] is None else ModelMemory(**reply["memory"]),
         cold=ColdStart(**reply["cold"]),
+        input_shapes=tuple(map(tuple, reply["input_shapes"])),
     )
 
 
@@ -105,8 +108,8 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
       request: what `try_in_process` was given, and `outputs`, the file to write these to.
 
     Returns:
-      the `placement`, `scales` (scale and zero point of each output), `memory` and `cold` of a
-      `Trial`.
+      the `placement`, `scales` (scale and zero point of each output), `memory`, `cold` and
+      `input_shapes` of a `Trial`.
     """
     reason = runtimes.choose(request["runtime"]).unavailable()
     if reason is not None:
@@ -125,6 +128,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         "scales": _scales(request, opened.outputs),
         "memory": None if memory is None else dataclasses.asdict(memory),
         "cold": dataclasses.asdict(ColdStart(*(each / _MILLISECOND for each in times))),
+        "input_shapes": [each.shape for each in opened.inputs],
     }
 
 

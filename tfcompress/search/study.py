@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tfcompress import file_locks, recipe
 from tfcompress.search import storage
 from tfcompress.search.space import Domain, Range, Space
-from tfcompress.search_record import FAILED, TrialRecord, trial_name
+from tfcompress.search_record import TrialRecord, trial_name
 
 if TYPE_CHECKING:
     import optuna

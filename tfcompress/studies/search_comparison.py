@@ -96,12 +96,15 @@ class SearchOutcome:
       sampler: its name.
       seed: of the run and the sampler.
       budget: its number among the study's.
-      trials: that were tried.
+      trials: recipes that were tried.
+      trained: those of them that did not end before any training.
       hypervolume: at the end, on validation, in [0, 1].
       reached: whether a file keeps the budget on validation.
-      distance: of the answer to the budget on the test split, 0 within it.
+      distance: of the answer to the budget on the test split, 0 within it; see
+        `budgets.distance`.
       recipe: of the answer.
       figure: its accuracy on the test split; of values, its mean absolute error.
+      difference: of `figure` to the uncompressed baseline's.
       size_bytes: of its file.
       gzip_size_bytes: of its file.
       latency_ms: of its file.
@@ -112,11 +115,13 @@ class SearchOutcome:
     seed: int
     budget: int
     trials: int
+    trained: int
     hypervolume: float
     reached: bool
     distance: float
     recipe: str
     figure: float
+    difference: float
     size_bytes: int
     gzip_size_bytes: int
     latency_ms: float | None
@@ -157,16 +162,19 @@ def outcome(record: SearchRecord, config: SearchConfig, *, budget: int) -> Searc
     """What a study keeps of a search."""
     best = record.winner
     row: Any = best.row
+    judged = row.metrics[0] if row.metrics else None
     return SearchOutcome(
         sampler=config.sampler,
         seed=config.seed,
         budget=budget,
         trials=len(record.trials),
+        trained=sum(not each.is_untrained for each in record.trials),
         hypervolume=record.history[-1].hypervolume,
         reached=record.reached,
         distance=distance(best.overruns)[0],
         recipe=best.recipe,
-        figure=row.metrics[0].value if row.metrics else row.accuracy,
+        figure=judged.value if judged else row.accuracy,
+        difference=judged.difference if judged else row.difference,
         size_bytes=row.size_bytes,
         gzip_size_bytes=row.gzip_size_bytes,
         latency_ms=row.latency_ms[0].p50 if row.latency_ms else None,
@@ -184,7 +192,7 @@ def table_lines(outcomes: tuple[SearchOutcome, ...], config: SearchStudy) -> lis
     lines = []
     for number, budget in enumerate(config.budgets):
         limits = ", ".join(f"{name} {x:g}" for name, x in vars(budget).items() if x is not None)
-        lines += [f"### {limits}", "", _HEAD, "|:---|---:|---:|---:|---:|---:|---:|"]
+        lines += [f"### {limits}", "", _HEAD, "|:---" + "|---:" * (_HEAD.count("|") - 2) + "|"]
         for sampler in config.samplers:
             own = [o for o in outcomes if (o.budget, o.sampler) == (number, sampler)]
             if own:
@@ -193,7 +201,10 @@ def table_lines(outcomes: tuple[SearchOutcome, ...], config: SearchStudy) -> lis
     return lines
 
 
-_HEAD = "| sampler | hypervolume, % | within budget | test figure | bytes | gzipped | trials |"
+_HEAD = (
+    "| sampler | hypervolume, % | within budget | over it on test, % | test figure | difference "
+    "| bytes | gzipped | tried | trained |"
+)
 
 
 def _row(sampler: str, own: list[SearchOutcome]) -> str:
@@ -201,10 +212,13 @@ def _row(sampler: str, own: list[SearchOutcome]) -> str:
     cells = (
         _spread([100 * each.hypervolume for each in own], "{:.2f}"),
         f"{kept} of {len(own)}",
+        _spread([100 * each.distance for each in own], "{:.0f}"),
         _spread([each.figure for each in own], "{:.4f}"),
+        _spread([each.difference for each in own], "{:+.4f}"),
         _spread([float(each.size_bytes) for each in own], "{:,.0f}"),
         _spread([float(each.gzip_size_bytes) for each in own], "{:,.0f}"),
         _spread([float(each.trials) for each in own], "{:.0f}"),
+        _spread([float(each.trained) for each in own], "{:.0f}"),
     )
     return f"| {sampler} | {' | '.join(cells)} |"
 
