@@ -238,6 +238,8 @@ class _Trial:
         self._shared = shared
         self._earlier = earlier
         self._record = record
+        # Of an equal trial elsewhere it counts from the draft on, as if it were trained here.
+        self._known: tuple[Progress, ...] = ()
 
     def ended(self) -> TrialRecord:
         """The record at the end of the trial, however it ends."""
@@ -262,11 +264,14 @@ class _Trial:
     def _borrow(self, run: RunConfig) -> None:
         """Takes what is there of the baseline, of earlier workers and of equal trials elsewhere."""
         self._folder.take_over(self._shared.baseline, _LENT)
+        own = self._progress_path.exists()
         if self._shared.cache is not None:
             self._folder.take_over(cached(self._shared.cache, run), ALL)
         kept = self._folder.found(self._progress_path, self._record.recipe, _KeptProgress)
         if kept is not None:
-            self._record = dataclasses.replace(self._record, progress=kept.progress)
+            self._known = kept.progress
+            if own:
+                self._record = dataclasses.replace(self._record, progress=kept.progress)
 
     def _lend(self, run: RunConfig) -> None:
         """Gives what others may need: measurements of the baseline, and the trial itself."""
@@ -285,6 +290,8 @@ class _Trial:
             self._draft(
                 job, teaches=stages[0].technique == "distill" and bool(stages[0].config.student)
             )
+        if len(self._known) > len(self._record.progress):
+            self._keep_progress(self._known)
         rows, record = job.select().artifacts, self._record
         if not rows:
             raise ValueError(
@@ -386,7 +393,9 @@ class _Trial:
     def _note_progress(self, share: float, error: float) -> None:
         """Keeps how far the trial has come, for a worker that goes on with it too."""
         before = [each for each in self._record.progress if each.share < share]
-        progress = (*before, Progress(share, error))
+        self._keep_progress((*before, Progress(share, error)))
+
+    def _keep_progress(self, progress: tuple[Progress, ...]) -> None:
         value = {"key": self._record.recipe, "value": {"progress": [vars(p) for p in progress]}}
         durable.write_json(self._progress_path, value)
         self._record = dataclasses.replace(self._record, progress=progress)
