@@ -117,6 +117,21 @@ def test_the_same_search_again_tries_nothing(found):
     assert (folder / "search.json").read_bytes() == before
 
 
+def test_a_cache_spares_the_training_and_changes_no_choice(found, tmp_path):
+    _, alone = found
+    cache = tmp_path / "cache"
+    every = dataclasses.replace(CONFIG, stop_poor=False)
+    trained = search(every, tmp_path / "every", cache=cache)
+    assert [each.state for each in trained.trials] == [FINISHED, FINISHED]
+    stages = tmp_path / "stopping" / "trials" / "trial-0000" / "stages"
+    record = search(CONFIG, tmp_path / "stopping", cache=cache)
+    assert (stages / "01-prune_channels" / "best.npz").stat().st_nlink > 1
+    for ours, theirs in zip(record.trials, alone.trials, strict=True):
+        assert (ours.state, ours.progress) == (theirs.state, theirs.progress)
+    # That another search trained it does not make it a trial that was trained.
+    assert [each.is_untrained for each in record.trials] == [False, True]
+
+
 def test_another_search_in_the_folder_is_refused(found):
     folder, _ = found
     data = dataclasses.replace(RUN.data, name="cifar10_sample")
