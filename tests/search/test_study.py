@@ -156,6 +156,27 @@ def test_a_sampler_learns_from_drafts_which_files_are_too_large(tmp_path):
     assert tries(tmp_path / "tpe", "tpe") < 28 < tries(tmp_path / "random", "random")
 
 
+def test_generations_learn_from_drafts_which_files_are_too_large(tmp_path):
+    space = "{prune_channels({0.1..0.9})|none}+{prune({0.1..0.9})|none}+{qat|int8}"
+    fitting = tried = 0
+    for seed in range(4):
+        at = study(tmp_path / str(seed), trials=12, sampler="nsga2", space=space, seed=seed)
+        while (claim := at.claim()) is not None:
+            tried += 1
+            size = 1.0
+            for name in ("prune_channels.target", "prune.target_sparsity"):
+                size *= 1 - float(claim.choices.get(name, 0.0))
+            over = {"max_size_bytes": size / 0.15 - 1}
+            if size > 0.15:
+                at.tell(claim, drafted(claim), None, over)
+            else:
+                fitting += 1
+                at.tell(claim, ended(claim), (1 - size, size), over)
+    # Of the space 12% fit. With drafts that told it nothing 42 of 174 did, and 48 were asked for.
+    assert fitting == 48
+    assert fitting / tried > 0.29
+
+
 def test_trials_that_were_stopped_as_poor_are_not_taken_for_good_ones(tmp_path):
     at = study(tmp_path, trials=12, sampler="tpe", space="prune({0.1..0.9})+int8")
     poor = 0

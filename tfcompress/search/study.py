@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfcompress import file_locks, recipe
+from tfcompress import budgets, file_locks, recipe
 from tfcompress.search import storage
 from tfcompress.search.space import Domain, Range, Space
 from tfcompress.search_record import TrialRecord, trial_name
@@ -155,7 +156,12 @@ class Study:
                 trial.set_constraint(name, over)
             if record.is_untrained and self._sampler != "grid":
                 trial.set_user_attr(_UNTRAINED, True)
-            if values is None:
+            if values is None and self._sampler == "nsga2" and _is_over(overruns):
+                # It selects among complete trials, and else would learn of no file that is too
+                # large: of two over the budget the nearer is the better, whatever their values.
+                worst = [math.inf] * len(self._study.directions)
+                self._study.tell(claim.place, worst)
+            elif values is None:
                 # Else it would rank before every file that is over the budget, however poor it was;
                 # and of a trial that Optuna calls failed a sampler learns nothing at all.
                 trial.set_constraint("has_no_file", 1.0)
@@ -186,10 +192,13 @@ class Study:
         with storage.quiet():
             states = (optuna.trial.TrialState.COMPLETE,)
             complete = self._study.get_trials(deepcopy=False, states=states)
-            chosen = {name for trial in complete for name in trial.params}
-            if len(complete) < _FEWEST_FOR_IMPORTANCE or not chosen:
+            made = [trial for trial in complete if all(map(math.isfinite, trial.values))]
+            chosen = {name for trial in made for name in trial.params}
+            if len(made) < _FEWEST_FOR_IMPORTANCE or not chosen:
                 return {}
-            return dict(optuna.importance.get_param_importances(self._study))
+            files = optuna.create_study(directions=self._study.directions)
+            files.add_trials(made)
+            return dict(optuna.importance.get_param_importances(files))
 
     def _claiming(self) -> Any:
         return file_locks.held(self._folder / ".claim.lock")
@@ -311,6 +320,10 @@ class Study:
             return samplers.NSGAIISampler(seed=seed, population_size=startup)
         # The points of a grid are waiting already.
         return samplers.RandomSampler(seed=seed)
+
+
+def _is_over(overruns: Mapping[str, float] | None) -> bool:
+    return not budgets.keeps(overruns or {})
 
 
 def _repeats(trials: Sequence[optuna.trial.FrozenTrial]) -> int:
