@@ -9,8 +9,8 @@ Compares TPE and NSGA-II with a grid and with chance over three seeds. One searc
 
     python -m experiments.sweep --config=search_mnist --max_size_bytes=40000 --max_drop=0.005
 
-A trial of 12,000 images takes about fifteen seconds, a draft two; the study two hours on two cores.
-The result stands in `RESULTS.md`.
+A trial of 12,000 images takes about fifteen seconds, a draft two; the study an hour and a half on
+two cores. The result stands in `RESULTS.md`.
 """
 
 from __future__ import annotations
