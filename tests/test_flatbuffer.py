@@ -5,8 +5,11 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress import export, flatbuffer
+from tfcompress.artifact import Artifact
 from tfcompress.file_building import FileBuilder
 from tfcompress.flatbuffer import WeightTensor, _unpack_sparse
+from tfcompress.litert import Session
+from tfcompress.minimal import minimize
 
 DENSE, COMPRESSED = 0, 1
 
@@ -17,6 +20,56 @@ def test_reference_to_a_tensor_that_is_not_there_is_refused(exported):
     operator.inputs = [99, *operator.inputs[1:]]
     with pytest.raises(ValueError, match="a is a damaged TFLite file"):
         flatbuffer.parse(flatbuffer.write_metadata(model, "b", b"{}"), source="a")
+
+
+def with_buffers_behind(data):
+    """The same file with its buffers behind the FlatBuffer, as ai-edge-quantizer writes it."""
+    model = flatbuffer.parse(data, source="a")
+    moved = [
+        (each, each.data) for each in model.buffers if each.data is not None and len(each.data)
+    ]
+    for buffer, _ in moved:
+        buffer.data, buffer.offset, buffer.size = None, 16, 16
+    # Offsets are numbers of a fixed width, so that the length does not depend on them.
+    end = len(flatbuffer.pack(model))
+    tail = b""
+    for buffer, content in moved:
+        tail += bytes(-(end + len(tail)) % 16)
+        buffer.offset, buffer.size = end + len(tail), len(content)
+        tail += content.tobytes()
+    return flatbuffer.pack(model) + tail
+
+
+@pytest.mark.parametrize("format", ["float32", "dynamic"])
+def test_buffers_behind_the_flatbuffer_are_brought_in(exported, quadrants, format):
+    plain = exported(format)
+    outside = Artifact(with_buffers_behind(plain.data))
+    assert flatbuffer.schema.Model.GetRootAs(outside.data).Buffers(1).DataLength() == 0
+    assert outside.weights().keys() == plain.weights().keys() != set()
+    for name, weight in plain.weights().items():
+        np.testing.assert_array_equal(outside.weights()[name].values, weight.values)
+    rewritten = outside.with_metadata({"a": 1})
+    expected, *others = (
+        Session(each.data, batch=8).run(quadrants.inputs[:8])
+        for each in (plain, outside, rewritten, minimize(outside).artifact)
+    )
+    for found in others:
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_buffer_behind_the_end_of_the_file_is_refused(exported):
+    cut = with_buffers_behind(exported("int8").data)[:-64]
+    with pytest.raises(
+        ValueError, match=r"a is a damaged TFLite file.*are referred to and not there"
+    ):
+        flatbuffer.parse(cut, source="a")
+
+
+def test_what_no_flatbuffer_holds_is_not_written(exported, monkeypatch):
+    model = flatbuffer.parse(exported("int8").data, source="a")
+    monkeypatch.setattr(flatbuffer, "LARGEST_FILE", 100)
+    with pytest.raises(ValueError, match=r"buffers take [\d,]+ bytes .* Expected at most 100"):
+        flatbuffer.pack(model)
 
 
 @pytest.mark.parametrize("borders", ["inputs", "outputs"])

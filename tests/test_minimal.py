@@ -300,12 +300,11 @@ def test_the_last_check_is_on_batches_too(exported, monkeypatch):
         minimize(exported("int8"))
 
 
-def test_buffers_outside_the_flatbuffer_are_refused(exported):
-    model = flatbuffer.parse(exported("int8").data, source="a")
-    buffer = next(buffer for buffer in model.buffers if buffer.data is not None)
-    buffer.data, buffer.offset, buffer.size = None, 4096, 32
-    with pytest.raises(MinimalError, match=r"behind its FlatBuffer.*inside"):
-        minimize(Artifact(flatbuffer.write_metadata(model, "a", b"{}")))
+def test_a_file_too_large_for_a_flatbuffer_is_refused(exported, monkeypatch):
+    artifact = exported("int8")
+    monkeypatch.setattr(flatbuffer, "LARGEST_FILE", len(artifact.data) - 1)
+    with pytest.raises(MinimalError, match=r"takes [\d,]+ bytes\. Expected at most"):
+        minimize(artifact)
 
 
 def test_kernels_of_a_type_that_cannot_be_read(exported, monkeypatch):

@@ -36,6 +36,8 @@ UNPACKING = ("DEQUANTIZE", "DENSIFY", "QUANTIZE")
 # The schema asks for this alignment of the buffers; kernels read the weights in place.
 _BUFFER_ALIGNMENT = 16
 _SPARSE = schema.DimensionType.SPARSE_CSR
+LARGEST_FILE = 2**31 - 1
+"""Bytes that a FlatBuffer holds at most; a larger file keeps its buffers behind it."""
 
 
 def _names(enumeration: type) -> dict[int, str]:
@@ -126,6 +128,9 @@ class WeightTensor:
 def parse(data: bytes, *, source: str) -> Any:
     """Reads a whole file into the schema's objects.
 
+    Some writers, ai-edge-quantizer for one, keep buffers behind the FlatBuffer, by offset and size:
+    these are brought in, so that none of their readers can miss a weight.
+
     Args:
       data: the file's bytes.
       source: what to call the file in a message.
@@ -140,6 +145,7 @@ def parse(data: bytes, *, source: str) -> Any:
         )
     try:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+        _bring_in(model, data)
         _check_references(model)
     except (struct.error, ValueError, LookupError, TypeError, OverflowError) as error:
         raise ValueError(
@@ -149,6 +155,31 @@ def parse(data: bytes, *, source: str) -> Any:
     if not model.subgraphs or not model.buffers:
         raise ValueError(f"{source} is a TFLite file without a graph. Export it again.")
     return model
+
+
+def _bring_in(model: Any, data: bytes) -> None:
+    """Makes buffers and options that lie behind the FlatBuffer part of the model.
+
+    Raises:
+      ValueError: one of them lies behind the end of the file.
+    """
+
+    def content(offset: int, size: int) -> np.ndarray:
+        if offset + size > len(data):
+            raise ValueError(f"bytes {offset} to {offset + size} are referred to and not there")
+        return np.frombuffer(data, np.uint8, size, offset)
+
+    # An offset of 1 is a placeholder of the converter, for one that was never filled in.
+    for buffer in model.buffers or []:
+        if buffer.offset > 1:
+            buffer.data = content(buffer.offset, buffer.size)
+            buffer.offset = buffer.size = 0
+    for graph in model.subgraphs or []:
+        for operator in graph.operators or []:
+            start = operator.largeCustomOptionsOffset
+            if start > 1:
+                operator.customOptions = content(start, operator.largeCustomOptionsSize)
+                operator.largeCustomOptionsOffset = operator.largeCustomOptionsSize = 0
 
 
 def _check_references(model: Any) -> None:
@@ -276,8 +307,17 @@ def set_metadata(model: Any, name: str, content: bytes) -> None:
 
 
 def pack(model: Any) -> bytes:
-    """The bytes of the file that a model, in the schema's objects, stands for."""
+    """The bytes of the file that a model, in the schema's objects, stands for.
+
+    Raises:
+      ValueError: it is too large for a FlatBuffer.
+    """
     size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    if size > LARGEST_FILE:
+        raise ValueError(
+            f"A TFLite file whose buffers take {size:,} bytes cannot be written here. Expected at "
+            f"most {LARGEST_FILE:,}, which a FlatBuffer holds. Compress the model before."
+        )
     builder = flatbuffers.Builder(size + 65536)
     plain = model.buffers
     model.buffers = [_AlignedBuffer(buffer) for buffer in plain]
