@@ -44,7 +44,8 @@ def with_buffers_behind(data):
 def test_buffers_behind_the_flatbuffer_are_brought_in(exported, quadrants, format):
     plain = exported(format)
     outside = Artifact(with_buffers_behind(plain.data))
-    assert flatbuffer.schema.Model.GetRootAs(outside.data).Buffers(1).DataLength() == 0
+    inside = schema.Model.GetRootAs(outside.data)
+    assert not any(inside.Buffers(n).DataLength() for n in range(inside.BuffersLength()))
     assert outside.weights().keys() == plain.weights().keys() != set()
     for name, weight in plain.weights().items():
         np.testing.assert_array_equal(outside.weights()[name].values, weight.values)
@@ -55,6 +56,16 @@ def test_buffers_behind_the_flatbuffer_are_brought_in(exported, quadrants, forma
     )
     for found in others:
         np.testing.assert_array_equal(found, expected)
+
+
+def test_custom_options_behind_the_flatbuffer_are_brought_in(exported):
+    model = flatbuffer.parse(exported("int8").data, source="a")
+    operator = model.subgraphs[0].operators[0]
+    operator.largeCustomOptionsOffset, operator.largeCustomOptionsSize = 16, 3
+    operator.largeCustomOptionsOffset = len(flatbuffer.pack(model))
+    found = flatbuffer.parse(flatbuffer.pack(model) + b"abc", source="a").subgraphs[0].operators[0]
+    assert bytes(found.customOptions) == b"abc"
+    assert (found.largeCustomOptionsOffset, found.largeCustomOptionsSize) == (0, 0)
 
 
 def test_a_buffer_behind_the_end_of_the_file_is_refused(exported):

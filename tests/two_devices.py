@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from small_trainings import blobs
 
 from tfcompress import checkpoint, compose, placement, training
 from tfcompress._keras import keras, tf
@@ -44,21 +45,10 @@ def network(*, dropout: float = 0.0, normalized: bool = False) -> Any:
     return keras.Model(inputs, layers.Dense(4, name="logits")(x))
 
 
-def split(count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Four classes: which quadrant is bright."""
-    generator = np.random.default_rng(seed)
-    labels = generator.integers(0, 4, count)
-    images = generator.normal(0, 0.7, (count, 8, 8, 1)).astype(np.float32)
-    for image, label in zip(images, labels, strict=True):
-        top, left = 4 * (label // 2), 4 * (label % 2)
-        image[top : top + 4, left : left + 4] += 1
-    return images, labels.astype(np.int64)
-
-
 def batches(size: int = 16) -> Batches:
-    data = tf.data.Dataset.from_tensor_slices(split(96, seed=0)).batch(size, drop_remainder=True)
+    data = tf.data.Dataset.from_tensor_slices(blobs(96)).batch(size, drop_remainder=True)
     examples = placement.shared_batch_size(33, at_most=32, devices=2)
-    validation = tf.data.Dataset.from_tensor_slices(split(33, seed=9)).batch(examples)
+    validation = tf.data.Dataset.from_tensor_slices(blobs(33, seed=9)).batch(examples)
     return Batches(lambda first: data.repeat(), validation, 96 // size, Classes.numbered(4))
 
 
@@ -72,7 +62,7 @@ class Stop(Exception):
 
 
 def wrapped(stages: Any, model: Any) -> Any:
-    supplied = {"teacher": network(), "calibration": split(32, seed=3)[0]}
+    supplied = {"teacher": network(), "calibration": blobs(32, seed=3)[0]}
     return compose.wrap(stages, model, supplied=supplied, steps_per_epoch=6, epochs=EPOCHS)
 
 
@@ -126,7 +116,7 @@ def compared(recipe: str, *, strategy: str, normalized: bool = False) -> dict[st
     one, start, alone = trained(recipe, config("none"), normalized=normalized)
     two, _, shared = trained(recipe, config(strategy), start=start, normalized=normalized)
     pairs = list(zip(one.get_weights(), two.get_weights(), strict=True))
-    images = split(8, seed=4)[0]
+    images = blobs(8, seed=4)[0]
     # What a run exports: the plain model, wrapped as it was and given the weights.
     stages = compose.plan(parse(recipe)).stages
     plain = compose.strip(stages, wrapped(stages, network(normalized=normalized)))

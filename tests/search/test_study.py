@@ -296,6 +296,16 @@ def test_importances_need_some_trials(tmp_path):
     assert sum(found.values()) == pytest.approx(1.0)
 
 
+def test_drafts_count_for_no_importance(tmp_path):
+    at = study(tmp_path, trials=12, sampler="nsga2")
+    work(at, count=9)
+    for _ in range(3):
+        claim = at.claim()
+        at.tell(claim, drafted(claim), None, {"max_size_bytes": 0.5})
+    # Twelve have ended, and ten files are needed.
+    assert at.importances() == {}
+
+
 def test_a_grid_is_the_finest_that_the_trials_allow():
     space = parse(["prune({0.2..0.8})+{int8|float32}"])
     assert [len(grid(space, trials)) for trials in (1, 2, 3, 4, 9, 10)] == [1, 2, 2, 4, 8, 10]

@@ -192,6 +192,7 @@ class Study:
         with storage.quiet():
             states = (optuna.trial.TrialState.COMPLETE,)
             complete = self._study.get_trials(deepcopy=False, states=states)
+            # A draft that NSGA-II was told of has no values.
             made = [trial for trial in complete if all(map(math.isfinite, trial.values))]
             chosen = {name for trial in made for name in trial.params}
             if len(made) < _FEWEST_FOR_IMPORTANCE or not chosen:
