@@ -18,7 +18,7 @@ from typing import Any
 
 from absl import app, flags
 
-from experiments import program
+from experiments import list_flags, program
 
 USUAL = ("resnet8", "MobileNet:0.25:96", "MobileNetV2:0.35:96", "efficientnet_lite0:1:96")
 
@@ -26,12 +26,12 @@ USUAL = ("resnet8", "MobileNet:0.25:96", "MobileNetV2:0.35:96", "efficientnet_li
 def define_flags() -> None:
     """Defines this program's flags."""
     flags.DEFINE_multi_string("network", list(USUAL), "NAME, NAME:WIDTH or NAME:WIDTH:SIZE.")
-    flags.DEFINE_list(
+    list_flags.define(
         "removed",
         ["0.25", "0.5", "0.75", "0.9"],
         "Fractions of the multiply-accumulates to remove.",
     )
-    flags.DEFINE_list("export", ["float32", "int8"], "Formats.")
+    list_flags.define("export", ["float32", "int8"], "Formats.")
     flags.DEFINE_integer("round_to", 4, "Channels that stay are a multiple of it.", lower_bound=1)
     flags.DEFINE_integer("threads", 1, "Processor threads.", lower_bound=1)
     flags.DEFINE_integer("rounds", 5, "Processes for each file, in turn.", lower_bound=1)

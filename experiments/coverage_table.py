@@ -22,7 +22,7 @@ from typing import Any
 
 from absl import app, flags
 
-from experiments import coverage_page, families, networks, program
+from experiments import coverage_page, families, list_flags, networks, program
 from experiments.families import FamilyResult
 from tfcompress import durable, records, registry
 
@@ -46,8 +46,8 @@ SOURCES = (
 def define_flags() -> None:
     """Defines this program's flags."""
     known = ", ".join(networks.FAMILIES)
-    flags.DEFINE_list("families", ["all"], f"all, or some of {known}.")
-    flags.DEFINE_list("forms", list(networks.FORMS), "In which each network is given.")
+    list_flags.define("families", ["all"], f"all, or some of {known}.")
+    list_flags.define("forms", list(networks.FORMS), "In which each network is given.")
     flags.DEFINE_integer("image_size", 96, "Height and width in pixels.", lower_bound=32)
     flags.DEFINE_integer("examples", 256, "Images that are compared.", lower_bound=1)
     flags.DEFINE_integer("processes", 2, "Families that run at a time.", lower_bound=1)

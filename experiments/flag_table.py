@@ -29,7 +29,8 @@ class Flag:
     Attributes:
       name: without dashes.
       kind: `"text"`, `"list"` (of words between commas, of which those in parentheses part
-        nothing), `"count"` (an integer), `"number"` or `"switch"` (true or false).
+        nothing, in one flag or several), `"count"` (an integer), `"number"` or `"switch"` (true or
+        false).
       default: its value where it is not given; None for none.
       help: what it says.
       required: whether it must be given.
@@ -84,11 +85,13 @@ def define(flags: Sequence[Flag]) -> None:
     """Defines the flags in absl."""
     from absl import flags as absl_flags
 
+    from experiments import list_flags
+
     for flag in flags:
         limits = {"lower_bound": flag.lowest} if flag.kind in ("count", "number") else {}
         kinds = {
             "text": absl_flags.DEFINE_string,
-            "list": absl_flags.DEFINE_string,
+            "list": list_flags.define,
             "count": absl_flags.DEFINE_integer,
             "number": absl_flags.DEFINE_float,
             "switch": absl_flags.DEFINE_bool,
@@ -122,7 +125,12 @@ def read(
     found = vars(parser.parse_args(argv))
     if found.pop("words"):
         parser.error(f"Unexpected arguments. {words}")
-    return _with_lists(flags, found)
+    # A default here would stand before the words that are given.
+    return found | {
+        flag.name: split(flag.default)
+        for flag in flags
+        if flag.kind == "list" and found[flag.name] is None and flag.default is not None
+    }
 
 
 class _Parser(argparse.ArgumentParser):
@@ -137,6 +145,11 @@ def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
     if flag.kind == "switch":
         parser.add_argument(name, action="store_true", default=flag.default, help=flag.help)
         parser.add_argument(f"--no{flag.name}", dest=flag.name, action="store_false")
+        return
+    if flag.kind == "list":
+        parser.add_argument(
+            name, type=split, action="extend", required=flag.required, help=flag.help
+        )
         return
     kinds: dict[str, Callable[[str], Any]] = {"count": int, "number": float}
     kind = kinds.get(flag.kind, str)
@@ -156,12 +169,4 @@ def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
 def _absl_values(flags: Sequence[Flag]) -> dict[str, Any]:
     from absl import flags as absl_flags
 
-    return _with_lists(flags, {flag.name: absl_flags.FLAGS[flag.name].value for flag in flags})
-
-
-def _with_lists(flags: Sequence[Flag], found: dict[str, Any]) -> dict[str, Any]:
-    lists = {flag.name for flag in flags if flag.kind == "list"}
-    return {
-        name: split(value) if name in lists and value is not None else value
-        for name, value in found.items()
-    }
+    return {flag.name: absl_flags.FLAGS[flag.name].value for flag in flags}

@@ -15,6 +15,7 @@ from typing import Any
 from absl import flags
 
 import experiments.configs
+from experiments import list_flags
 from tfcompress import backbones, registry
 
 DEFAULT_CONFIG, TEXT_CONFIG = "default", "text"
@@ -177,7 +178,7 @@ def define_run_flags() -> None:
         "What --model expects of an image, where it does not rescale raw pixels itself.",
     )
     flags.DEFINE_integer("sequence_length", None, TEXT_FLAGS["sequence_length"][1])
-    flags.DEFINE_list("shorter_lengths", None, TEXT_FLAGS["shorter_lengths"][1])
+    list_flags.define("shorter_lengths", None, TEXT_FLAGS["shorter_lengths"][1])
     flags.DEFINE_string("pooling", None, TEXT_FLAGS["pooling"][1])
     for name, (part, field, text) in RUN_FLAGS.items():
         _define(name, _default(part, field), text)
@@ -204,7 +205,7 @@ def _define(name: str, default: Any, text: str) -> None:
     elif isinstance(default, float):
         flags.DEFINE_float(name, None, text)
     elif isinstance(default, tuple):
-        flags.DEFINE_list(name, None, text)
+        list_flags.define(name, None, text)
     else:
         flags.DEFINE_string(name, None, text)
 

@@ -14,14 +14,14 @@ from typing import Any
 
 from absl import app, flags
 
-from experiments import program
+from experiments import list_flags, program
 
 RECORD = "minimal.json"
 
 
 def define_flags() -> None:
     """Defines this program's flags."""
-    flags.DEFINE_list("artifact", None, "Exported TFLite files.", required=True)
+    list_flags.define("artifact", None, "Exported TFLite files.", required=True)
     flags.DEFINE_string(
         "output_dir", None, "Where the minimal files go, under the same names.", required=True
     )

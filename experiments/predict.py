@@ -10,13 +10,13 @@ from typing import Any
 
 from absl import app, flags
 
-from experiments import program
+from experiments import list_flags, program
 
 
 def define_flags() -> None:
     """Defines this program's flags."""
     flags.DEFINE_string("artifact", None, "An exported TFLite file.", required=True)
-    flags.DEFINE_list("image", None, "Image files, such as PNG or JPEG.")
+    list_flags.define("image", None, "Image files, such as PNG or JPEG.")
     flags.DEFINE_multi_string("text", None, "A text; may be given several times.")
     flags.DEFINE_integer("top", 3, "How many classes to show for each example.", lower_bound=1)
     flags.DEFINE_integer("threads", 1, "Processor threads.", lower_bound=1)

@@ -9,11 +9,9 @@ an interrupted study.
 
 from __future__ import annotations
 
-import re
-
 from absl import app, flags
 
-from experiments import program
+from experiments import list_flags, program
 
 
 def define_flags() -> None:
@@ -22,12 +20,11 @@ def define_flags() -> None:
     flags.DEFINE_string("output_dir", None, "Folder of the study.", required=True)
     flags.DEFINE_integer("steps", 100, "After how many steps the models are judged, too.")
     flags.DEFINE_float("learning_rate", 1e-4, "Highest learning rate of the epoch.")
-    flags.DEFINE_string(
+    list_flags.define(
         "method",
-        "tf-mot,tfcompress",
+        ["tf-mot", "tfcompress"],
         "With training: tf-mot, tfcompress (qat) or a recipe of qat. Without: tflite (its "
-        "converter), ai-edge-quantizer, ptq or a recipe of it, such as ptq(growth=0.1). Separated "
-        "by commas.",
+        "converter), ai-edge-quantizer, ptq or a recipe of it, such as ptq(growth=0.1).",
     )
     flags.DEFINE_integer("seed", 0, "Of order and augmentation.")
 
@@ -44,8 +41,7 @@ def main() -> None:
     config = quantization.StudyConfig(
         steps=values.steps,
         learning_rate=values.learning_rate,
-        # Commas within the brackets of a recipe are its own.
-        methods=tuple(re.split(r",(?![^(]*\))", values.method)),
+        methods=tuple(values.method),
         seed=values.seed,
     )
     found = quantization.study(

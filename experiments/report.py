@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from absl import app, flags
 
-from experiments import program
+from experiments import list_flags, program
 
 
 def define_flags() -> None:
     """Defines this program's flags."""
     flags.DEFINE_string("run_dir", None, "Folder of a finished run.")
-    flags.DEFINE_list("compare", None, "Folders of finished runs of the same test split.")
+    list_flags.define("compare", None, "Folders of finished runs of the same test split.")
     flags.DEFINE_string("output_dir", None, "Where the report of --compare goes.")
     flags.DEFINE_bool("summary", True, "Print the closing table.")
 

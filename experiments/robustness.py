@@ -20,16 +20,16 @@ from typing import Any
 
 from absl import app, flags
 
-from experiments import program
+from experiments import list_flags, program
 
 
 def define_flags() -> None:
     """Defines this program's flags."""
     flags.DEFINE_string("run_dir", None, "Folder of a finished run.", required=True)
     flags.DEFINE_string("output_dir", None, "Folder of outputs, result and figure.", required=True)
-    flags.DEFINE_list("corruption", None, "Names of corruptions; all eight by default.")
-    flags.DEFINE_list("severity", ["1", "2", "3", "4", "5"], "From 1 (weakest) to 5.")
-    flags.DEFINE_list("file", [], "Names of the run's files; all by default.")
+    list_flags.define("corruption", None, "Names of corruptions; all eight by default.")
+    list_flags.define("severity", ["1", "2", "3", "4", "5"], "From 1 (weakest) to 5.")
+    list_flags.define("file", [], "Names of the run's files; all by default.")
     flags.DEFINE_string("shift_dataset", "", "Another data set to judge all files on.")
     flags.DEFINE_integer("resamples", 2000, "Of the bootstrap.", lower_bound=100)
     flags.DEFINE_integer("seed", 0, "Of the corruptions and of the bootstrap.", lower_bound=0)

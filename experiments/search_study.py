@@ -16,7 +16,7 @@ from typing import Any
 from absl import app, flags
 
 import experiments.flags
-from experiments import program
+from experiments import list_flags, program
 from experiments.flags import define_run_flags, run_config_from_flags
 
 
@@ -26,8 +26,8 @@ def define_flags() -> None:
         "budget", None, "Limits, such as max_size_bytes=60000,max_drop=0.005. Several times."
     )
     flags.DEFINE_multi_string("space", None, "Recipes to try, see experiments.sweep.")
-    flags.DEFINE_list("sampler", ["tpe", "nsga2", "random", "grid"], "Which are compared.")
-    flags.DEFINE_list("seeds", ["0", "1", "2"], "Of the run and of the sampler.")
+    list_flags.define("sampler", ["tpe", "nsga2", "random", "grid"], "Which are compared.")
+    list_flags.define("seeds", ["0", "1", "2"], "Of the run and of the sampler.")
     flags.DEFINE_integer("trials", 30, "Of each search.")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import app, flags
 
-from experiments import program
+from experiments import list_flags, program
 
 FOLDER = "sensitivity"
 
@@ -22,10 +22,10 @@ FOLDER = "sensitivity"
 def define_flags() -> None:
     """Defines this program's flags."""
     flags.DEFINE_string("run_dir", None, "Folder of a finished run.", required=True)
-    flags.DEFINE_list(
+    list_flags.define(
         "kind", ["sparsity"], "What is done to a layer: sparsity, bits, rank, channels."
     )
-    flags.DEFINE_list("level", None, "Other levels than the usual ones, for a single kind.")
+    list_flags.define("level", None, "Other levels than the usual ones, for a single kind.")
     flags.DEFINE_integer("images", 1000, "Examples of validation; 0 for all.", lower_bound=0)
     flags.DEFINE_string("output_dir", None, f"Where the files go; the run's {FOLDER} by default.")
 

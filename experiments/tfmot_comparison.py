@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from absl import app, flags
 
-from experiments import program
+from experiments import list_flags, program
 
 
 def define_flags() -> None:
     """Defines this program's flags."""
     flags.DEFINE_string("run_dir", None, "Folder of a finished run.", required=True)
     flags.DEFINE_string("output_dir", None, "Folder of the comparison.", required=True)
-    flags.DEFINE_list("recipe", ["tf-mot PQAT", "tf-mot PCQAT"], "TF-MOT's recipes.")
+    list_flags.define("recipe", ["tf-mot PQAT", "tf-mot PCQAT"], "TF-MOT's recipes.")
     flags.DEFINE_float("sparsity", 0.5, "Of each kernel.")
     flags.DEFINE_integer("clusters", 16, "Distinct values of each kernel.")
     flags.DEFINE_integer("epochs", 3, "Of each step.")

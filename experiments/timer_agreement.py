@@ -13,14 +13,14 @@ from pathlib import Path
 
 from absl import app, flags
 
-from experiments import program
+from experiments import list_flags, program
 
 FILE_NAME = "timer_agreement.json"
 
 
 def define_flags() -> None:
     """Defines this program's flags."""
-    flags.DEFINE_list("artifact", None, "TFLite files.", required=True)
+    list_flags.define("artifact", None, "TFLite files.", required=True)
     flags.DEFINE_integer("threads", 1, "Processor threads.", lower_bound=1)
     flags.DEFINE_integer("repeats", 7, "Turns of each timer on each file.", lower_bound=1)
     flags.DEFINE_float("seconds", 1.0, "Of warm calls at each turn.", lower_bound=0)

@@ -20,7 +20,7 @@ from typing import Any
 
 from absl import app, flags
 
-from experiments import program
+from experiments import list_flags, program
 
 _SMOKE = {
     "backbone": ["resnet8"],
@@ -40,34 +40,34 @@ _SMOKE = {
 
 def define_flags() -> None:
     """Defines this program's flags."""
-    flags.DEFINE_list(
+    list_flags.define(
         "backbone",
         ["resnet8", "MobileNet:0.25:64"],
         "NAME, NAME:WIDTH or NAME:WIDTH:SIZE, with pretrained weights; with @DATASET for that "
         "target alone.",
     )
-    flags.DEFINE_list("dataset", ["mnist", "fashion_mnist"], "Targets of the transfer.")
-    flags.DEFINE_list("seed", ["0", "1", "2"], "Of the head, the order and the choice of images.")
+    list_flags.define("dataset", ["mnist", "fashion_mnist"], "Targets of the transfer.")
+    list_flags.define("seed", ["0", "1", "2"], "Of the head, the order and the choice of images.")
     flags.DEFINE_multi_string(
         "compression",
         ["prune(0.8)", "cluster(16)", "prune_channels(0.5)"],
         "A recipe of prune_channels, factorize, prune and cluster. Several times.",
     )
-    flags.DEFINE_list(
+    list_flags.define(
         "part",
         ["a", "b", "c", "d"],
         "a: before or after the transfer; b: linear probe and full fine-tune; c: over the targets; "
         "d: frozen layers.",
     )
-    flags.DEFINE_list("regime", ["linear_probe", "full"], "Of parts b and c.")
-    flags.DEFINE_list("frozen", ["0", "0.25", "0.5", "0.75", "1"], "Shares of layers, for part d.")
+    list_flags.define("regime", ["linear_probe", "full"], "Of parts b and c.")
+    list_flags.define("frozen", ["0", "0.25", "0.5", "0.75", "1"], "Shares of layers, for part d.")
     flags.DEFINE_multi_string(
         "frozen_compression",
         None,
         "What part d is asked of: none, or a --compression. Several times; by default none and the "
         "first.",
     )
-    flags.DEFINE_list(
+    list_flags.define(
         "upstream",
         [],
         "BACKBONE=DATASET, such as resnet8=cifar10: compressing before the transfer is trained "

@@ -1,5 +1,6 @@
 """One table of flags, read alike by absl and by argparse."""
 
+import json
 import subprocess
 import sys
 
@@ -46,6 +47,8 @@ def program(request, tmp_path):
 def test_both_read_the_same_values(program):
     done = program(
         "--artifact=a.tflite, b.tflite",
+        "--artifact",
+        "c.tflite",
         "--runtime=keras,litert_gpu(precision=float32, software=true)",
         "--rounds",
         "3",
@@ -53,10 +56,15 @@ def test_both_read_the_same_values(program):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == (
-        '{"artifact": ["a.tflite", "b.tflite"], '
+        '{"artifact": ["a.tflite", "b.tflite", "c.tflite"], '
         '"runtime": ["keras", "litert_gpu(precision=float32, software=true)"], '
         '"rounds": 3, "seconds": 0.5, "profile": false, "output_dir": null}'
     )
+
+
+def test_a_list_that_is_not_given_is_its_default(program):
+    done = program("--artifact=a")
+    assert json.loads(done.stdout)["runtime"] == ["litert_cpu"], done.stderr
 
 
 def test_help_names_every_flag(program):
