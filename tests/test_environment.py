@@ -23,6 +23,19 @@ def test_collect_is_json_and_tells_the_versions():
     assert record["memory_bytes"] > 2**26
 
 
+def test_instructions_are_those_that_every_core_has():
+    lines = ["processor : 0", "Features : fp asimddp sve i8mm", "Features : fp asimddp i8mm"]
+    assert environment.parse_instructions(lines) == ["asimddp", "i8mm"]
+    assert environment.parse_instructions(["Hardware : Some Board"]) is None
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="Linux alone tells them")
+def test_collect_names_the_instructions_of_this_processor():
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    expected = environment.parse_instructions(lines)
+    assert environment.collect()["processor"]["instructions"] == expected
+
+
 def test_collect_tells_not_who_and_where():
     text = json.dumps(environment.collect())
     assert str(Path(__file__).parents[1]) not in text

@@ -29,6 +29,15 @@ PACKAGES = (
     "tf2onnx",
     "tf_keras",
 )
+INSTRUCTIONS = (
+    *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_fp16", "amx_int8", "amx_fp16"),
+    *("asimddp", "asimdhp", "i8mm", "sve", "sve2", "sme", "sme2"),
+)
+"""Instruction sets, as Linux names them, by which XNNPACK chooses other kernels for a layer.
+
+A layer can take several times as long or as short with one more of them, and integers more or less
+than float32, so that a latency means little without them.
+"""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 # A driver that hangs must not hang the run.
 COMMAND_SECONDS = 10
@@ -39,20 +48,22 @@ def collect() -> dict[str, Any]:
 
     Returns:
       JSON-ready: `python`, `platform`, `packages` (name -> version, None where not installed),
-      `processor` (`name`, `architecture`, `logical_cores` of the machine, `usable_cores` of this
-      process), `memory_bytes`, `threads` (variable -> value, None where unset), `gpus` (a list of
-      `name`, `driver`, `memory_bytes`; empty where there is none), `commit` and `modified`. What
-      cannot be read is None.
+      `processor` (`name`, `architecture`, `instructions` (those of `INSTRUCTIONS` that it has),
+      `logical_cores` of the machine, `usable_cores` of this process), `memory_bytes`, `threads`
+      (variable -> value, None where unset), `gpus` (a list of `name`, `driver`, `memory_bytes`;
+      empty where there is none), `commit` and `modified`. What cannot be read is None.
     """
     commit, modified = _commit(Path(__file__).parent)
+    processor = _cpuinfo()
     return {
         "tfcompress": tfcompress.__version__,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
         "processor": {
-            "name": _processor_name(),
+            "name": parse_cpuinfo(processor) or platform.processor() or None,
             "architecture": platform.machine(),
+            "instructions": parse_instructions(processor),
             "logical_cores": os.cpu_count(),
             "usable_cores": _usable_cores(),
         },
@@ -71,13 +82,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor_name() -> str | None:
-    """The name that the kernel gives; `platform.processor()` is empty on most Linux systems."""
+def _cpuinfo() -> list[str]:
+    """What the kernel tells of the processors; `platform.processor()` is empty on most of Linux."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor() or None
-    return parse_cpuinfo(lines) or platform.processor() or None
+        return []
 
 
 def parse_cpuinfo(lines: list[str]) -> str | None:
@@ -96,6 +106,24 @@ def parse_cpuinfo(lines: list[str]) -> str | None:
             if name.strip() == key and value.strip():
                 return " ".join(value.split())
     return None
+
+
+def parse_instructions(lines: list[str]) -> list[str] | None:
+    """Those of `INSTRUCTIONS` that every processor has; None where they are not told.
+
+    Args:
+      lines: of `/proc/cpuinfo`, without line ends.
+
+    Example:
+      >>> parse_instructions(["model name : Some CPU", "flags : fpu avx2 avx512f rtm"])
+      ['avx2', 'avx512f']
+    """
+    fields = (line.partition(":") for line in lines)
+    # Of x86 and of ARM; a chip of unlike cores lists each.
+    told = [set(value.split()) for key, _, value in fields if key.strip() in ("flags", "Features")]
+    if not told:
+        return None
+    return [name for name in INSTRUCTIONS if all(name in each for each in told)]
 
 
 def _usable_cores() -> int | None:

@@ -110,7 +110,10 @@ PROFILE = OperatorProfile(
 )
 FOUND = Benchmark(
     settings={"runtimes": ["litert_cpu"]},
-    environment={"processor": {"name": "Some CPU", "usable_cores": 2}, "packages": {}},
+    environment={
+        "processor": {"name": "Some CPU", "usable_cores": 2, "instructions": ["avx2", "amx_int8"]},
+        "packages": {},
+    },
     files=(
         FileFacts("a.tflite", "x/a.tflite", "0a", 2048, 1024, 12_500_000, 77_696, 4096, 5120),
         FileFacts("b.tflite", "x/b.tflite", "0b", 1024, 512),
@@ -254,7 +257,7 @@ def test_every_file_is_written_and_drawn_again(tmp_path):
     names = {"benchmark.json", "samples.json", "benchmark.csv", "benchmark.md", "latency.svg"}
     assert {path.name for path in tmp_path.iterdir()} == names
     written = (tmp_path / "benchmark.md").read_text()
-    assert "Some CPU (2 cores)" in written
+    assert r"Some CPU (2 cores, avx2, amx\_int8)" in written
     assert "1. the rounds disagree, over the range" in written
     assert "Where the time of a.tflite on litert_cpu goes" in written
     assert "| the call | not measured (note 1) |" in written

@@ -115,9 +115,10 @@ def machine(found: Benchmark) -> str:
     processor = environment.get("processor") or {}
     packages = environment.get("packages") or {}
     named = [gpu["name"] for gpu in environment.get("gpus") or () if gpu.get("name")]
+    described = [f"{processor.get('usable_cores') or '?'} cores"]
+    described += processor.get("instructions") or []
     parts = [
-        f"{processor.get('name') or 'unknown processor'} "
-        f"({processor.get('usable_cores') or '?'} cores)",
+        f"{processor.get('name') or 'unknown processor'} ({', '.join(described)})",
         *named,
         f"ai-edge-litert {packages.get('ai-edge-litert') or 'not installed'}",
         str(environment.get("platform") or ""),
