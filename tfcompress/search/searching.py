@@ -21,6 +21,7 @@ from tfcompress.goals import CLASSIFICATION
 from tfcompress.progress import Reporter
 from tfcompress.results import DataResult
 from tfcompress.run_folder import ENVIRONMENT, STAGES, RunFolder, RunFolderError
+from tfcompress.search import cache as shared_cache
 from tfcompress.search import default_space, front, stopping, storage, trial
 from tfcompress.search.config import SearchConfig
 from tfcompress.search.front import Judge
@@ -162,13 +163,13 @@ def _prepared(
     try:
         with baseline.open_for(run.to_dict()):
             if cache is not None:
-                baseline.take_over(trial.cached(cache, run), trial.ALL)
+                shared_cache.take(baseline, cache, run)
             job = Job(run, baseline, reporter)
             config.budget.require_task(of_classes=job.dataset.goal.task == CLASSIFICATION)
             config = dataclasses.replace(config, spaces=_spaces(config, folder, job, reporter))
             found = job.select()
             if cache is not None:
-                trial.cached(cache, run).take_over(baseline, trial.ALL)
+                shared_cache.give(baseline, cache, run)
     finally:
         lock.release()
     shared = Shared(

@@ -7,7 +7,6 @@ that goes on where an earlier worker left it. Does not know which recipe comes n
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from tfcompress.progress import Reporter, Stopwatch
 from tfcompress.records import from_record
 from tfcompress.results import ArtifactResult, Interval
 from tfcompress.run_folder import CANDIDATES, ENCODED, STAGES, RunFolder, RunFolderError
-from tfcompress.search import stopping
+from tfcompress.search import cache, stopping
 from tfcompress.search.config import SearchConfig
 from tfcompress.search.stopping import TrialStopped
 from tfcompress.search.study import Claim
@@ -57,19 +56,6 @@ _LENT = (
     f"{ENCODED}/**/*",
     "predictions/validation/baseline.npz*",
 )
-ALL = (
-    f"{STAGES}/**/*",
-    f"{CANDIDATES}/**/*",
-    f"{ENCODED}/**/*",
-    "artifacts/*",
-    "models/*",
-    "predictions/validation/*",
-    "data.json",
-    "draft.json",
-    "latency.json",
-    "progress.json",
-)
-"""Files of a run folder that another run of the same settings can go on with."""
 _RETURNED = (f"{CANDIDATES}/**/*", f"{ENCODED}/**/*")
 
 
@@ -124,17 +110,6 @@ class Shared:
             # One example of all.
             least_error=1 / len(self.dataset.validation),
         )
-
-
-def cached(cache: Path, run: RunConfig) -> RunFolder:
-    """Where searches leave what a run of these settings came to.
-
-    Args:
-      cache: the folder.
-      run: all settings.
-    """
-    key = json.dumps(run.to_dict(), sort_keys=True)
-    return RunFolder(cache / durable.sha256(key.encode())[:16])
 
 
 def errors_of(
@@ -266,7 +241,7 @@ class _Trial:
         self._folder.take_over(self._shared.baseline, _LENT)
         own = self._progress_path.exists()
         if self._shared.cache is not None:
-            self._folder.take_over(cached(self._shared.cache, run), ALL)
+            cache.take(self._folder, self._shared.cache, run)
         kept = self._folder.found(self._progress_path, self._record.recipe, _KeptProgress)
         if kept is not None:
             self._known = kept.progress
@@ -277,7 +252,7 @@ class _Trial:
         """Gives what others may need: measurements of the baseline, and the trial itself."""
         self._shared.baseline.take_over(self._folder, _RETURNED)
         if self._shared.cache is not None:
-            cached(self._shared.cache, run).take_over(self._folder, ALL)
+            cache.give(self._folder, self._shared.cache, run)
 
     def _file(self, run: RunConfig) -> Candidate:
         shared, folder = self._shared, self._folder
