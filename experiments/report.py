@@ -3,7 +3,7 @@
     python -m experiments.report --run_dir=runs/x
 
 writes `report.md`, `report.html`, `figures/` and `tables/*.csv` into the run folder and prints the
-closing table.
+closing table. The folder of a finished search is shown likewise.
 
     python -m experiments.report --compare=runs/seed0,runs/seed1,runs/seed2 --output_dir=runs/seeds
 
@@ -21,7 +21,7 @@ from experiments import list_flags, program
 
 def define_flags() -> None:
     """Defines this program's flags."""
-    flags.DEFINE_string("run_dir", None, "Folder of a finished run.")
+    flags.DEFINE_string("run_dir", None, "Folder of a finished run, or of a finished search.")
     list_flags.define("compare", None, "Folders of finished runs of the same test split.")
     flags.DEFINE_string("output_dir", None, "Where the report of --compare goes.")
     flags.DEFINE_bool("summary", True, "Print the closing table.")
@@ -41,14 +41,16 @@ def main() -> None:
 
 
 def show(run_dir: str) -> None:
-    """Renders one run."""
+    """Renders one run, or one search."""
     from rich.console import Console
 
-    from tfcompress import report, results
-    from tfcompress.report import terminal
+    from tfcompress import report, results, search_record
+    from tfcompress.report import search_terminal, terminal
 
     paths = report.render(run_dir)
-    if flags.FLAGS.summary:
+    if flags.FLAGS.summary and search_record.is_in(run_dir):
+        search_terminal.print_summary(search_record.load(run_dir), Console())
+    elif flags.FLAGS.summary:
         terminal.print_summary(results.load(run_dir), Console())
     print(f"\nReport: {paths.html}\n        {paths.markdown}")
 

@@ -1,7 +1,7 @@
 """Finds the recipe for a budget of bytes, accuracy and time.
 
-    python -m experiments.sweep --dataset=cifar10 --backbone=resnet8 \
-      --max_size_bytes=60000 --max_drop=0.01 --max_latency_ms=0.5 --trials=40
+    python -m experiments.sweep --config=search_cifar10 \
+      --max_size_bytes=60000 --max_drop=0.01 --max_latency_ms=0.5
 
 Answers with the best file within the budget, the front of accuracy, size and latency, and what was
 tried. The same command on the same `--output_dir` goes on with an interrupted search; started again
@@ -45,7 +45,7 @@ def define_flags() -> None:
         "trials", 30, "Recipes to try, of all workers together, beside those stopped untrained."
     )
     flags.DEFINE_string("sampler", "tpe", "How they are chosen: tpe, nsga2, random or grid.")
-    flags.DEFINE_integer("search_seed", 0, "Of that choice.")
+    flags.DEFINE_integer("search_seed", 0, "Seed of the sampler's choices.")
     flags.DEFINE_bool("stop_poor", True, "End trials early of which nothing is to be expected.")
     flags.DEFINE_string(
         "best",

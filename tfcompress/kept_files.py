@@ -102,7 +102,8 @@ class FileMaker:
     def draft(self) -> Artifact:
         """The file of the run's first recipe before any training, which is kept nowhere.
 
-        It has the size and the speed of the real one.
+        It has the size and the speed of the real one to a few percent: `qat` and `ptq` are left
+        to the converter, whose files are a little smaller.
 
         Raises:
           ValueError, RuntimeError: there is none, since a stage does nothing without a training.

@@ -73,8 +73,8 @@ class LevelTrial:
       setting: the technique's setting that this is, such as `"clusters"`.
       value: of the setting.
       held: whether the drop stayed within what is allowed.
-      accuracy: on the validation split, of the model as it is exported; None where nothing was
-        trained.
+      accuracy: on the validation split, of the Keras model that the stage leaves; None where
+        nothing was trained.
       drop: the baseline's accuracy minus this one, a fraction; None likewise.
       epochs: that were trained for it.
       seconds: wall time of that training, over all sessions; None where nothing was trained.

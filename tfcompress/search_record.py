@@ -74,7 +74,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Draft:
-    """The file of a recipe before any training, which has the size of the real one.
+    """The file of a recipe before any training, of the size of the real one to a few percent.
 
     Attributes:
       size_bytes: of the file.
@@ -238,6 +238,9 @@ class SearchRecord:
       importance: of the choices, the greatest first; empty where too few trials finished.
       history: after each trial.
       seconds: of all trials together.
+      best_by: the objective by which `best` was chosen of the files that keep the budget; empty
+        where an older version of the package wrote the record.
+      left_out: what the space leaves out that was made for the model, each with the reason.
       schema_version: changes when a field changes meaning.
     """
 
@@ -258,6 +261,8 @@ class SearchRecord:
     importance: tuple[Importance, ...] = ()
     history: tuple[HistoryPoint, ...] = ()
     seconds: float = 0.0
+    best_by: str = ""
+    left_out: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -270,6 +275,11 @@ class SearchRecord:
     def winner(self) -> Finalist:
         """The finalist that `best` names."""
         return next(each for each in self.finalists if each.name == self.best)
+
+
+def is_in(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds the record of a search."""
+    return (Path(folder) / FILE_NAME).is_file()
 
 
 def save(record: SearchRecord, folder: str | os.PathLike[str]) -> Path:

@@ -298,7 +298,7 @@ class StageTrainer:
         return self._folder.kept(path, key, _KeptAccuracy, measured).accuracy
 
     def draft(self, stages: tuple[PlannedStage, ...]) -> Any:
-        """What a recipe leaves of the baseline with no training: of the size of the real thing.
+        """What a recipe leaves of the baseline with no training.
 
         Args:
           stages: of the recipe. Of a distillation there is only the student, untrained, and

@@ -101,6 +101,8 @@ def record(**changes):
         importance=(Importance("prune_channels.target", 0.75), Importance("qat or int8", 0.25)),
         history=tuple(HistoryPoint(n, 0.1 * n, 3.0 if n < 1 else 0.0) for n in range(4)),
         seconds=30.0,
+        best_by="error",
+        left_out=("cluster: its equal weights take as many stored bytes as others do",),
     )
     return dataclasses.replace(found, **changes)
 
@@ -108,7 +110,7 @@ def record(**changes):
 def test_the_answer_comes_first_with_its_command():
     found = search.verdict(record())
     assert found.headline == (
-        "prune_channels(0.5)+int8 is the best file within the budget of 100.0 KiB stored, "
+        "prune_channels(0.5)+int8 is the most accurate file within the budget of 100.0 KiB stored, "
         "0.500 ms, 3.00 points lost."
     )
     assert "50.0 KiB (25.0 gzipped), 0.200 ms" in found.remarks[0]
@@ -144,9 +146,39 @@ def test_a_drop_that_shows_on_the_test_split_alone_is_told():
     assert "over by +25% error" in found.remarks[1]
 
 
+@pytest.mark.parametrize(
+    ("best_by", "words"),
+    [
+        ("latency_ms", "is the fastest file within"),
+        ("size_bytes", "is the smallest file within"),
+        ("gzip_size_bytes", "is the smallest gzipped file within"),
+        ("", "is the best file within"),
+    ],
+)
+def test_the_headline_names_by_what_the_file_was_chosen(best_by, words):
+    assert words in search.verdict(record(best_by=best_by)).headline
+
+
+def test_what_was_left_out_is_told_with_the_reason():
+    (tried, left) = search.contents(record()).sections[0].tables
+    assert tried.title == "Trials"
+    assert [cell.value for cell in left.rows[0]] == [
+        "cluster",
+        "its equal weights take as many stored bytes as others do",
+    ]
+    assert len(search.contents(record(left_out=())).sections[0].tables) == 1
+
+
+def test_where_each_file_of_the_front_lies_is_told():
+    titles = [table.title for table in search.contents(record()).folded]
+    assert "Paths and checksums" in titles
+
+
 def test_without_a_budget_there_is_none_to_keep():
-    found = record(budget=Budget())
-    assert search.verdict(found).headline.startswith("There was no budget")
+    found = record(budget=Budget(), best_by="size_bytes")
+    headline = search.verdict(found).headline
+    assert headline.startswith("There was no budget")
+    assert headline.endswith("is the smallest file.")
     titles = [column.title for column in search.front_table(found).columns]
     assert "Budget" not in titles
 
@@ -203,6 +235,6 @@ def test_the_terminal_says_the_same(width):
     stream = io.StringIO()
     search_terminal.print_summary(record(), Console(width=width, file=stream))
     shown = stream.getvalue()
-    assert "is the best file within the budget" in " ".join(shown.split())
+    assert "is the most accurate file within the budget" in " ".join(shown.split())
     assert "kept" in shown
     assert record().finalists[0].command in shown

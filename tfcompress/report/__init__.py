@@ -50,7 +50,7 @@ def render(run_dir: str | os.PathLike[str]) -> ReportPaths:
     # matplotlib.
     from tfcompress import search_record
 
-    if (Path(run_dir) / search_record.FILE_NAME).is_file():
+    if search_record.is_in(run_dir):
         return _render_search(run_dir)
     from tfcompress.report import run as run_module
 

@@ -26,6 +26,12 @@ from tfcompress.report.verdict import Card, Verdict, baseline_cautions
 from tfcompress.results import Results
 from tfcompress.search_record import FINISHED, Finalist, SearchRecord, TrialRecord
 
+_BEST = {
+    "error": "most accurate",
+    "size_bytes": "smallest",
+    "gzip_size_bytes": "smallest gzipped",
+    "latency_ms": "fastest",
+}
 _NAMED = {"max_size_bytes": "stored", "max_gzip_size_bytes": "gzipped", "max_latency_ms": "latency"}
 
 
@@ -86,7 +92,7 @@ def contents(record: SearchRecord) -> Contents:
                 "Every recipe, judged on the validation split, by which the files above were "
                 "chosen. Those that promised nothing were stopped before their end.",
                 ("tried", "history"),
-                (_trials(record),),
+                tuple(filter(None, (_trials(record), _left_out(record)))),
             ),
             Section(
                 "Which choices mattered",
@@ -102,6 +108,7 @@ def contents(record: SearchRecord) -> Contents:
                 _plain(record),
                 file_tables.details(results),
                 file_tables.latencies(results),
+                file_tables.origins(results),
                 _choices(record),
                 tables.settings(record.config, title="Configuration"),
                 tables.settings(record.environment, title="Environment"),
@@ -119,11 +126,11 @@ def verdict(record: SearchRecord) -> Verdict:
     """What the search answers, and what is to be known of it."""
     winner, main = record.winner, metric.of(as_results(record))
     name = shown_name(winner)
-    limits = limits_in_words(record, main)
+    limits, best = limits_in_words(record, main), _BEST.get(record.best_by, "best")
     if record.budget.is_empty:
-        headline = f"There was no budget; {name} is the most accurate file."
+        headline = f"There was no budget; {name} is the {best} file."
     elif record.reached:
-        headline = f"{name} is the best file within the budget of {limits}."
+        headline = f"{name} is the {best} file within the budget of {limits}."
     else:
         headline = f"No file keeps the budget of {limits}; the nearest is {name}."
     remarks = [_figures_in_words(winner, as_results(record), main)]
@@ -247,7 +254,9 @@ def _trials(record: SearchRecord) -> Table:
     )
     rows = tuple(_trial_row(trial, main) for trial in record.trials)
     note = (
-        "Of a trial that was stopped the sizes are those of its file before any training. "
+        "Of a trial that was stopped the sizes are those of its file before any training, and the "
+        f"{main.noun} is the last that it had: that of the file before any training, on a part of "
+        "the validation split, where it ended there. "
         "Latencies were measured while other work may have gone on; those of the front were "
         "measured anew, in turns."
     )
@@ -299,6 +308,11 @@ def _plain(record: SearchRecord) -> Table:
     return Table("The baseline's files, with no recipe", columns, rows)
 
 
+def _left_out(record: SearchRecord) -> Table | None:
+    rows = [tuple(each.split(": ", 1)) for each in record.left_out]
+    return tables.pairs("Not tried", [(what, why) for what, why in rows]) if rows else None
+
+
 def _choices(record: SearchRecord) -> Table | None:
     rows = [
         (trial.name, ", ".join(f"{name}: {value}" for name, value in trial.choices.items()))
@@ -322,14 +336,15 @@ def _definitions(record: SearchRecord) -> tuple[tuple[str, str], ...]:
         ),
         (
             "Hypervolume",
-            "Share of the space of error, size and latency, between nothing and a guess of the "
-            "size and latency of the float32 baseline, in which some file so far is better: on "
-            "validation, with the indicative latencies.",
+            "The share of a box that some file so far is better than, on validation, with the "
+            "indicative latencies. The box goes from nothing to the error of random guessing and "
+            "to the size and the latency of the baseline's float32 file.",
         ),
         (
             "Stopped",
-            "A trial ends early where its untrained file is over a limit of size or latency and "
-            "another file is nearer to the budget, or where its error is above the median that "
-            "trials of no higher cost had as far on.",
+            "A trial ends early where its untrained file is over a limit of size or latency by "
+            "more than 5%, in the second half of the search only if another file is nearer to the "
+            "budget; where that file is the one of an earlier trial; or where its error is above "
+            "the median that finished trials with files no larger or slower had at the same point.",
         ),
     )

@@ -35,7 +35,7 @@ _MOST_CHECKED = 2000
 
 
 def default_space(
-    config: SearchConfig, model: Any, supplied: Mapping[str, Any], *, note: Callable[[str], None]
+    config: SearchConfig, model: Any, supplied: Mapping[str, Any], *, leave: Callable[[str], None]
 ) -> str:
     """The recipes to choose from.
 
@@ -47,7 +47,7 @@ def default_space(
       config: of the search.
       model: the untrained classifier.
       supplied: what a run gives to techniques.
-      note: told what is left out, and why.
+      leave: told what is left out and why, parted by a colon and a blank.
 
     Returns:
       A text that `space.parse` takes.
@@ -56,7 +56,7 @@ def default_space(
     def allowed(text: str) -> bool:
         reason = refusal(text, config.run, model, supplied)
         if reason:
-            note(f"not tried: {text}, since {reason}")
+            leave(f"{text}: {reason}")
         return not reason
 
     gzipped, export = config.size_objective == GZIP_SIZE, config.run.export
@@ -67,9 +67,14 @@ def default_space(
         for places in ((LEARNING,), (VOCABULARY,) * texts, NARROWING, (ZEROS,) * zeros)
     ]
     if not zeros:
-        note(
-            "not tried: prune and cluster, which save gzipped bytes alone: pass "
-            "--max_gzip_size_bytes, or for zeros --minimal --sparse"
+        leave(
+            "prune: its zeros take as many stored bytes as other weights do; pass "
+            "--max_gzip_size_bytes, or --minimal --sparse"
+        )
+    if not gzipped:
+        leave(
+            "cluster: its equal weights take as many stored bytes as others do; pass "
+            "--max_gzip_size_bytes"
         )
     formats = list(dict.fromkeys((*export.formats, "int8")))
     integers = list(filter(allowed, INTEGERS))

@@ -32,6 +32,7 @@ from tfcompress.search_record import Importance, SearchRecord, TrialRecord
 from tfcompress.workflow import Job
 
 BASELINE_FOLDER = "baseline"
+_SPACE = "space.json"
 _POLL_SECONDS = 2.0
 
 
@@ -45,7 +46,10 @@ class _Identity:
 
 @dataclass(frozen=True)
 class _KeptSpaces:
+    """Of `default_space`: the recipes, and what is left out with the reason."""
+
     texts: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def search(
@@ -142,7 +146,7 @@ def _identity(folder: RunFolder, url: str) -> _Identity:
 
 def _forget(folder: RunFolder) -> None:
     """Lets other settings have a folder in which nothing was trained."""
-    for name in ("config.json", "study.json", "space.json", "trials/" + storage.JOURNAL):
+    for name in ("config.json", "study.json", _SPACE, "trials/" + storage.JOURNAL):
         (folder.root / name).unlink(missing_ok=True)
     for name in (BASELINE_FOLDER, trial.FOLDER):
         shutil.rmtree(folder.root / name, ignore_errors=True)
@@ -200,12 +204,15 @@ def _spaces(
         return config.spaces
 
     def suited() -> _KeptSpaces:
-        text = default_space.default_space(config, model, supplied, note=reporter.note)
-        return _KeptSpaces((text,))
+        left: list[str] = []
+        text = default_space.default_space(config, model, supplied, leave=left.append)
+        return _KeptSpaces((text,), tuple(left))
 
-    found = folder.kept(folder.root / "space.json", "", _KeptSpaces, suited).texts
-    reporter.note(f"space: {', '.join(found)}")
-    return found
+    found = folder.kept(folder.root / _SPACE, "", _KeptSpaces, suited)
+    for each in found.left_out:
+        reporter.note(f"not tried: {each}")
+    reporter.note(f"space: {', '.join(found.texts)}")
+    return found.texts
 
 
 def _work(study: Study, shared: Shared, *, poll_seconds: float) -> None:
@@ -267,6 +274,7 @@ def _concluded(study: Study, shared: Shared, *, repeat: Callable[[str], str]) ->
     made = [each.candidate for each in trials if each.candidate is not None]
     judged = Judge(shared, repeat=repeat).judged([*shared.plain, *made])
     importances = study.importances().items()
+    kept_spaces = RunFolder(shared.root).found(shared.root / _SPACE, "", _KeptSpaces)
     dataset, config = shared.dataset, shared.config
     record = SearchRecord(
         config={**config.to_dict(), "trials": study.planned},
@@ -294,6 +302,8 @@ def _concluded(study: Study, shared: Shared, *, repeat: Callable[[str], str]) ->
         importance=tuple(Importance(name, share) for name, share in importances),
         history=front.history(shared, trials),
         seconds=sum(each.seconds for each in trials),
+        best_by=config.best_by,
+        left_out=kept_spaces.left_out if kept_spaces else (),
     )
     search_record.save(record, shared.root)
     return record
