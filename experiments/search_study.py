@@ -59,6 +59,12 @@ def study_config() -> Any:
     from tfcompress.studies.search_comparison import SearchStudy
 
     values = flags.FLAGS
+    for name, instead in (("recipe", "--space"), ("seed", "--seeds")):
+        if values[name].present:
+            raise ValueError(
+                f"A study of searches takes {instead} and no --{name}. "
+                f"Received: --{name}={values[name].value}."
+            )
     budgets = tuple(budget(text) for text in values.budget or ())
     try:
         seeds = tuple(int(seed) for seed in values.seeds)
@@ -87,12 +93,16 @@ def budget(text: str) -> Any:
     from tfcompress import recipe, registry
     from tfcompress.budgets import Budget
 
-    limits: dict[str, Any] = dict(recipe.parse_term(f"budget({text})", what="Budget").options)
+    term = recipe.parse_term(f"budget({text})", what="Budget")
+    limits: dict[str, Any] = dict(term.options)
     known = tuple(field.name for field in dataclasses.fields(Budget))
     for name in limits:
         registry.require(name, known, what="limit")
-    if not limits:
-        raise ValueError(f"--budget takes limits, such as {known[0]}=60000. Received: {text!r}.")
+    if term.positional or not limits:
+        raise ValueError(
+            f"--budget takes limits by their names, such as {known[0]}=60000,{known[2]}=0.01. "
+            f"Received: {text!r}."
+        )
     return Budget(**limits)
 
 

@@ -86,7 +86,7 @@ def main() -> None:
         config,
         output_dir,
         url=values.storage,
-        cache=values.cache,
+        cache=values.cache or None,
         repeat=command,
         reporter=reporter,
     )

@@ -9,6 +9,7 @@ from tfcompress.budgets import Budget, Figures, distance, keeps
     ("limits", "says"),
     [
         ({"max_size_bytes": "100k"}, "must be a whole number. Received: '100k'"),
+        ({"max_size_bytes": 10**400}, "at most 9223372036854775807.*of 401 digits"),
         ({"max_size_bytes": 100}, "at least 400.*Received: 100"),
         ({"max_gzip_size_bytes": 0}, "at least 400"),
         ({"max_drop": -0.1}, "max_drop must be at least 0"),

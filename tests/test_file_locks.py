@@ -26,6 +26,18 @@ def test_a_lock_is_held_by_one_taker(tmp_path):
     assert file_locks.take(path) is not None
 
 
+def test_a_shared_lock_keeps_out_whoever_wants_it_alone(tmp_path):
+    path = tmp_path / "lock"
+    first, second = (file_locks.take(path, shared=True) for _ in range(2))
+    assert file_locks.take(path) is None
+    first.release()
+    assert file_locks.take(path) is None
+    second.release()
+    alone = file_locks.take(path)
+    assert file_locks.take(path, shared=True) is None
+    alone.release()
+
+
 def test_a_killed_process_holds_nothing(tmp_path):
     path = tmp_path / "lock"
     with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE) as other:

@@ -15,6 +15,8 @@ from tfcompress.settings import require_types
 
 SMALLEST_FILE = 400
 """Bytes that no TFLite file of a network is below: its tables alone take more."""
+LARGEST_FILE = 2**63 - 1
+"""Bytes that no file has more of."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class Budget:
         require_types(self)
         for name in ("max_size_bytes", "max_gzip_size_bytes"):
             size = getattr(self, name)
+            if size is not None and size > LARGEST_FILE:
+                raise ValueError(
+                    f"--{name} must be at most {LARGEST_FILE}, since no file is larger. "
+                    f"Received a number of {len(str(size))} digits."
+                )
             if size is not None and size < SMALLEST_FILE:
                 raise ValueError(
                     f"--{name} must be at least {SMALLEST_FILE}, since no file of a network is "

@@ -26,23 +26,27 @@ class FileLock:
             self._descriptor = None
 
 
-def take(path: str | os.PathLike[str], *, wait: bool = False) -> FileLock | None:
+def take(
+    path: str | os.PathLike[str], *, wait: bool = False, shared: bool = False
+) -> FileLock | None:
     """Takes the lock of a file, which is made where it is missing.
 
     Args:
       path: the file; its folder exists.
       wait: until whoever holds it gives it back, or ends.
+      shared: with all who take it so, but with none who does not.
 
     Returns:
-      None where another holds it, and `wait` is false. Within one process, too, a lock is held by
-      one taker at a time.
+      None where another holds it, and `wait` is false. Within one process, too, a lock that is not
+      shared is held by one taker at a time.
 
     Raises:
       OSError: the file cannot be made.
     """
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(descriptor, kind | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         os.close(descriptor)
         return None

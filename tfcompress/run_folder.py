@@ -209,10 +209,11 @@ class RunFolder:
         own = (CONFIG, ENVIRONMENT, DATA, STAGES, CANDIDATES, ENCODED, _LOCK)
         if any(path.name not in own for path in self.root.iterdir()):
             return
-        for name in (CONFIG, ENVIRONMENT, DATA):
-            (self.root / name).unlink(missing_ok=True)
         for name in (STAGES, CANDIDATES):
             shutil.rmtree(self.root / name, ignore_errors=True)
+        # The config last: without it what is left of a release that was killed belongs to nobody.
+        for name in (ENVIRONMENT, DATA, CONFIG):
+            (self.root / name).unlink(missing_ok=True)
 
     def _make(self) -> None:
         foreign = (

@@ -35,11 +35,20 @@ def test_bad_input_is_answered_before_any_work(tmp_path, arguments, says):
     assert not (tmp_path / "out" / "baseline").exists()
 
 
-def test_a_study_of_nothing_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "needs a budget, a space, a sampler and a seed. Received: 0, 1"),
+        (["--budget=max_drop=0.1", "--recipe=qat"], "takes --space and no --recipe"),
+        (["--budget=max_drop=0.1", "--seed=1"], "takes --seeds and no --seed. Received: --seed=1"),
+    ],
+)
+def test_a_study_that_cannot_be_carried_out_is_refused(tmp_path, arguments, says):
     folder = tmp_path / "out"
-    shown = program("search_study", "--config=smoke", f"--output_dir={folder}", "--space=qat")
+    common = ("--config=smoke", f"--output_dir={folder}", "--space=qat")
+    shown = program("search_study", *common, *arguments)
     assert shown.returncode == 1
-    assert "needs a budget, a space, a sampler and a seed. Received: 0, 1" in shown.stderr
+    assert says in shown.stderr
     assert not folder.exists()
 
 
@@ -47,8 +56,9 @@ def test_budgets_are_read_from_text():
     assert budget("max_size_bytes=60000, max_drop=0.01") == Budget(60000, max_drop=0.01)
     with pytest.raises(ValueError, match=r"Unknown limit: 'max_bytes'\. Known: max_size_bytes"):
         budget("max_bytes=9000")
-    with pytest.raises(ValueError, match="takes limits, such as max_size_bytes=60000"):
-        budget("")
+    for text in ("", "60000, max_drop=0.01"):
+        with pytest.raises(ValueError, match="takes limits by their names, such as max_size_by"):
+            budget(text)
 
 
 def test_help_answers_at_once():

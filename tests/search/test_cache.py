@@ -6,7 +6,7 @@ import pytest
 from tfcompress import checkpoint, durable, stage_state
 from tfcompress.config import RunConfig
 from tfcompress.results import StageResult
-from tfcompress.run_folder import RunFolder
+from tfcompress.run_folder import DATA, RunFolder, RunFolderError
 from tfcompress.search import cache
 
 STAGE = "00-baseline"
@@ -41,7 +41,7 @@ def shared(tmp_path):
 
 def test_a_stage_that_was_begun_here_gives_way_to_a_finished_one(shared, tmp_path):
     own = trained(tmp_path / "own", [0.5], to_its_end=False)
-    cache.take(own, shared, RUN)
+    cache.take(own, shared, RUN, data=own.root / DATA)
     assert stage_state.stored(own.stage(STAGE))
     assert weights_of(own) == [1.0]
     assert not (own.stage(STAGE) / checkpoint.CHECKPOINT).exists()
@@ -49,19 +49,43 @@ def test_a_stage_that_was_begun_here_gives_way_to_a_finished_one(shared, tmp_pat
 
 def test_a_stage_that_was_finished_here_stays(shared, tmp_path):
     own = trained(tmp_path / "own", [2.0], to_its_end=True)
-    cache.take(own, shared, RUN)
+    cache.take(own, shared, RUN, data=own.root / DATA)
     assert weights_of(own) == [2.0]
 
 
 def test_what_is_there_is_not_replaced_by_what_is_given(shared, tmp_path):
     cache.give(trained(tmp_path / "late", [3.0], to_its_end=True), shared, RUN)
     own = RunFolder(tmp_path / "own")
-    cache.take(own, shared, RUN)
+    cache.take(own, shared, RUN, data=own.root / DATA)
     assert stage_state.stored(own.stage(STAGE))
     assert weights_of(own) == [1.0]
 
 
+def test_a_damaged_stage_is_removed_from_the_cache_and_trained_again(shared, tmp_path):
+    (damaged,) = shared.glob(f"*/stages/{STAGE}/{checkpoint.BEST}")
+    damaged.unlink()
+    damaged.write_bytes(b"half of it")
+    own = RunFolder(tmp_path / "own")
+    cache.take(own, shared, RUN, data=own.root / DATA)
+    assert not own.stage(STAGE).exists()
+    cache.give(trained(tmp_path / "anew", [4.0], to_its_end=True), shared, RUN)
+    cache.take(own, shared, RUN, data=own.root / DATA)
+    assert weights_of(own) == [4.0]
+
+
+def test_what_was_trained_on_other_data_is_neither_taken_nor_mixed(tmp_path):
+    theirs, own = (trained(tmp_path / n, [1.0], to_its_end=n == "theirs") for n in ("theirs", "b"))
+    theirs.require_same_data({"train": "old"})
+    own.require_same_data({"train": "new"})
+    cache.give(theirs, tmp_path / "cache", RUN)
+    with pytest.raises(RunFolderError, match=r"trained on other data: .* Give another --cache"):
+        cache.take(own, tmp_path / "cache", RUN, data=own.root / DATA)
+    with pytest.raises(RunFolderError, match="trained on other data"):
+        cache.give(own, tmp_path / "cache", RUN)
+    assert not stage_state.is_finished(own.stage(STAGE))
+
+
 def test_other_settings_share_nothing(shared, tmp_path):
     own = RunFolder(tmp_path / "own")
-    cache.take(own, shared, RunConfig(seed=1))
+    cache.take(own, shared, RunConfig(seed=1), data=own.root / DATA)
     assert not own.stage(STAGE).exists()

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import time
 
 import pytest
 
-from tfcompress import report, results, search_record
+from tfcompress import file_locks, report, results, search_record
+from tfcompress._keras import tf
 from tfcompress.backbones import BackboneConfig
 from tfcompress.benchmark import LatencyConfig
 from tfcompress.config import RunConfig, StageTrainingConfig
@@ -23,7 +25,7 @@ from tfcompress.run_folder import RunFolder
 from tfcompress.run_folder import RunFolderError as UnusableFolderError
 from tfcompress.search import Budget, SearchConfig, StorageError, search, trial
 from tfcompress.search.stopping import TrialStopped
-from tfcompress.search_record import FINISHED, STOPPED
+from tfcompress.search_record import FAILED, FINISHED, STOPPED
 from tfcompress.training import TrainingConfig
 from tfcompress.workflow import Job
 
@@ -162,6 +164,94 @@ def test_a_damaged_record_is_told_of(found, tmp_path):
     (tmp_path / "search.json").write_text(json.dumps({"schema_version": 99}))
     with pytest.raises(RunFolderError, match="schema_version 99"):
         report.render(tmp_path)
+
+
+def test_a_trial_whose_damaged_record_is_removed_is_carried_out_again(found, tmp_path):
+    folder, before = found
+    own = tmp_path / "search"
+    shutil.copytree(folder, own)
+    path = own / "trials" / "trial-0000" / "trial.json"
+    shutil.copytree(path.parent, own / "trials" / "trial-0000-aside")
+    path.write_text("{")
+    with pytest.raises(UnusableFolderError, match="Remove that file to carry the trial out again"):
+        search(CONFIG, own)
+    path.unlink()
+    (own / "search.json").unlink()
+    again = search(CONFIG, own)
+    assert [each.recipe for each in again.trials] == [each.recipe for each in before.trials]
+    assert again.best == before.best
+    assert again.winner.row.sha256 == before.winner.row.sha256
+
+
+def test_what_does_not_belong_to_the_folder_is_told_of(found, tmp_path):
+    folder, _ = found
+    for name in ("study.json", "trials"):
+        shutil.copytree(folder, tmp_path / name)
+    (tmp_path / "study.json" / "study.json").write_text("{")
+    with pytest.raises(UnusableFolderError, match="is damaged: it says which trials"):
+        search(CONFIG, tmp_path / "study.json")
+    # Another study, as if the journal had been replaced, whose first trial is of another recipe.
+    record = tmp_path / "trials" / "trials" / "trial-0000" / "trial.json"
+    text = record.read_text()
+    assert "prune_channels(0.6)" in text
+    record.write_text(text.replace("prune_channels(0.6)", "prune_channels(0.3)"))
+    (tmp_path / "trials" / "study.json").unlink()
+    with pytest.raises(UnusableFolderError, match="the storage was changed or replaced"):
+        search(CONFIG, tmp_path / "trials")
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Has every trial raise an error."""
+
+    def raising(error):
+        def fail(self, run):
+            raise error
+
+        monkeypatch.setattr(trial._Trial, "_file", fail)
+
+    return raising
+
+
+ONE = dataclasses.replace(CONFIG, spaces=("prune_channels(0.4)+int8",), trials=1)
+
+
+def test_an_error_of_tensorflow_fails_the_trial_alone(broken, tmp_path):
+    broken(tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"))
+    (only,) = search(ONE, tmp_path).trials
+    assert (only.state, only.reason) == (FAILED, "OOM when allocating")
+
+
+def test_a_trial_that_ends_its_workers_is_taken_up_three_times(broken, tmp_path):
+    broken(IndexError("nobody thought of it"))
+    for _ in range(trial.ATTEMPTS):
+        with pytest.raises(IndexError):
+            search(ONE, tmp_path)
+    (only,) = search(ONE, tmp_path).trials
+    assert (only.state, only.attempts) == (FAILED, 3)
+
+
+def test_a_worker_that_is_interrupted_does_not_count(broken, tmp_path):
+    for _ in range(trial.ATTEMPTS + 1):
+        broken(KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            search(ONE, tmp_path)
+    broken(ValueError("nothing to be done"))
+    (only,) = search(ONE, tmp_path).trials
+    assert (only.reason, only.attempts) == ("nothing to be done", 1)
+
+
+def test_a_refused_search_leaves_the_folder_to_who_is_at_work_in_it(tmp_path):
+    nothing = dataclasses.replace(CONFIG, spaces=("prune(0.5, skip=*)+int8",), sampler="tpe")
+    RunFolder(tmp_path).join(nothing.to_dict())
+    other = file_locks.take(tmp_path / ".lock-workers", shared=True)
+    with pytest.raises(ValueError, match="holds prune"):
+        search(nothing, tmp_path)
+    assert (tmp_path / "config.json").exists()
+    other.release()
+    with pytest.raises(ValueError, match="holds prune"):
+        search(nothing, tmp_path)
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_what_cannot_be_used_is_told_before_any_training(tmp_path):

@@ -15,7 +15,7 @@ from tfcompress.search_record import FAILED, FINISHED, STOPPED, Candidate, Progr
 SPACE = "{prune({0.1..0.9})|none}+{qat(epochs={1..3})|int8|float32}"
 
 
-def study(folder, *, trials=6, sampler="random", space=SPACE, url="", known=(), seed=0):
+def study(folder, *, trials=6, sampler="random", space=SPACE, url="", known=(), seed=0, **options):
     return Study(
         name="a-search",
         space=parse([space]),
@@ -26,6 +26,7 @@ def study(folder, *, trials=6, sampler="random", space=SPACE, url="", known=(), 
         objectives=2,
         trials=trials,
         seed=seed,
+        **options,
     )
 
 
@@ -286,6 +287,29 @@ def test_a_worker_killed_while_it_asked_leaves_no_trial(tmp_path):
     assert at.is_complete
 
 
+def test_a_point_of_a_grid_whose_worker_was_killed_while_it_asked_is_carried_out(tmp_path):
+    options = {"trials": 4, "sampler": "grid", "space": "prune({0.1..0.9})+int8"}
+    whole = work(study(tmp_path / "whole", **options))
+    study(tmp_path / "killed", **options)._study.ask()
+    at = study(tmp_path / "killed", **options)
+    assert sorted(work(at)) == sorted(whole)
+    assert at.is_complete
+
+
+def test_a_trial_whose_record_was_removed_is_carried_out_again(tmp_path):
+    work(study(tmp_path, trials=3))
+    there = [0, 2]
+    at = study(tmp_path, trials=3, has_record=lambda number: number in there)
+    assert not at.is_complete
+    claim = at.claim()
+    assert (claim.number, claim.attempts) == (1, 1)
+    assert at.claim() is None
+    there.append(1)
+    at.tell(claim, ended(claim), (0.1, 0.2))
+    assert at.claim() is None
+    assert at.is_complete
+
+
 def test_importances_need_some_trials(tmp_path):
     at = study(tmp_path, trials=12, sampler="random")
     work(at, count=3)
@@ -332,6 +356,43 @@ def test_a_damaged_journal_is_told_of(tmp_path):
         study(tmp_path)
 
 
+@pytest.mark.parametrize("line", ["[]", '{"op_code": 99, "worker_id": "x"}'])
+def test_a_line_of_the_journal_that_is_none_of_optunas_is_told_of(tmp_path, line):
+    (tmp_path / storage.JOURNAL).write_text(f"{line}\n")
+    with pytest.raises(storage.StorageError, match="may be damaged"):
+        study(tmp_path)
+
+
+def test_a_journal_whose_last_line_is_cut_off_is_gone_on_with(tmp_path):
+    before = work(study(tmp_path, trials=4), count=2)
+    with (tmp_path / storage.JOURNAL).open("a") as journal:
+        journal.write('{"op_code": 8, "worker_id": "x", "trial')
+    after = work(study(tmp_path, trials=4))
+    assert len({*before, *after}) == 4
+    assert work(study(tmp_path, trials=4)) == []
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_a_database_that_ends_with_the_process_is_refused(tmp_path, url):
+    with pytest.raises(storage.StorageError, match="in the memory of one process"):
+        study(tmp_path, url=url)
+
+
+def test_a_write_protected_database_is_told_of(tmp_path):
+    work(study(tmp_path, trials=2, url=f"sqlite:///{tmp_path}/study.db"))
+    url = f"sqlite:///file:{tmp_path}/study.db?mode=ro&uri=true"
+    with pytest.raises(storage.StorageError, match=r"cannot be used: .*readonly.*write-protected"):
+        study(tmp_path, trials=3, url=url)._study.ask()
+
+
+def test_a_database_that_goes_away_is_told_of(tmp_path):
+    at = study(tmp_path, trials=2, url=f"sqlite:///{tmp_path}/study.db")
+    claim = at.claim()
+    (tmp_path / "study.db").write_bytes(b"no database at all" * 1000)
+    with pytest.raises(storage.StorageError, match=r"answers no longer: .*same command again"):
+        at.tell(claim, ended(claim), (0.1, 0.2))
+
+
 def test_a_database_serves_as_well(tmp_path):
     url = f"sqlite:///{tmp_path}/study.db"
     at = study(tmp_path, trials=3, url=url)
@@ -341,3 +402,4 @@ def test_a_database_serves_as_well(tmp_path):
 
 def test_passwords_are_not_written_down():
     assert storage.shown("mysql://a:b@c/d?password=e") == "mysql://a:***@c/d?password=***"
+    assert storage.shown("postgresql://me:se/cr:et@host/db") == "postgresql://me:***@host/db"

@@ -6,6 +6,8 @@ from tfcompress.backbones import BackboneConfig
 from tfcompress.budgets import Budget
 from tfcompress.config import RunConfig
 from tfcompress.data import DataConfig
+from tfcompress.run_folder import RunFolder
+from tfcompress.studies import search_comparison
 from tfcompress.studies.search_comparison import SearchOutcome, SearchStudy, table_lines
 
 RUN = RunConfig(data=DataConfig(name="mnist_sample"), backbone=BackboneConfig(name="lenet5"))
@@ -40,11 +42,24 @@ def test_every_sampler_searches_for_every_budget_and_seed():
         ({"samplers": ("best",)}, "Unknown sampler: 'best'"),
         ({"spaces": ("prun(0.5)",)}, "unknown technique 'prun'"),
         ({"trials": 0}, "--trials must be at least 1"),
+        ({"seeds": (0, 1, 0)}, "each of its seeds once. Received twice: 0"),
+        ({"samplers": ("tpe", "tpe")}, "each of its samplers once. Received twice: tpe"),
+        ({"budgets": (Budget(max_drop=0.1), Budget(max_drop=0.1))}, "each of its budgets once"),
     ],
 )
 def test_a_study_that_cannot_be_carried_out_is_refused(changes, says):
     with pytest.raises(ValueError, match=says.replace("(", r"\(")):
         study(**changes)
+
+
+def test_a_refused_study_leaves_the_folder_to_a_corrected_one(tmp_path):
+    refused = study(spaces=("prune(0.5, skip=*)+int8",), samplers=("random",), seeds=(0,))
+    with pytest.raises(ValueError, match="holds prune"):
+        search_comparison.study(refused, tmp_path)
+    assert not (tmp_path / "config.json").exists()
+    assert not list(tmp_path.glob("seed-*"))
+    with RunFolder(tmp_path).open_for({"another": "study"}):
+        pass
 
 
 def outcome(sampler, seed, hypervolume, *, reached=True):

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from tfcompress import durable, file_locks, stage_state
 from tfcompress.config import RunConfig
-from tfcompress.run_folder import CANDIDATES, ENCODED, STAGES, RunFolder
+from tfcompress.run_folder import CANDIDATES, DATA, ENCODED, STAGES, RunFolder, RunFolderError
+
+_LOCK = ".lock-cache"
 
 _FILES = (
     f"{STAGES}/**/*",
@@ -21,28 +23,40 @@ _FILES = (
     "artifacts/*",
     "models/*",
     "predictions/validation/*",
-    "data.json",
     "draft.json",
     "latency.json",
     "progress.json",
 )
 
 
-def take(folder: RunFolder, cache: Path, run: RunConfig) -> None:
+def take(folder: RunFolder, cache: Path, run: RunConfig, *, data: Path) -> None:
     """Makes what is in the cache a run's own, where the run has not finished it itself.
+
+    What is damaged in the cache is removed there, and trained again by whoever needs it.
 
     Args:
       folder: of the run, which no other process uses.
       cache: the shared folder.
       run: all settings of the run.
+      data: the file with the checksums of the data that are in use.
+
+    Raises:
+      RunFolderError: it was trained on other data.
     """
     source = _folder(cache, run)
-    with file_locks.held(_lock(source)):
-        for stage in (path.name for path in (source.root / STAGES).glob("*")):
+    if not source.root.exists():
+        return
+    with file_locks.held(source.root / _LOCK):
+        _require_same_data(source, cache, data)
+        stages = [path.name for path in (source.root / STAGES).glob("*")]
+        try:
+            finished = [each for each in stages if stage_state.stored(source.stage(each))]
+        except ValueError:
+            shutil.rmtree(source.root)
+            return
+        for stage in finished:
             # What was begun of it here belongs to other weights than those that it ended with.
-            if stage_state.is_finished(source.stage(stage)) and not stage_state.is_finished(
-                folder.stage(stage)
-            ):
+            if not stage_state.is_finished(folder.stage(stage)):
                 shutil.rmtree(folder.stage(stage), ignore_errors=True)
         folder.take_over(source, _FILES)
 
@@ -56,8 +70,10 @@ def give(folder: RunFolder, cache: Path, run: RunConfig) -> None:
       run: all settings of the run.
     """
     target = _folder(cache, run)
-    with file_locks.held(_lock(target)):
-        target.take_over(folder, _FILES)
+    target.root.mkdir(parents=True, exist_ok=True)
+    with file_locks.held(target.root / _LOCK):
+        _require_same_data(target, cache, folder.root / DATA)
+        target.take_over(folder, (*_FILES, DATA))
 
 
 def _folder(cache: Path, run: RunConfig) -> RunFolder:
@@ -65,6 +81,10 @@ def _folder(cache: Path, run: RunConfig) -> RunFolder:
     return RunFolder(cache / durable.sha256(key.encode())[:16])
 
 
-def _lock(folder: RunFolder) -> Path:
-    folder.root.mkdir(parents=True, exist_ok=True)
-    return folder.root / ".lock-cache"
+def _require_same_data(shared: RunFolder, cache: Path, data: Path) -> None:
+    kept = shared.root / DATA
+    if kept.exists() and data.exists() and durable.read_json(kept) != durable.read_json(data):
+        raise RunFolderError(
+            f"What --cache={cache} has of these settings was trained on other data: the data set "
+            "has changed since. Give another --cache, or none."
+        )

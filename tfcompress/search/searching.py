@@ -20,7 +20,7 @@ from tfcompress.budgets import Budget
 from tfcompress.goals import CLASSIFICATION
 from tfcompress.progress import Reporter
 from tfcompress.results import DataResult
-from tfcompress.run_folder import ENVIRONMENT, STAGES, RunFolder, RunFolderError
+from tfcompress.run_folder import CONFIG, DATA, ENVIRONMENT, STAGES, RunFolder, RunFolderError
 from tfcompress.search import cache as shared_cache
 from tfcompress.search import default_space, front, stopping, storage, trial
 from tfcompress.search.config import SearchConfig
@@ -32,7 +32,7 @@ from tfcompress.search_record import Importance, SearchRecord, TrialRecord
 from tfcompress.workflow import Job
 
 BASELINE_FOLDER = "baseline"
-_SPACE = "space.json"
+_SPACE, _STUDY, _WORKERS = "space.json", "study.json", ".lock-workers"
 _POLL_SECONDS = 2.0
 
 
@@ -89,18 +89,39 @@ def search(
     storage.require_optuna()
     reporter = reporter or Reporter()
     folder = RunFolder(output_dir)
-    begun, trials = folder.join(config.to_dict()), folder.root / trial.FOLDER
+    worker = _joined(folder, config)
     try:
-        identity = _identity(folder, url)
-        # A storage that cannot be reached is told of before anything is trained.
-        storage.opened(identity.study, url=url, folder=trials, objectives=len(config.objectives))
-        shared, space = _prepared(
-            config, folder, reporter, cache=None if cache is None else Path(cache)
-        )
+        shared, study = _begun(config, folder, url=url, cache=cache, reporter=reporter)
+        _work(study, shared, poll_seconds=poll_seconds)
+        from tfcompress import report
+
+        with file_locks.held(folder.root / ".lock-front"):
+            record = _concluded(study, shared, repeat=repeat)
+            report.render(folder.root)
+        return record
     except (ValueError, FloatingPointError):
-        if begun and not any((folder.root / BASELINE_FOLDER / STAGES).glob("*/*.npz")):
-            _forget(folder)
+        worker.release()
+        _forget_refused(folder)
         raise
+    finally:
+        worker.release()
+
+
+def _begun(
+    config: SearchConfig,
+    folder: RunFolder,
+    *,
+    url: str,
+    cache: str | os.PathLike[str] | None,
+    reporter: Reporter,
+) -> tuple[Shared, Study]:
+    """What all trials share, with the trained baseline, and the study that they are noted in."""
+    identity, trials = _identity(folder, url), folder.root / trial.FOLDER
+    # A storage that cannot be reached is told of before anything is trained.
+    storage.opened(identity.study, url=url, folder=trials, objectives=len(config.objectives))
+    shared, space = _prepared(
+        config, folder, reporter, cache=None if cache is None else Path(cache)
+    )
     study = Study(
         name=identity.study,
         space=space,
@@ -111,14 +132,21 @@ def search(
         objectives=len(config.objectives),
         trials=config.trials,
         seed=config.seed,
+        has_record=lambda number: trial.record_path(trials, number).exists(),
     )
-    _work(study, shared, poll_seconds=poll_seconds)
-    from tfcompress import report
+    return shared, study
 
-    with file_locks.held(folder.root / ".lock-front"):
-        record = _concluded(study, shared, repeat=repeat)
-        report.render(folder.root)
-    return record
+
+def _joined(folder: RunFolder, config: SearchConfig) -> file_locks.FileLock:
+    """Makes this process one of the search's workers, as long as it holds the lock."""
+    while True:
+        folder.join(config.to_dict())
+        worker = file_locks.take(folder.root / _WORKERS, wait=True, shared=True)
+        assert worker is not None
+        if (folder.root / CONFIG).exists():
+            return worker
+        # Another was refused meanwhile, and let the folder go.
+        worker.release()
 
 
 def _identity(folder: RunFolder, url: str) -> _Identity:
@@ -128,9 +156,15 @@ def _identity(folder: RunFolder, url: str) -> _Identity:
       RunFolderError: the search keeps its trials elsewhere.
     """
     (folder.root / trial.FOLDER).mkdir(exist_ok=True)
+    path = folder.root / _STUDY
     with file_locks.held(folder.root / ".lock-study"):
+        if path.exists() and folder.found(path, "", _Identity) is None:
+            raise RunFolderError(
+                f"{path} is damaged: it says which trials of the storage are those of this search. "
+                "Bring it back, or choose another --output_dir."
+            )
         kept = folder.kept(
-            folder.root / "study.json",
+            path,
             "",
             _Identity,
             lambda: _Identity(f"tfcompress-{uuid.uuid4().hex[:12]}", storage.shown(url)),
@@ -144,12 +178,22 @@ def _identity(folder: RunFolder, url: str) -> _Identity:
     return kept
 
 
-def _forget(folder: RunFolder) -> None:
-    """Lets other settings have a folder in which nothing was trained."""
-    for name in ("config.json", "study.json", _SPACE, "trials/" + storage.JOURNAL):
-        (folder.root / name).unlink(missing_ok=True)
-    for name in (BASELINE_FOLDER, trial.FOLDER):
-        shutil.rmtree(folder.root / name, ignore_errors=True)
+def _forget_refused(folder: RunFolder) -> None:
+    """Lets other settings have a folder in which nothing was trained and nobody is at work."""
+    lock = file_locks.take(folder.root / _WORKERS)
+    if lock is None:
+        return
+    try:
+        trained = (folder.root / BASELINE_FOLDER / STAGES).glob("*/*.npz")
+        if any(trained) or any((folder.root / trial.FOLDER).glob("trial-*")):
+            return
+        for name in (BASELINE_FOLDER, trial.FOLDER):
+            shutil.rmtree(folder.root / name, ignore_errors=True)
+        # The config last: without it what is left of a kill in here would belong to nobody.
+        for name in (_STUDY, _SPACE, CONFIG):
+            (folder.root / name).unlink(missing_ok=True)
+    finally:
+        lock.release()
 
 
 def _prepared(
@@ -166,10 +210,10 @@ def _prepared(
     assert lock is not None
     try:
         with baseline.open_for(run.to_dict()):
-            if cache is not None:
-                shared_cache.take(baseline, cache, run)
             job = Job(run, baseline, reporter)
             config.budget.require_task(of_classes=job.dataset.goal.task == CLASSIFICATION)
+            if cache is not None:
+                shared_cache.take(baseline, cache, run, data=baseline.root / DATA)
             config = dataclasses.replace(config, spaces=_spaces(config, folder, job, reporter))
             found = job.select()
             if cache is not None:
@@ -235,8 +279,12 @@ def _work(study: Study, shared: Shared, *, poll_seconds: float) -> None:
 def _carry_out(claim: Claim, study: Study, shared: Shared) -> None:
     try:
         record = trial.carry_out(claim, shared, lambda: trial.all_of(shared.root))
-    except BaseException:
+    except (KeyboardInterrupt, SystemExit, OSError, RunFolderError):
         study.give_back(claim)
+        raise
+    except BaseException:
+        # Perhaps because of the trial: after some more such ends it is not taken up again.
+        claim.lock.release()
         raise
     values = None
     overruns: Mapping[str, float] = {}

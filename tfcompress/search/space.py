@@ -211,7 +211,7 @@ def parse(texts: list[str] | tuple[str, ...]) -> Space:
       texts: each a recipe with open places; of several, one is chosen.
 
     Raises:
-      SpaceError: none is given, or one does not follow the grammar.
+      SpaceError: none is given, one is no recipe, or one does not follow the grammar.
 
     Example:
       >>> space = parse(["{prune({0.5..0.9})|none}+qat"])
@@ -224,6 +224,12 @@ def parse(texts: list[str] | tuple[str, ...]) -> Space:
         raise SpaceError(f"The space is empty: no recipe to try. {_HINT}")
     names: dict[str, Domain] = {}
     chains = [_Reader(text, names).whole() for text in texts]
+    for text, chain in zip(texts, chains, strict=True):
+        if not chain:
+            raise SpaceError(
+                f"Space {text!r} is no recipe. Leave it out: the files of the uncompressed model "
+                "are judged without it."
+            )
     if len(chains) == 1:
         return Space(tuple(texts), names, chains[0])
     options = dict(zip(texts, chains, strict=True))
@@ -355,7 +361,7 @@ class _Reader:
             ends = [_number(found[end]) for end in ("low", "high")]
             step = None if found["step"] is None else _number(found["step"])
         except ValueError:
-            raise self._error(f"cannot read {{{text}}}: expected numbers") from None
+            raise self._error(f"cannot read {{{text}}}: expected finite numbers") from None
         low, high = ends
         whole = all(isinstance(each, int) for each in (*ends, 1 if step is None else step))
         log = found["log"] is not None
@@ -371,10 +377,18 @@ class _Reader:
 
 
 def _number(text: str) -> int | float:
+    """A whole number, or another one.
+
+    Raises:
+      ValueError: it is neither, or not finite.
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not finite")
     try:
         return int(text)
     except ValueError:
-        return float(text)
+        return value
 
 
 def _head(chain: tuple[_Term | _Branch, ...]) -> str:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,7 @@ class Claim:
       attempts: how many workers took it up and were ended in its midst, and this one.
       place: its number in the storage.
       lock: held until it is told.
+      was_told: of a trial that had ended and whose record was removed.
     """
 
     number: int
@@ -59,6 +61,7 @@ class Claim:
     attempts: int
     place: int
     lock: file_locks.FileLock
+    was_told: bool = False
 
 
 class Study:
@@ -76,6 +79,8 @@ class Study:
         One that ends before any training does not count, but for a grid's, up to four for each
         of `trials`.
       seed: of the sampler.
+      has_record: whether the record of a trial, by its number, is still there; one whose record
+        was removed is carried out again.
 
     Raises:
       StorageError: the storage cannot be used.
@@ -96,15 +101,18 @@ class Study:
         objectives: int,
         trials: int,
         seed: int,
+        has_record: Callable[[int], bool] = lambda number: True,
     ) -> None:
         self._space = space
         self._known = {_canonical(text) for text in known}
         self._folder = folder
         self._sampler = sampler
         self._seed = seed
+        self._has_record = has_record
+        self._where = storage.place(url, folder)
         folder.mkdir(parents=True, exist_ok=True)
+        self._study = storage.opened(name, url=url, folder=folder, objectives=objectives)
         with self._claiming():
-            self._study = storage.opened(name, url=url, folder=folder, objectives=objectives)
             self.planned = trials
             if sampler == "grid":
                 points = grid(space, trials, known=self._known)
@@ -115,7 +123,7 @@ class Study:
     def claim(self) -> Claim | None:
         """A trial to carry out; None where the others are done, or at work elsewhere."""
         with self._claiming():
-            for trial in self._unfinished():
+            for trial in (*self._unfinished(), *self._without_record()):
                 claimed = self._taken_up(trial)
                 if claimed is not None:
                     return claimed
@@ -130,7 +138,7 @@ class Study:
         """Whether every trial has ended, so that none is at work anywhere."""
         with self._claiming():
             ended = all(trial.state.is_finished() for trial in self._numbered())
-            return ended and self._is_planned_out
+            return ended and self._is_planned_out and not self._without_record()
 
     def tell(
         self,
@@ -151,6 +159,10 @@ class Study:
 
         with self._claiming(), storage.quiet():
             frozen = self._study.trials[claim.place]
+            if claim.was_told:
+                # Its figures are known.
+                claim.lock.release()
+                return
             trial = optuna.trial.Trial(self._study, frozen._trial_id)
             for name, over in (overruns or {}).items():
                 trial.set_constraint(name, over)
@@ -176,8 +188,9 @@ class Study:
 
         with self._claiming():
             frozen = self._study.trials[claim.place]
-            trial = optuna.trial.Trial(self._study, frozen._trial_id)
-            trial.set_user_attr(_ATTEMPTS, claim.attempts - 1)
+            if not claim.was_told:
+                trial = optuna.trial.Trial(self._study, frozen._trial_id)
+                trial.set_user_attr(_ATTEMPTS, claim.attempts - 1)
         claim.lock.release()
 
     def importances(self) -> dict[str, float]:
@@ -201,8 +214,10 @@ class Study:
             files.add_trials(made)
             return dict(optuna.importance.get_param_importances(files))
 
-    def _claiming(self) -> Any:
-        return file_locks.held(self._folder / ".claim.lock")
+    @contextmanager
+    def _claiming(self) -> Iterator[None]:
+        with file_locks.held(self._folder / ".claim.lock"), storage.told(self._where):
+            yield
 
     @property
     def _is_exhausted(self) -> bool:
@@ -230,7 +245,18 @@ class Study:
         for trial in begun:
             if _NUMBER not in trial.user_attrs:
                 self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+                if point := trial.system_attrs.get("fixed_params"):
+                    # Of a grid, which waits for it no longer.
+                    self._study.enqueue_trial(point)
         return [trial for trial in begun if _NUMBER in trial.user_attrs]
+
+    def _without_record(self) -> list[optuna.trial.FrozenTrial]:
+        """Those that ended and whose record was removed, since it was damaged."""
+        return [
+            trial
+            for trial in self._numbered()
+            if trial.state.is_finished() and not self._has_record(trial.user_attrs[_NUMBER])
+        ]
 
     def _taken_up(self, trial: optuna.trial.FrozenTrial) -> Claim | None:
         """The claim on a trial whose worker is gone."""
@@ -240,11 +266,13 @@ class Study:
         lock = self._lock(number)
         if lock is None:
             return None
-        live = optuna.trial.Trial(self._study, trial._trial_id)
-        attempts = trial.user_attrs[_ATTEMPTS] + 1
-        live.set_user_attr(_ATTEMPTS, attempts)
+        attempts, was_told = trial.user_attrs[_ATTEMPTS], trial.state.is_finished()
+        if not was_told:
+            attempts += 1
+            live = optuna.trial.Trial(self._study, trial._trial_id)
+            live.set_user_attr(_ATTEMPTS, attempts)
         text = trial.user_attrs[_RECIPE]
-        return Claim(number, text, self._choices(trial), attempts, trial.number, lock)
+        return Claim(number, text, self._choices(trial), attempts, trial.number, lock, was_told)
 
     def _asked(self) -> Claim | None:
         """The claim on a new trial; None where the sampler names a recipe that is known."""

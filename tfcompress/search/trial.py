@@ -16,7 +16,7 @@ import numpy as np
 
 from tfcompress import benchmark, compose, durable, evaluate, judging, planned_stages
 from tfcompress import recipe as recipes
-from tfcompress._keras import keras
+from tfcompress._keras import keras, tf
 from tfcompress.artifact import Artifact
 from tfcompress.budgets import Figures
 from tfcompress.config import RunConfig
@@ -24,7 +24,7 @@ from tfcompress.data import Dataset
 from tfcompress.progress import Reporter, Stopwatch
 from tfcompress.records import from_record
 from tfcompress.results import ArtifactResult, Interval
-from tfcompress.run_folder import CANDIDATES, ENCODED, STAGES, RunFolder, RunFolderError
+from tfcompress.run_folder import CANDIDATES, DATA, ENCODED, STAGES, RunFolder, RunFolderError
 from tfcompress.search import cache, stopping
 from tfcompress.search.config import SearchConfig
 from tfcompress.search.stopping import TrialStopped
@@ -43,11 +43,11 @@ from tfcompress.timed_files import timings
 from tfcompress.workflow import Job
 
 FOLDER = "trials"
-RECORD = "trial.json"
 ATTEMPTS = 3
 """A trial that so many workers were ended in is not taken up again."""
 # What a recipe can come to: a loss that is not finite, no layer to treat, a file that lies too far
-# from its model. What the machine lacks, such as room on the disk, ends the worker instead.
+# from its model; and all of TensorFlow's own errors, such as of a GPU that has no room for it. What
+# the machine lacks, such as room on the disk, ends the worker instead.
 _OWN_FAILURES = (ValueError, RuntimeError, FloatingPointError, MemoryError)
 # Of the baseline's folder: found once, of use to every trial. They are kept by what they are of.
 _LENT = (
@@ -152,7 +152,14 @@ def carry_out(
       OSError: the folder cannot be written, or the disk is full; the trial can be taken up again.
     """
     root = shared.root / FOLDER / trial_name(claim.number)
-    before = load(root)
+    path = record_path(shared.root / FOLDER, claim.number)
+    before = load(path)
+    if before is not None and before.recipe != claim.recipe:
+        raise RunFolderError(
+            f"{path} is the record of {before.recipe}, and not of {claim.recipe}, which the "
+            "storage of the search names: the storage was changed or replaced. Bring the one back "
+            "that belongs to the folder, or choose another --output_dir."
+        )
     if before is not None:
         return before
     record = TrialRecord(
@@ -171,20 +178,30 @@ def carry_out(
         keras.backend.clear_session()
         trial = _Trial(record, RunFolder(root), shared, earlier)
         record = dataclasses.replace(trial.ended(), seconds=watch.seconds)
-    durable.write_json(root / RECORD, dataclasses.asdict(record))
+    durable.write_json(path, dataclasses.asdict(record))
     return record
 
 
-def load(root: Path) -> TrialRecord | None:
+def record_path(trials: Path, number: int) -> Path:
+    """Where the record of a trial lies once it has ended.
+
+    Args:
+      trials: the folder of all of them.
+      number: of the trial.
+    """
+    return trials / trial_name(number) / "trial.json"
+
+
+def load(path: Path) -> TrialRecord | None:
     """The record of a trial that ended; None where it has not."""
     try:
-        found: TrialRecord = from_record(TrialRecord, durable.read_json(root / RECORD))
+        found: TrialRecord = from_record(TrialRecord, durable.read_json(path))
         return found
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
         raise RunFolderError(
-            f"The record of a trial, {root / RECORD}, is damaged ({error}). Remove that file to "
+            f"The record of a trial, {path}, is damaged ({error}). Remove that file to "
             "carry the trial out again."
         ) from error
 
@@ -195,8 +212,13 @@ def all_of(root: Path) -> tuple[TrialRecord, ...]:
     Args:
       root: folder of the search.
     """
-    found = (load(path.parent) for path in sorted((root / FOLDER).glob(f"*/{RECORD}")))
-    return tuple(each for each in found if each is not None)
+    found = ((path, load(path)) for path in sorted((root / FOLDER).glob("*/trial.json")))
+    # A copy that somebody put aside is no trial.
+    return tuple(
+        each
+        for path, each in found
+        if each is not None and path == record_path(root / FOLDER, each.number)
+    )
 
 
 class _Trial:
@@ -232,7 +254,7 @@ class _Trial:
             return dataclasses.replace(self._record, state=STOPPED, reason=str(stopped))
         except RunFolderError:
             raise
-        except _OWN_FAILURES as error:
+        except (*_OWN_FAILURES, tf.errors.OpError) as error:
             reporter.note(f"failed: {error}")
             return dataclasses.replace(self._record, reason=str(error) or type(error).__name__)
 
@@ -241,7 +263,8 @@ class _Trial:
         self._folder.take_over(self._shared.baseline, _LENT)
         own = self._progress_path.exists()
         if self._shared.cache is not None:
-            cache.take(self._folder, self._shared.cache, run)
+            data = self._shared.baseline.root / DATA
+            cache.take(self._folder, self._shared.cache, run, data=data)
         kept = self._folder.found(self._progress_path, self._record.recipe, _KeptProgress)
         if kept is not None:
             self._known = kept.progress

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tfcompress import durable
@@ -20,7 +22,7 @@ from tfcompress.budgets import Budget, distance
 from tfcompress.config import RunConfig, plain
 from tfcompress.progress import Reporter
 from tfcompress.registry import require
-from tfcompress.run_folder import RunFolder
+from tfcompress.run_folder import CONFIG, RunFolder
 from tfcompress.search import SAMPLERS, SearchConfig, search
 from tfcompress.search_record import SearchRecord
 
@@ -42,7 +44,8 @@ class SearchStudy:
       trials: of each search, at least 1.
 
     Raises:
-      ValueError: nothing to compare, an unknown sampler, or what `SearchConfig` refuses.
+      ValueError: nothing to compare, an unknown sampler, something that is given twice, or what
+        `SearchConfig` refuses.
     """
 
     run: RunConfig = field(default_factory=RunConfig)
@@ -55,6 +58,14 @@ class SearchStudy:
     def __post_init__(self) -> None:
         for sampler in self.samplers:
             require(sampler, SAMPLERS, what="sampler")
+        for name in ("budgets", "samplers", "seeds"):
+            given = getattr(self, name)
+            twice = [each for n, each in enumerate(given) if each in given[:n]]
+            if twice:
+                raise ValueError(
+                    f"A study of searches takes each of its {name} once. Received twice: "
+                    f"{', '.join(map(str, twice))}. A search that counts twice says nothing more."
+                )
         if not (self.budgets and self.spaces and self.samplers and self.seeds):
             raise ValueError(
                 "A study of searches needs a budget, a space, a sampler and a seed. Received: "
@@ -147,15 +158,28 @@ def study(
     with folder.open_for({"search_study": plain(dataclasses.asdict(config))}):
         for name, each in config.searches():
             reporter.stage("search", name)
-            record = search(
-                each, folder.root / name, cache=folder.root / "cache", reporter=reporter
-            )
+            root = folder.root / name
+            try:
+                record = search(each, root, cache=folder.root / "cache", reporter=reporter)
+            except ValueError:
+                _give_up(root, of=folder.root)
+                raise
             found.append(outcome(record, each, budget=config.budgets.index(each.budget)))
             durable.write_json(
                 folder.root / RESULT,
                 {"study": plain(dataclasses.asdict(config)), "outcomes": [vars(o) for o in found]},
             )
     return tuple(found)
+
+
+def _give_up(root: Path, *, of: Path) -> None:
+    """Removes the folder of a search that was refused, so that a corrected study may have it."""
+    if not (root / CONFIG).exists():
+        shutil.rmtree(root, ignore_errors=True)
+        for parent in root.parents:
+            if parent == of or any(parent.iterdir()):
+                return
+            parent.rmdir()
 
 
 def outcome(record: SearchRecord, config: SearchConfig, *, budget: int) -> SearchOutcome:
