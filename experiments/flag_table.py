@@ -46,13 +46,13 @@ class Flag:
 
 
 def split(text: str) -> list[str]:
-    """The parts between commas; commas inside parentheses part nothing.
+    """The parts between commas, none of an empty text; commas inside parentheses part nothing.
 
     Example:
       >>> split("litert_cpu,litert_gpu(precision=float32, software=true)")
       ['litert_cpu', 'litert_gpu(precision=float32, software=true)']
     """
-    return [part.strip() for part in _COMMA.split(text)]
+    return [part.strip() for part in _COMMA.split(text)] if text else []
 
 
 def start(

@@ -47,7 +47,7 @@ class _Parser(flags.ArgumentParser):
     def parse(self, argument: str | Sequence[str]) -> list[str]:
         if not isinstance(argument, str):
             return list(argument)
-        return flag_table.split(argument) if argument else []
+        return flag_table.split(argument)
 
 
 class _ListFlag(flags.Flag):

@@ -52,7 +52,8 @@ def study_config() -> Any:
     """The study that the flags ask for.
 
     Raises:
-      ValueError: a value that a config class refuses.
+      ValueError: a value that a config class refuses, or `--recipe` or `--seed`, in whose place
+        a study has others.
     """
     import dataclasses
 

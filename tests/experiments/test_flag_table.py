@@ -47,6 +47,7 @@ def program(request, tmp_path):
 def test_both_read_the_same_values(program):
     done = program(
         "--artifact=a.tflite, b.tflite",
+        "--artifact=",
         "--artifact",
         "c.tflite",
         "--runtime=keras,litert_gpu(precision=float32, software=true)",

@@ -172,6 +172,11 @@ def test_a_trial_whose_damaged_record_is_removed_is_carried_out_again(found, tmp
     shutil.copytree(folder, own)
     path = own / "trials" / "trial-0000" / "trial.json"
     shutil.copytree(path.parent, own / "trials" / "trial-0000-aside")
+    # As if the other had been stopped because it came to the same file.
+    other = own / "trials" / "trial-0001" / "trial.json"
+    copied = json.loads(other.read_text())
+    copied["draft"]["sha256"] = json.loads(path.read_text())["draft"]["sha256"]
+    other.write_text(json.dumps(copied))
     path.write_text("{")
     with pytest.raises(UnusableFolderError, match="Remove that file to carry the trial out again"):
         search(CONFIG, own)
@@ -222,6 +227,15 @@ def test_an_error_of_tensorflow_fails_the_trial_alone(broken, tmp_path):
     assert (only.state, only.reason) == (FAILED, "OOM when allocating")
 
 
+def test_an_error_of_the_machine_leaves_the_trial_to_another_worker(broken, tmp_path):
+    broken(tf.errors.InternalError(None, None, "the device is gone"))
+    with pytest.raises(tf.errors.InternalError):
+        search(ONE, tmp_path)
+    broken(ValueError("nothing to be done"))
+    (only,) = search(ONE, tmp_path).trials
+    assert (only.reason, only.attempts) == ("nothing to be done", 2)
+
+
 def test_a_trial_that_ends_its_workers_is_taken_up_three_times(broken, tmp_path):
     broken(IndexError("nobody thought of it"))
     for _ in range(trial.ATTEMPTS):
@@ -239,6 +253,14 @@ def test_a_worker_that_is_interrupted_does_not_count(broken, tmp_path):
     broken(ValueError("nothing to be done"))
     (only,) = search(ONE, tmp_path).trials
     assert (only.reason, only.attempts) == ("nothing to be done", 1)
+
+
+def test_a_refused_space_leaves_the_folder_free_also_with_a_cache(found, tmp_path):
+    search(dataclasses.replace(CONFIG, trials=1), tmp_path / "first", cache=tmp_path / "cache")
+    nothing = dataclasses.replace(CONFIG, spaces=("prune(0.5, skip=*)+int8",), sampler="tpe")
+    with pytest.raises(ValueError, match="holds prune"):
+        search(nothing, tmp_path / "second", cache=tmp_path / "cache")
+    assert not (tmp_path / "second" / "config.json").exists()
 
 
 def test_a_refused_search_leaves_the_folder_to_who_is_at_work_in_it(tmp_path):

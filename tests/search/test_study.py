@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tfcompress import file_locks
 from tfcompress.search import storage
 from tfcompress.search.space import parse
 from tfcompress.search.study import Study, grid
@@ -372,7 +373,9 @@ def test_a_journal_whose_last_line_is_cut_off_is_gone_on_with(tmp_path):
     assert work(study(tmp_path, trials=4)) == []
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true"]
+)
 def test_a_database_that_ends_with_the_process_is_refused(tmp_path, url):
     with pytest.raises(storage.StorageError, match="in the memory of one process"):
         study(tmp_path, url=url)
@@ -389,8 +392,11 @@ def test_a_database_that_goes_away_is_told_of(tmp_path):
     at = study(tmp_path, trials=2, url=f"sqlite:///{tmp_path}/study.db")
     claim = at.claim()
     (tmp_path / "study.db").write_bytes(b"no database at all" * 1000)
-    with pytest.raises(storage.StorageError, match=r"answers no longer: .*same command again"):
-        at.tell(claim, ended(claim), (0.1, 0.2))
+    for work_at_it in (lambda: at.tell(claim, ended(claim), (0.1, 0.2)), at.claim, at.importances):
+        with pytest.raises(storage.StorageError, match=r"answers no longer: .*same command again"):
+            work_at_it()
+    # Whoever comes next, in this process too, may have the trial.
+    assert file_locks.take(tmp_path / "trial-0000.lock") is not None
 
 
 def test_a_database_serves_as_well(tmp_path):
@@ -403,3 +409,6 @@ def test_a_database_serves_as_well(tmp_path):
 def test_passwords_are_not_written_down():
     assert storage.shown("mysql://a:b@c/d?password=e") == "mysql://a:***@c/d?password=***"
     assert storage.shown("postgresql://me:se/cr:et@host/db") == "postgresql://me:***@host/db"
+    assert (
+        storage.shown("postgresql://me@firm:secret@host/db") == "postgresql://me@firm:***@host/db"
+    )

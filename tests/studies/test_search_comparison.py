@@ -1,12 +1,16 @@
 """Which searches a study consists of, and its table."""
 
+import dataclasses
+import json
+
 import pytest
 
 from tfcompress.backbones import BackboneConfig
 from tfcompress.budgets import Budget
-from tfcompress.config import RunConfig
+from tfcompress.config import RunConfig, plain
 from tfcompress.data import DataConfig
 from tfcompress.run_folder import RunFolder
+from tfcompress.search import storage
 from tfcompress.studies import search_comparison
 from tfcompress.studies.search_comparison import SearchOutcome, SearchStudy, table_lines
 
@@ -60,6 +64,24 @@ def test_a_refused_study_leaves_the_folder_to_a_corrected_one(tmp_path):
     assert not list(tmp_path.glob("seed-*"))
     with RunFolder(tmp_path).open_for({"another": "study"}):
         pass
+
+
+def test_what_a_search_was_refused_for_stays_in_its_folder(tmp_path):
+    own = tmp_path / "seed-0" / "budget-0" / "random" / "photos.zip"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"of somebody")
+    only = study(samplers=("random",), seeds=(0,))
+    record = {"search_study": plain(dataclasses.asdict(only))}
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"holds files but no config\.json"):
+        search_comparison.study(only, tmp_path)
+    assert own.read_bytes() == b"of somebody"
+
+
+def test_a_missing_package_is_named_before_any_folder_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="needs the package optuna"):
+        search_comparison.study(study(), tmp_path / "out")
 
 
 def outcome(sampler, seed, hypervolume, *, reached=True):

@@ -14,8 +14,6 @@ from tfcompress import durable, file_locks, stage_state
 from tfcompress.config import RunConfig
 from tfcompress.run_folder import CANDIDATES, DATA, ENCODED, STAGES, RunFolder, RunFolderError
 
-_LOCK = ".lock-cache"
-
 _FILES = (
     f"{STAGES}/**/*",
     f"{CANDIDATES}/**/*",
@@ -46,13 +44,15 @@ def take(folder: RunFolder, cache: Path, run: RunConfig, *, data: Path) -> None:
     source = _folder(cache, run)
     if not source.root.exists():
         return
-    with file_locks.held(source.root / _LOCK):
-        _require_same_data(source, cache, data)
-        stages = [path.name for path in (source.root / STAGES).glob("*")]
+    with file_locks.held(_lock(source)):
         try:
+            _require_same_data(source, cache, data)
+            stages = [path.name for path in (source.root / STAGES).glob("*")]
             finished = [each for each in stages if stage_state.stored(source.stage(each))]
+        except RunFolderError:
+            raise
         except ValueError:
-            shutil.rmtree(source.root)
+            shutil.rmtree(source.root, ignore_errors=True)
             return
         for stage in finished:
             # What was begun of it here belongs to other weights than those that it ended with.
@@ -68,17 +68,26 @@ def give(folder: RunFolder, cache: Path, run: RunConfig) -> None:
       folder: of the run, whose stages are finished.
       cache: the shared folder.
       run: all settings of the run.
+
+    Raises:
+      RunFolderError: what the cache has was trained on other data.
     """
     target = _folder(cache, run)
-    target.root.mkdir(parents=True, exist_ok=True)
-    with file_locks.held(target.root / _LOCK):
+    cache.mkdir(parents=True, exist_ok=True)
+    with file_locks.held(_lock(target)):
         _require_same_data(target, cache, folder.root / DATA)
-        target.take_over(folder, (*_FILES, DATA))
+        # The data first: what lies there without would go with any.
+        target.take_over(folder, (DATA, *_FILES))
 
 
 def _folder(cache: Path, run: RunConfig) -> RunFolder:
     key = json.dumps(run.to_dict(), sort_keys=True)
     return RunFolder(cache / durable.sha256(key.encode())[:16])
+
+
+def _lock(folder: RunFolder) -> Path:
+    """Beside the folder, which may be removed."""
+    return folder.root.with_name(f".{folder.root.name}.lock")
 
 
 def _require_same_data(shared: RunFolder, cache: Path, data: Path) -> None:

@@ -83,7 +83,7 @@ def search(
 
     Raises:
       ValueError: settings, data, a space or a storage that cannot be used; raised before any
-        training.
+        training, but for a storage that goes away later, which costs nothing.
       RunFolderError: the folder belongs to something else.
     """
     storage.require_optuna()
@@ -212,9 +212,9 @@ def _prepared(
         with baseline.open_for(run.to_dict()):
             job = Job(run, baseline, reporter)
             config.budget.require_task(of_classes=job.dataset.goal.task == CLASSIFICATION)
+            config = dataclasses.replace(config, spaces=_spaces(config, folder, job, reporter))
             if cache is not None:
                 shared_cache.take(baseline, cache, run, data=baseline.root / DATA)
-            config = dataclasses.replace(config, spaces=_spaces(config, folder, job, reporter))
             found = job.select()
             if cache is not None:
                 shared_cache.give(baseline, cache, run)
@@ -277,6 +277,10 @@ def _work(study: Study, shared: Shared, *, poll_seconds: float) -> None:
 
 
 def _carry_out(claim: Claim, study: Study, shared: Shared) -> None:
+    if claim.was_told:
+        # It was worth going on with before, and others may have been stopped since because of it.
+        config = dataclasses.replace(shared.config, stop_poor=False)
+        shared = dataclasses.replace(shared, config=config)
     try:
         record = trial.carry_out(claim, shared, lambda: trial.all_of(shared.root))
     except (KeyboardInterrupt, SystemExit, OSError, RunFolderError):

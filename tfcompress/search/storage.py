@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 JOURNAL = "journal.log"
 # As SQLAlchemy reads a URL: what stands between the first colon behind the user and the next "@".
-_PASSWORD = re.compile(r"(?<=://)([^:/@]*):[^@]*@|(password=)[^&\s]+")
+_PASSWORD = re.compile(r"(?<=://)([^:/]*):[^@]*@|(password=)[^&\s]+")
 
 
 # Importances of few trials; a constraint that a worker set before it was killed, to the same value.
@@ -162,8 +162,12 @@ class _KernelLock:
 
     def acquire(self) -> bool:
         self._held = file_locks.take(self._lock, wait=True)
-        # Nobody else is writing now.
-        _cut_back(self._journal)
+        try:
+            # Nobody else is writing now.
+            _cut_back(self._journal)
+        except BaseException:
+            self.release()
+            raise
         return True
 
     def release(self) -> None:
@@ -208,7 +212,7 @@ def _database(url: str) -> Any:
             "postgresql+psycopg2://user:password@host/database; without the flag, a file in the "
             "search's folder is used."
         )
-    if re.match(r"sqlite[^:]*://($|/:memory:|.*mode=memory)", url):
+    if re.match(r"sqlite[^:]*://(/?$|/(file:)?:memory:|.*mode=memory)", url):
         raise StorageError(
             f"--storage={url} is a database in the memory of one process, which ends with it. Give "
             "a file, such as sqlite:////path/to/trials.db, or leave the flag out."

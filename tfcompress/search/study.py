@@ -121,7 +121,11 @@ class Study:
                     self._study.enqueue_trial(point, skip_if_exists=True)
 
     def claim(self) -> Claim | None:
-        """A trial to carry out; None where the others are done, or at work elsewhere."""
+        """A trial to carry out; None where the others are done, or at work elsewhere.
+
+        Raises:
+          StorageError: the storage answers no longer; of every other method, too.
+        """
         with self._claiming():
             for trial in (*self._unfinished(), *self._without_record()):
                 claimed = self._taken_up(trial)
@@ -157,12 +161,11 @@ class Study:
         """
         import optuna
 
-        with self._claiming(), storage.quiet():
-            frozen = self._study.trials[claim.place]
+        with _giving_back(claim.lock), self._claiming(), storage.quiet():
             if claim.was_told:
                 # Its figures are known.
-                claim.lock.release()
                 return
+            frozen = self._study.trials[claim.place]
             trial = optuna.trial.Trial(self._study, frozen._trial_id)
             for name, over in (overruns or {}).items():
                 trial.set_constraint(name, over)
@@ -180,18 +183,16 @@ class Study:
                 self._study.tell(claim.place, state=optuna.trial.TrialState.PRUNED)
             else:
                 self._study.tell(claim.place, list(values))
-        claim.lock.release()
 
     def give_back(self, claim: Claim) -> None:
         """Leaves a trial to the next worker: this one ends of its own accord, not because of it."""
         import optuna
 
-        with self._claiming():
-            frozen = self._study.trials[claim.place]
+        with _giving_back(claim.lock), self._claiming():
             if not claim.was_told:
+                frozen = self._study.trials[claim.place]
                 trial = optuna.trial.Trial(self._study, frozen._trial_id)
                 trial.set_user_attr(_ATTEMPTS, claim.attempts - 1)
-        claim.lock.release()
 
     def importances(self) -> dict[str, float]:
         """How much each choice mattered for the front, the greatest first; empty of few trials.
@@ -202,7 +203,7 @@ class Study:
         """
         import optuna
 
-        with storage.quiet():
+        with storage.told(self._where), storage.quiet():
             states = (optuna.trial.TrialState.COMPLETE,)
             complete = self._study.get_trials(deepcopy=False, states=states)
             # A draft that NSGA-II was told of has no values.
@@ -244,10 +245,10 @@ class Study:
         begun = [t for t in self._trials() if t.state == optuna.trial.TrialState.RUNNING]
         for trial in begun:
             if _NUMBER not in trial.user_attrs:
-                self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
                 if point := trial.system_attrs.get("fixed_params"):
-                    # Of a grid, which waits for it no longer.
+                    # Of a grid, which waits for it no longer. First, so that a kill loses no point.
                     self._study.enqueue_trial(point)
+                self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         return [trial for trial in begun if _NUMBER in trial.user_attrs]
 
     def _without_record(self) -> list[optuna.trial.FrozenTrial]:
@@ -266,13 +267,14 @@ class Study:
         lock = self._lock(number)
         if lock is None:
             return None
-        attempts, was_told = trial.user_attrs[_ATTEMPTS], trial.state.is_finished()
-        if not was_told:
-            attempts += 1
+        text, choices = trial.user_attrs[_RECIPE], self._choices(trial)
+        if trial.state.is_finished():
+            return Claim(number, text, choices, 1, trial.number, lock, was_told=True)
+        with _giving_back(lock, only_after_an_error=True):
+            attempts = trial.user_attrs[_ATTEMPTS] + 1
             live = optuna.trial.Trial(self._study, trial._trial_id)
             live.set_user_attr(_ATTEMPTS, attempts)
-        text = trial.user_attrs[_RECIPE]
-        return Claim(number, text, self._choices(trial), attempts, trial.number, lock, was_told)
+        return Claim(number, text, choices, attempts, trial.number, lock)
 
     def _asked(self) -> Claim | None:
         """The claim on a new trial; None where the sampler names a recipe that is known."""
@@ -296,10 +298,11 @@ class Study:
             return None
         lock = self._lock(number)
         assert lock is not None, "only one worker claims at a time"
-        trial.set_user_attr(_RECIPE, text)
-        trial.set_user_attr(_ATTEMPTS, 1)
-        trial.set_user_attr(_NUMBER, number)
-        frozen = self._study.trials[trial.number]
+        with _giving_back(lock, only_after_an_error=True):
+            trial.set_user_attr(_RECIPE, text)
+            trial.set_user_attr(_ATTEMPTS, 1)
+            trial.set_user_attr(_NUMBER, number)
+            frozen = self._study.trials[trial.number]
         return Claim(number, text, self._choices(frozen), 1, trial.number, lock)
 
     def _pass_over(self, trial: optuna.trial.Trial) -> None:
@@ -349,6 +352,18 @@ class Study:
             return samplers.NSGAIISampler(seed=seed, population_size=startup)
         # The points of a grid are waiting already.
         return samplers.RandomSampler(seed=seed)
+
+
+@contextmanager
+def _giving_back(lock: file_locks.FileLock, *, only_after_an_error: bool = False) -> Iterator[None]:
+    """Releases a lock at the end of the block, however it ends."""
+    try:
+        yield
+    except BaseException:
+        lock.release()
+        raise
+    if not only_after_an_error:
+        lock.release()
 
 
 def _is_over(overruns: Mapping[str, float] | None) -> bool:

@@ -46,8 +46,7 @@ FOLDER = "trials"
 ATTEMPTS = 3
 """A trial that so many workers were ended in is not taken up again."""
 # What a recipe can come to: a loss that is not finite, no layer to treat, a file that lies too far
-# from its model; and all of TensorFlow's own errors, such as of a GPU that has no room for it. What
-# the machine lacks, such as room on the disk, ends the worker instead.
+# from its model. What the machine lacks, such as room on the disk, ends the worker instead.
 _OWN_FAILURES = (ValueError, RuntimeError, FloatingPointError, MemoryError)
 # Of the baseline's folder: found once, of use to every trial. They are kept by what they are of.
 _LENT = (
@@ -150,6 +149,7 @@ def carry_out(
 
     Raises:
       OSError: the folder cannot be written, or the disk is full; the trial can be taken up again.
+      RunFolderError: the folder has a record of another recipe, or a damaged one.
     """
     root = shared.root / FOLDER / trial_name(claim.number)
     path = record_path(shared.root / FOLDER, claim.number)
@@ -182,6 +182,16 @@ def carry_out(
     return record
 
 
+def _own_failures() -> tuple[type[Exception], ...]:
+    """What a recipe can come to, of TensorFlow's errors too; the others of these are the machine's.
+
+    A disk without room has them too; there the next file of the folder raises what ends the worker.
+    """
+    errors = tf.errors
+    of_tensorflow = (errors.ResourceExhaustedError, errors.InvalidArgumentError)
+    return (*_OWN_FAILURES, *of_tensorflow, errors.UnimplementedError)
+
+
 def record_path(trials: Path, number: int) -> Path:
     """Where the record of a trial lies once it has ended.
 
@@ -193,7 +203,14 @@ def record_path(trials: Path, number: int) -> Path:
 
 
 def load(path: Path) -> TrialRecord | None:
-    """The record of a trial that ended; None where it has not."""
+    """The record of a trial that ended; None where it has not.
+
+    Args:
+      path: of `record_path`.
+
+    Raises:
+      RunFolderError: it is damaged.
+    """
     try:
         found: TrialRecord = from_record(TrialRecord, durable.read_json(path))
         return found
@@ -254,7 +271,7 @@ class _Trial:
             return dataclasses.replace(self._record, state=STOPPED, reason=str(stopped))
         except RunFolderError:
             raise
-        except (*_OWN_FAILURES, tf.errors.OpError) as error:
+        except _own_failures() as error:
             reporter.note(f"failed: {error}")
             return dataclasses.replace(self._record, reason=str(error) or type(error).__name__)
 

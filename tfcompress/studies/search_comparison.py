@@ -22,7 +22,7 @@ from tfcompress.budgets import Budget, distance
 from tfcompress.config import RunConfig, plain
 from tfcompress.progress import Reporter
 from tfcompress.registry import require
-from tfcompress.run_folder import CONFIG, RunFolder
+from tfcompress.run_folder import RunFolder
 from tfcompress.search import SAMPLERS, SearchConfig, search
 from tfcompress.search_record import SearchRecord
 
@@ -174,7 +174,7 @@ def study(
 
 def _give_up(root: Path, *, of: Path) -> None:
     """Removes the folder of a search that was refused, so that a corrected study may have it."""
-    if not (root / CONFIG).exists():
+    if root.is_dir() and all(path.name.startswith(".lock") for path in root.iterdir()):
         shutil.rmtree(root, ignore_errors=True)
         for parent in root.parents:
             if parent == of or any(parent.iterdir()):
