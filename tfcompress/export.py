@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from tfcompress.artifact import Artifact, cut
 from tfcompress.exported_file import ENDS, ExportError, require_running
 from tfcompress.graph.kernels import require_finite
 from tfcompress.graph.lengths import any_length
+from tfcompress.graph.tracing import for_converter
 from tfcompress.metadata import labels_of, preprocessing_of, targets_of
 from tfcompress.parity_limits import ParityError
 from tfcompress.predictions import VALUES
@@ -407,38 +407,13 @@ def _converter(model: keras.Model, *, open_length: bool) -> Any:
     shape = [None] if open_length else model.inputs[0].shape[1:]
     signature = tf.TensorSpec([None, *shape], kind, name=name)
     call = tf.function(lambda image: model(image, training=False))
-    with _unrolled(model), any_length(model):
+    with for_converter(model):
         concrete = call.get_concrete_function(signature)
     # The converter saves what owns the variables. Of a Keras model it would trace every layer anew,
     # several times, which takes most of the time of a conversion.
     owner = tf.Module()
     owner.weights = model.weights
     return tf.lite.TFLiteConverter.from_concrete_functions([concrete], owner)
-
-
-@contextmanager
-def _unrolled(model: keras.Model) -> Iterator[None]:
-    """Lets recurrent layers be traced step by step: the converter takes no loop of an open batch.
-
-    The steps are those of the loop, in the same order.
-    """
-    recurrent = [
-        layer
-        for owner in model.layers
-        for layer in owner._flatten_layers()
-        if isinstance(layer, keras.layers.RNN)
-    ]
-    # LSTM and GRU choose a loop of their own where a GPU could run it.
-    settings = {"unroll": True, "_could_use_gpu_kernel": False}
-    places = [(layer, name) for layer in recurrent for name in settings if hasattr(layer, name)]
-    before = [getattr(*place) for place in places]
-    try:
-        for layer, name in places:
-            setattr(layer, name, settings[name])
-        yield
-    finally:
-        for (layer, name), value in zip(places, before, strict=True):
-            setattr(layer, name, value)
 
 
 def _set_options(
