@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfcompress import flatbuffer, own_process
+from tfcompress import file_graph, flatbuffer, own_process
 from tfcompress.artifact import Artifact
 from tfcompress.litert import Session
 
@@ -48,7 +48,7 @@ def require_running(artifact: Artifact, format: str, *, quantization_aware: bool
     try:
         # Told by the file: a session may end the process already as it is opened.
         graph = flatbuffer.parse(artifact.data, source="The exported file").subgraphs[0]
-        texts = graph.tensors[graph.inputs[0]].type == flatbuffer.schema.TensorType.INT32
+        texts = file_graph.type_name(graph.tensors[graph.inputs[0]]) == "INT32"
         if texts and format in ENDS:
             _require_survived(artifact, format)
         details = artifact.session().input_details
