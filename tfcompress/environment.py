@@ -33,11 +33,7 @@ INSTRUCTIONS = (
     *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_fp16", "amx_int8", "amx_fp16"),
     *("asimddp", "asimdhp", "i8mm", "sve", "sve2", "sme", "sme2"),
 )
-"""Instruction sets, as Linux names them, by which XNNPACK chooses other kernels for a layer.
-
-A layer can take several times as long or as short with one more of them, and integers more or less
-than float32, so that a latency means little without them.
-"""
+"""Instruction sets, as Linux names them, by which XNNPACK chooses other kernels for a layer."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 # A driver that hangs must not hang the run.
 COMMAND_SECONDS = 10

@@ -240,7 +240,7 @@ class SearchRecord:
       seconds: of all trials together.
       best_by: the objective by which `best` was chosen of the files that keep the budget; empty
         where an older version of the package wrote the record.
-      left_out: what the space leaves out that was made for the model, each with the reason.
+      left_out: what the space leaves out that was made for the model, and for each the reason.
       schema_version: changes when a field changes meaning.
     """
 
@@ -262,7 +262,7 @@ class SearchRecord:
     history: tuple[HistoryPoint, ...] = ()
     seconds: float = 0.0
     best_by: str = ""
-    left_out: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -28,13 +28,13 @@ def suited(model, budget, **export):
         backbone=BackboneConfig(name="lenet5"),
         export=ExportConfig(**export),
     )
-    left = []
+    left = {}
     text = default_space(
-        SearchConfig(run=run, budget=budget), model, {"teacher": model}, leave=left.append
+        SearchConfig(run=run, budget=budget), model, {"teacher": model}, leave=left.__setitem__
     )
     parse([text])
     named = {name for name in ("prune(", "cluster(", "prune_channels(", "qat") if name in text}
-    return named, {each.partition(":")[0]: each.partition(": ")[2] for each in left}
+    return named, left
 
 
 def test_stored_bytes_leave_out_zeros_and_shared_values(model):

@@ -385,7 +385,7 @@ def test_a_write_protected_database_is_told_of(tmp_path):
     work(study(tmp_path, trials=2, url=f"sqlite:///{tmp_path}/study.db"))
     url = f"sqlite:///file:{tmp_path}/study.db?mode=ro&uri=true"
     with pytest.raises(storage.StorageError, match=r"cannot be used: .*readonly.*write-protected"):
-        study(tmp_path, trials=3, url=url)._study.ask()
+        study(tmp_path, trials=3, url=url)
 
 
 def test_a_database_that_goes_away_is_told_of(tmp_path):

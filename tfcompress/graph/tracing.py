@@ -57,8 +57,7 @@ def _unrolled(model: keras.Model) -> Iterator[None]:
 def _known_shapes(model: keras.Model) -> Iterator[None]:
     """Lets `Reshape` layers be traced with a constant shape, but for the batch.
 
-    Keras has each call read the batch and put the shape together: three operators more, which no
-    accelerator takes, so that it would be given the file in pieces, or not at all.
+    Keras has each call read the batch and put the shape together: three operators more.
     """
     layers = _layers(model, keras.layers.Reshape)
     try:

@@ -309,8 +309,7 @@ def _plain(record: SearchRecord) -> Table:
 
 
 def _left_out(record: SearchRecord) -> Table | None:
-    rows = [tuple(each.split(": ", 1)) for each in record.left_out]
-    return tables.pairs("Not tried", [(what, why) for what, why in rows]) if rows else None
+    return tables.pairs("Not tried", record.left_out.items()) if record.left_out else None
 
 
 def _choices(record: SearchRecord) -> Table | None:

@@ -35,7 +35,11 @@ _MOST_CHECKED = 2000
 
 
 def default_space(
-    config: SearchConfig, model: Any, supplied: Mapping[str, Any], *, leave: Callable[[str], None]
+    config: SearchConfig,
+    model: Any,
+    supplied: Mapping[str, Any],
+    *,
+    leave: Callable[[str, str], None],
 ) -> str:
     """The recipes to choose from.
 
@@ -47,7 +51,7 @@ def default_space(
       config: of the search.
       model: the untrained classifier.
       supplied: what a run gives to techniques.
-      leave: told what is left out and why, parted by a colon and a blank.
+      leave: told what is left out, and why.
 
     Returns:
       A text that `space.parse` takes.
@@ -56,7 +60,7 @@ def default_space(
     def allowed(text: str) -> bool:
         reason = refusal(text, config.run, model, supplied)
         if reason:
-            leave(f"{text}: {reason}")
+            leave(text, reason)
         return not reason
 
     gzipped, export = config.size_objective == GZIP_SIZE, config.run.export
@@ -68,13 +72,14 @@ def default_space(
     ]
     if not zeros:
         leave(
-            "prune: its zeros take as many stored bytes as other weights do; pass "
-            "--max_gzip_size_bytes, or --minimal --sparse"
+            "prune",
+            "its zeros take as many stored bytes as other weights do; pass "
+            "--max_gzip_size_bytes, or --minimal --sparse",
         )
     if not gzipped:
         leave(
-            "cluster: its equal weights take as many stored bytes as others do; pass "
-            "--max_gzip_size_bytes"
+            "cluster",
+            "its equal weights take as many stored bytes as others do; pass --max_gzip_size_bytes",
         )
     formats = list(dict.fromkeys((*export.formats, "int8")))
     integers = list(filter(allowed, INTEGERS))

@@ -12,7 +12,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfcompress import durable, file_locks, search_record
@@ -49,7 +49,7 @@ class _KeptSpaces:
     """Of `default_space`: the recipes, and what is left out with the reason."""
 
     texts: tuple[str, ...]
-    left_out: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def search(
@@ -248,13 +248,13 @@ def _spaces(
         return config.spaces
 
     def suited() -> _KeptSpaces:
-        left: list[str] = []
-        text = default_space.default_space(config, model, supplied, leave=left.append)
-        return _KeptSpaces((text,), tuple(left))
+        left: dict[str, str] = {}
+        text = default_space.default_space(config, model, supplied, leave=left.__setitem__)
+        return _KeptSpaces((text,), left)
 
     found = folder.kept(folder.root / _SPACE, "", _KeptSpaces, suited)
-    for each in found.left_out:
-        reporter.note(f"not tried: {each}")
+    for what, why in found.left_out.items():
+        reporter.note(f"not tried: {what}, since {why}")
     reporter.note(f"space: {', '.join(found.texts)}")
     return found.texts
 
@@ -355,7 +355,7 @@ def _concluded(study: Study, shared: Shared, *, repeat: Callable[[str], str]) ->
         history=front.history(shared, trials),
         seconds=sum(each.seconds for each in trials),
         best_by=config.best_by,
-        left_out=kept_spaces.left_out if kept_spaces else (),
+        left_out=kept_spaces.left_out if kept_spaces else {},
     )
     search_record.save(record, shared.root)
     return record
