@@ -31,7 +31,9 @@ def test_both_recipes_are_carried_out_and_held_beside_the_run(run_dir, tmp_path)
     own = Artifact.load(run_dir / "artifacts" / "baseline-int8.tflite")
     assert clustered.metadata["labels"] == own.metadata["labels"]
     assert minimize(clustered).artifact.size_bytes == clustered.size_bytes
-    # What is finished is not trained again.
+    # What is finished is not trained again, and both recipes begin with the same pruning.
+    trained = sorted(path.name for path in (tmp_path / "stages").iterdir())
+    assert trained == ["prune", "prune-PQAT", "prune-cluster", "prune-cluster-PCQAT"]
     stages = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "stages").rglob("*"))
     again = tfmot_comparison.compare(run_dir, config, tmp_path)
     assert stages == sorted((p, p.stat().st_mtime_ns) for p in (tmp_path / "stages").rglob("*"))

@@ -210,7 +210,7 @@ class _Comparing:
         )
 
     def _made(self, recipe: str) -> Path:
-        """The int8 file of a recipe, each of whose steps is trained once.
+        """The int8 file of a recipe; recipes that begin alike share what is trained for both.
 
         With the run's labels, and minimal where its files are, so that bytes are counted alike.
         """
@@ -220,7 +220,8 @@ class _Comparing:
             model = self._source.baseline
             own = steps(recipe, sparsity=self._config.sparsity, clusters=self._config.clusters)
             for count, step in enumerate(own, start=1):
-                model = self._trained(recipe, count, step, model)
+                done = "-".join(one.name for one in own[:count])
+                model = self._trained(recipe, done, step, model)
             metadata = {
                 "preprocessing": self._source.preprocessing,
                 "labels": list(self._source.dataset.classes),
@@ -236,7 +237,8 @@ class _Comparing:
         self._folder.keep_file(path, weights_sha256(self._source.baseline), make)
         return path
 
-    def _trained(self, recipe: str, count: int, step: Step, model: Any) -> Any:
+    def _trained(self, recipe: str, done: str, step: Step, model: Any) -> Any:
+        """The model after one step more; `done` names the steps up to this one."""
         config = self._source.fine_tuning(
             epochs=self._config.epochs,
             learning_rate=self._config.learning_rate,
@@ -246,10 +248,9 @@ class _Comparing:
         batches = training.image_batches(self._source.dataset, self._source.preprocessing, config)
         # TF-MOT's wrappers hold, or empty, the layers that they are given.
         wrapped = step.wrap(copied(model))
-        name = f"{_file_name(recipe)}-{count}-{step.name}"
-        state_dir = self._folder.stage(name)
+        state_dir = self._folder.stage(done)
         stage_state.begin(state_dir, started_from=weights_sha256(model))
-        with self._reporter.bar(name) as told:
+        with self._reporter.bar(step.name) as told:
             training.fit(
                 wrapped,
                 batches,
