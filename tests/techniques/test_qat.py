@@ -470,3 +470,50 @@ def test_equal_kernels_that_the_file_stores_once_are_no_floats():
         qat.verify_artifact(
             convert(model, "float32"), qat.report(model, found, QATConfig()), QATConfig()
         )
+
+
+def test_the_gradient_passes_a_range_in_training_alone():
+    """Also where a value lies beyond it; the range follows."""
+    from tfcompress._keras import keras, tf
+
+    k = keras.layers
+    model = keras.Sequential(
+        [keras.Input((2, 2, 1)), k.Conv2D(1, 1, use_bias=False, kernel_initializer="ones")]
+    )
+    calibration = np.linspace(-1, 1, 64, dtype=np.float32).reshape(16, 2, 2, 1)
+    quantized = wrapped(model, QATConfig(calibration=calibration))
+    images = tf.constant([-3.0, -0.5, 0.5, 3.0], shape=(1, 2, 2, 1))
+    for training, expected in ((True, [1, 1, 1, 1]), (False, [0, 1, 1, 0])):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            outputs = quantized(images, training=training)
+        gradient = tape.gradient(outputs, images)
+        np.testing.assert_allclose(np.ravel(gradient), expected, atol=1e-6)
+
+
+def test_training_moves_the_ranges_of_layers_and_not_that_of_calibrated_images():
+    from tfcompress._keras import keras
+
+    k = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((2, 2, 3), name="image"),
+            k.Conv2D(4, 1, kernel_initializer="random_normal"),
+            k.ReLU(name="relu"),
+        ]
+    )
+    images = np.random.default_rng(0).uniform(-1, 1, (64, 2, 2, 3)).astype(np.float32)
+
+    def limits(quantized, name):
+        return np.array([end.numpy() for end in quantized.get_layer(name).quantizer.limits()])
+
+    moved = {}
+    for calibration in (images, None):
+        quantized = wrapped(model, QATConfig(calibration=calibration))
+        before = {name: limits(quantized, name) for name in ("image_range", "relu_range")}
+        quantized(2 * images, training=True)
+        after = {name: limits(quantized, name) for name in before}
+        moved[calibration is None] = {n: tuple(after[n] != before[n]) for n in before}
+        assert after["relu_range"][0] == 0
+    assert moved[False] == {"image_range": (False, False), "relu_range": (False, True)}
+    assert moved[True] == {"image_range": (True, True), "relu_range": (False, True)}

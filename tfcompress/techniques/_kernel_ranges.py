@@ -15,7 +15,7 @@ import numpy as np
 
 from tfcompress._keras import keras, tf, tfmot
 from tfcompress.techniques._integer_layers import FoldedFactor
-from tfcompress.techniques._quantizers import shared
+from tfcompress.techniques._quantizers import passing_gradient, shared
 
 # A bias is an int32. Half of its range is left to the sum that it is added to.
 _LARGEST_BIAS = 2.0**30
@@ -57,10 +57,15 @@ class KernelRange(tfmot.quantization.keras.quantizers.Quantizer):
         return {"extent": extent}
 
     def __call__(self, inputs: Any, training: Any, weights: dict[str, Any], **kwargs: Any) -> Any:
-        """Fake-quantizes a kernel, after reading its ranges in training."""
+        """Fake-quantizes a kernel, after reading its ranges in training.
+
+        No weight lies beyond them then, and the gradient passes through all.
+        """
         if training:
-            self.measure(inputs, weights)
-        extent = tf.convert_to_tensor(weights["extent"])
+            return passing_gradient(inputs, self._rounded(inputs, self.measure(inputs, weights)))
+        return self._rounded(inputs, tf.convert_to_tensor(weights["extent"]))
+
+    def _rounded(self, inputs: Any, extent: Any) -> Any:
         if not self._per_channel:
             return tf.quantization.fake_quant_with_min_max_vars(
                 inputs, -extent, extent, num_bits=8, narrow_range=True
@@ -74,15 +79,18 @@ class KernelRange(tfmot.quantization.keras.quantizers.Quantizer):
         )
         return tf.reshape(quantized, inputs.shape) if self._depthwise else quantized
 
-    def measure(self, kernel: Any, weights: dict[str, Any]) -> None:
-        """Sets the ranges to what the kernel and its bias need."""
-        kernel = tf.stop_gradient(kernel)
+    def measure(self, kernel: Any, weights: dict[str, Any]) -> Any:
+        """Sets the ranges to what the kernel and its bias need, and gives them."""
+        extent = self._extent(tf.stop_gradient(kernel))
+        weights["extent"].assign(extent)
+        return extent
+
+    def _extent(self, kernel: Any) -> Any:
         if not self._per_channel:
-            weights["extent"].assign(_not_narrow(tf.reduce_max(tf.abs(kernel))))
-            return
+            return _not_narrow(tf.reduce_max(tf.abs(kernel)))
         least = tf.zeros([1]) if self.folding is None else self.folding.least_extent()
         flat = tf.reshape(kernel, [-1, self._channels_last(kernel)[-1]])
-        weights["extent"].assign(_extents_by_channel(flat, least))
+        return _extents_by_channel(flat, least)
 
     def along(self, extent: Any, kernel: Any) -> Any:
         """The ranges in a shape that is broadcast against the kernel."""
@@ -219,7 +227,9 @@ def _not_narrow(extent: Any) -> Any:
 def _least_extents(
     step: Any, bias: Any, mean: Any, variance: Any, gamma: Any, beta: Any, epsilon: Any
 ) -> Any:
-    """How wide the range of each channel's weights must be for its bias to fit an int32."""
+    """How wide the range of each channel's weights must be for its bias to fit an int32.
+
+    0 where the input's step is: it has seen no batch.
+    """
     folded = bias + _folded(mean, variance, gamma, beta, epsilon)
-    extent = 127.0 * tf.abs(folded) / (_LARGEST_BIAS * tf.where(step > 0, step, 1.0))
-    return tf.where(step > 0, extent, tf.zeros_like(extent))
+    return tf.abs(folded) * tf.math.divide_no_nan(127.0 / _LARGEST_BIAS, step)

@@ -180,7 +180,10 @@ class Placing:
         if len(whole) == 1 and id(whole[0].outputs) in chosen:
             return self._following(chosen[id(whole[0].outputs)])
         return ActivationRange(
-            self.settings.range_decay, calibration=self.calibration, of_input=is_input(layer)
+            self.settings.range_decay,
+            calibration=self.calibration,
+            of_input=is_input(layer),
+            nonnegative=kind(layer) == "ReLU",
         )
 
     def _following(self, quantizer: Any) -> Any:

@@ -22,10 +22,16 @@ Observe = Callable[["ActivationRange", Any], None]
 
 
 class Calibration:
-    """Whether ranges are being read from data, with no quantization of activations meanwhile."""
+    """Whether ranges are being read from data, with no quantization of activations meanwhile.
+
+    Attributes:
+      running: whether they are.
+      done: whether they were.
+    """
 
     def __init__(self) -> None:
         self.running = False
+        self.done = False
         self._observe: Observe | None = None
 
     @contextmanager
@@ -40,6 +46,7 @@ class Calibration:
             yield
         finally:
             self.running, self._observe = False, None
+        self.done = True
 
     def show(self, quantizer: ActivationRange, inputs: Any) -> None:
         """Shows activations to the range that is their own."""
@@ -55,13 +62,19 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
     The mean starts with the first batch. (TF-MOT starts at [-6, 6] with a decay of 0.999, so that a
     layer whose outputs span [-48, 23] stays clipped for hundreds of steps.)
 
+    In training the gradient passes through unchanged, for the few values beyond the range too: the
+    range follows them. TensorFlow's own gradient of fake quantization, which stops there, also sums
+    what it stops for both ends of the range, and takes as long as a convolution.
+
     Args:
       decay: of the moving average once enough batches were seen, in [0, 1).
       calibration: shared by the quantizers of a model.
       root: whose range is used instead of an own one; None for an own one.
       of_input: whether the tensor is the model's input. Images have few values, many of which may
         lie halfway between two integers: all of them where they are scaled to [-1, 1], one in 16
-        where they were enlarged. File and model would round those differently.
+        where they were enlarged. File and model would round those differently. A range of inputs
+        that was read from calibration data stays as it is in training, which does not change them.
+      nonnegative: whether no value is below 0, so that none needs to be looked for.
     """
 
     def __init__(
@@ -71,10 +84,12 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
         calibration: Calibration,
         root: ActivationRange | None = None,
         of_input: bool = False,
+        nonnegative: bool = False,
     ) -> None:
         self._decay = decay
         self.calibration = calibration
         self.of_input = of_input
+        self._nonnegative = nonnegative
         self.root = root
         self.mean_of: ActivationRange | FixedRange | None = None
         self._variables: dict[str, Any] = {}
@@ -103,31 +118,35 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
             if self.root is None:
                 self.calibration.show(self, inputs)
             return inputs
-        if training and self.root is None:
-            self.move(inputs)
-        quantized = tf.quantization.fake_quant_with_min_max_vars(
-            inputs, weights["min"], weights["max"], num_bits=8
-        )
-        if training and self.root is not None:
-            # In an uncalibrated model the root comes later in the first step.
-            return tf.where(weights["batches"] > 0, quantized, inputs)
-        return quantized
+        moves = self.root is None and not (self.of_input and self.calibration.done)
+        limits = self.move(inputs) if training and moves else (weights["min"], weights["max"])
+        quantized = tf.quantization.fake_quant_with_min_max_vars(inputs, *limits, num_bits=8)
+        if not training:
+            return quantized
+        passing = passing_gradient(inputs, quantized)
+        if self.root is None:
+            return passing
+        # In an uncalibrated model the root comes later in the first step.
+        return tf.where(weights["batches"] > 0, passing, inputs)
 
-    def move(self, inputs: Any) -> None:
-        """Moves the range towards the extremes of a batch."""
+    def move(self, inputs: Any) -> tuple[Any, Any]:
+        """Moves the range towards the extremes of a batch, and gives its new limits."""
         # No gradient goes through a range.
         inputs = tf.stop_gradient(inputs)
-        low, high = _of_replicas(*_extremes(inputs))
+        low = tf.constant(0.0) if self._nonnegative else _least(inputs)
+        low, high = _of_replicas(low, _greatest(inputs))
         if self.of_input:
             widening = _off_halves(inputs, tf.minimum(low, 0.0), tf.maximum(high, 0.0))
             low, high = _of_replicas(widening * low, widening * high)
-        self.move_to(low, high)
+        return self.move_to(low, high)
 
-    def move_to(self, low: Any, high: Any) -> None:
-        """Moves the range towards the one of a batch, widened to hold 0, as TFLite needs."""
+    def move_to(self, low: Any, high: Any) -> tuple[Any, Any]:
+        """Moves the range towards one of a batch, which is widened to hold 0, as TFLite needs."""
         parts = [self._variables[part] for part in ("min", "max", "batches")]
-        for variable, value in zip(parts, _moved(low, high, *parts, self._decay), strict=True):
+        moved = _moved(low, high, *parts, self._decay)
+        for variable, value in zip(parts, moved, strict=True):
             variable.assign(value)
+        return moved[0], moved[1]
 
     def limits(self) -> tuple[Any, Any]:
         """Least and greatest value."""
@@ -179,7 +198,14 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
             "calibration": self.calibration,
             "root": self.root,
             "of_input": self.of_input,
+            "nonnegative": self._nonnegative,
         }
+
+
+@tf.custom_gradient
+def passing_gradient(inputs: Any, quantized: Any) -> Any:
+    """What was made of `inputs`, with the gradient of `inputs` themselves."""
+    return tf.identity(quantized), lambda upstream: (upstream, None)
 
 
 def _of_replicas(low: Any, high: Any) -> tuple[Any, Any]:
@@ -207,8 +233,13 @@ def shared(*ranks: int | None) -> Any:
 
 
 @shared(None)
-def _extremes(inputs: Any) -> Any:
-    return tf.reduce_min(inputs), tf.reduce_max(inputs)
+def _least(inputs: Any) -> Any:
+    return tf.reduce_min(inputs)
+
+
+@shared(None)
+def _greatest(inputs: Any) -> Any:
+    return tf.reduce_max(inputs)
 
 
 @shared(0, 0, 0, 0, 0, 0)
