@@ -119,10 +119,24 @@ def test_a_finished_run_trains_no_level_again(finished):
     assert again.stages == found.stages
 
 
-def test_where_no_level_holds_the_run_says_so_and_keeps_the_baseline(finished, tmp_path):
-    config = dataclasses.replace(
-        CONFIG, recipes=("cluster(max_drop=0, first_step=1, least_step=1, epochs=1)",)
-    )
+OUT_OF_REACH = "cluster(max_drop=0, first_step=1, least_step=1, epochs=1)"
+
+
+def test_where_no_level_holds_the_other_recipes_are_carried_out(tmp_path):
+    config = dataclasses.replace(CONFIG, recipes=(OUT_OF_REACH, "prune(0.5, epochs=1)"))
+    found = workflow.run(config, tmp_path / "run")
+    (given_up,) = found.given_up
+    assert given_up.recipe == OUT_OF_REACH
+    assert "no level keeps within the drop. The nearest was clusters 2" in given_up.reason
+    assert [row.name for row in found.artifacts] == ["baseline-float32", "prune-float32"]
+    page = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    assert r"left no file: cluster(max\_drop=0): no level keeps" in page
+    # What the report says is what `results.json` does; a finished run says the same again.
+    assert workflow.run(config, tmp_path / "run").given_up == found.given_up
+
+
+def test_where_no_level_holds_the_run_says_so_and_keeps_the_baseline(tmp_path):
+    config = dataclasses.replace(CONFIG, recipes=(OUT_OF_REACH,))
     with pytest.raises(ValueError, match="no level keeps within the drop"):
         workflow.run(config, tmp_path / "run")
     assert (tmp_path / "run" / "stages" / "00-baseline" / "best.npz").exists()

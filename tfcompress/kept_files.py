@@ -66,7 +66,11 @@ class FileMaker:
         self._reporter = reporter
 
     def candidates(self, baseline: Any) -> list[Candidate]:
-        """Every file: the baseline and each finished recipe, in every format it is asked for."""
+        """Every file: the baseline and each recipe, in every format it is asked for.
+
+        Raises:
+          NothingToGain, OutOfReach: no recipe leaves a model.
+        """
         formats = self._config.export.formats
         inputs = self._trainer.supplies()
         found = [
@@ -74,8 +78,7 @@ class FileMaker:
             for name in formats
         ]
         self._save(BASELINE, baseline)
-        for title, plan in zip(self._config.titles, self._config.plans, strict=True):
-            model = self._trainer.compressed(plan.stages)
+        for title, plan, model in self._trainer.models():
             self._save(title, model)
             names = {item.name for item in found}
             found += [

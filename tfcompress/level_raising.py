@@ -66,7 +66,7 @@ def raise_level(
       told: hears of every level.
 
     Raises:
-      ValueError: no level keeps within the drop, or none makes the model smaller.
+      OutOfReach: no level keeps within the drop, or none makes the model smaller.
     """
     assert stage.search is not None
     own = level_of(stage.technique)
@@ -100,7 +100,7 @@ def raise_level(
             best = found if tried[-1].held else best
         told(_sentence(tried[-1]))
     if best is None:
-        raise ValueError(_nothing_held(stage, tried))
+        raise OutOfReach(_nothing_held(stage, tried))
     return Raised(best, tuple(tried))
 
 

@@ -349,6 +349,19 @@ class EvaluationSpeed:
 
 
 @dataclass(frozen=True)
+class GivenUp:
+    """A recipe that goes further than the trained model allows.
+
+    Attributes:
+      recipe: its text, as it was asked for.
+      reason: a sentence or more.
+    """
+
+    recipe: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Results:
     """Everything a report is rendered from; `results.json` in a run folder.
 
@@ -364,6 +377,7 @@ class Results:
       seconds: wall time of the run, over all sessions.
       coverage: which layers the techniques of the recipes treat: of the baseline, and of each
         student that a distillation puts in its place.
+      given_up: the recipes that left no model, and so no files.
       schema_version: changes when a field changes meaning.
     """
 
@@ -377,6 +391,7 @@ class Results:
     evaluation_speed: EvaluationSpeed | None = None
     seconds: float | None = None
     coverage: tuple[Coverage, ...] = ()
+    given_up: tuple[GivenUp, ...] = ()
     schema_version: int = field(default=SCHEMA_VERSION)
 
 

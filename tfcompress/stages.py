@@ -8,7 +8,7 @@ becomes of the models.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,12 +35,12 @@ from tfcompress.level_raising import Trained
 from tfcompress.planned_stages import PlannedStage
 from tfcompress.progress import Reporter
 from tfcompress.recipe import text_of
-from tfcompress.results import CompressionReport, StageResult
+from tfcompress.results import CompressionReport, GivenUp, StageResult
 from tfcompress.run_folder import ENCODED
 from tfcompress.shared_folder import SharedFolder
 from tfcompress.starts import Starts
 from tfcompress.supplies import Supplies
-from tfcompress.techniques import level_of
+from tfcompress.techniques import NothingToGain, OutOfReach, level_of
 from tfcompress.training import TrainingConfig
 
 Watch = Callable[[float, Mapping[str, float]], None]
@@ -72,6 +72,7 @@ class StageTrainer:
     Attributes:
       records: what was trained so far, in order.
       coverage: which layers the techniques of the recipes treat, after `baseline` was asked for.
+      given_up: recipes that `models` had to leave out.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class StageTrainer:
     ) -> None:
         self.records: list[StageResult] = []
         self.coverage: tuple[Coverage, ...] = ()
+        self.given_up: tuple[GivenUp, ...] = ()
         self._config = dataclasses.replace(config, training=config.training.of(dataset.goal))
         self._folder = folder
         self._dataset = dataset
@@ -230,6 +232,28 @@ class StageTrainer:
         )
         started_from = checkpoint.weights_sha256(model)
         self._train(head, batches, config, name=name, started_from=started_from)
+
+    def models(self) -> Iterator[tuple[str, compose.Plan, Any]]:
+        """The title and the plan of each recipe, and the model that it leaves of the baseline.
+
+        One that goes further than the trained model allows is left out, and stands in `given_up`.
+
+        Raises:
+          NothingToGain, OutOfReach: every recipe does.
+        """
+        given_up: list[GivenUp] = []
+        recipes, titles, plans = self._config.recipes, self._config.titles, self._config.plans
+        for text, title, plan in zip(recipes, titles, plans, strict=True):
+            try:
+                model = self.compressed(plan.stages)
+            except (NothingToGain, OutOfReach) as error:
+                given_up.append(GivenUp(text, str(error)))
+                if len(given_up) == len(recipes):
+                    raise
+                self._reporter.note(f"{text} is given up: {error}")
+            else:
+                yield title, plan, model
+        self.given_up = tuple(given_up)
 
     def compressed(self, stages: tuple[PlannedStage, ...]) -> Any:
         """The model that a recipe leaves; stages that another recipe began with stand already."""

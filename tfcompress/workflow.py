@@ -77,6 +77,8 @@ def run(
     Raises:
       ValueError: settings, data or weights that cannot be used, a `TF_CONFIG` that does not fit, or
         no TPU where one is asked for; raised before any training.
+      NothingToGain, OutOfReach: every recipe goes further than the trained model allows; where only
+        some do, the results name them.
       RunFolderError: the folder belongs to something else.
       WorkerLost: another process of the training is gone.
     """
@@ -209,8 +211,8 @@ class Job:
     def train(self) -> None:
         """All that has a training, in the order in which `carry_out` asks for it."""
         assert self.trainer.baseline is not None
-        for plan in self._config.plans:
-            self.trainer.compressed(plan.stages)
+        for _ in self.trainer.models():
+            pass
 
     def select(self) -> Selection:
         """Trains, exports, judges and times, all without the test split.
@@ -265,6 +267,7 @@ class Job:
             evaluation_speed=self._evaluation_speed(rows, candidates),
             seconds=seconds,
             coverage=self.trainer.coverage,
+            given_up=self.trainer.given_up,
         )
 
     def draft(self) -> Artifact:

@@ -6,6 +6,7 @@ tables or figures.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -117,6 +118,12 @@ def reach(results: Results) -> Verdict:
     where all candidates have them (pruning and clustering show nowhere else), by stored bytes
     otherwise. Where every one shows a loss, the file that loses least is named instead.
     """
+    found = _of_files(results)
+    missing = (f"{each.recipe} left no file: {each.reason}" for each in results.given_up)
+    return dataclasses.replace(found, remarks=(*found.remarks, *missing))
+
+
+def _of_files(results: Results) -> Verdict:
     base = reference(results)
     candidates = [a for a in results.artifacts if a is not base]
     if not candidates:
