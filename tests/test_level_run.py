@@ -131,8 +131,27 @@ def test_where_no_level_holds_the_other_recipes_are_carried_out(tmp_path):
     assert [row.name for row in found.artifacts] == ["baseline-float32", "prune-float32"]
     page = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
     assert r"left no file: cluster(max\_drop=0): no level keeps" in page
-    # What the report says is what `results.json` does; a finished run says the same again.
+    # A finished run says the same again and trains nothing.
+    files = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "stages").rglob("best.npz")}
     assert workflow.run(config, tmp_path / "run").given_up == found.given_up
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+def test_a_recipe_that_is_given_up_lends_nothing_to_one_of_the_same_name(tmp_path):
+    longer = OUT_OF_REACH.replace("epochs=1", "epochs=2").replace("max_drop=0", "max_drop=0.9")
+    recipes = (OUT_OF_REACH, longer, f"{OUT_OF_REACH}+qat")
+    found = workflow.run(dataclasses.replace(CONFIG, recipes=recipes), tmp_path)
+    assert [each.recipe for each in found.given_up] == [OUT_OF_REACH, recipes[2]]
+    assert {trial.epochs for trial in searching_stage(found).levels} == {2}
+    # The search that failed is made once, though two recipes begin with it.
+    levels = sorted(path.parent.name for path in (tmp_path / "stages").glob("*/clusters-*"))
+    assert len(set(levels)) == 2
+
+
+def test_where_no_recipe_is_left_the_run_gives_each_reason(tmp_path):
+    recipes = (OUT_OF_REACH, "prune(max_drop=0, first_step=0.99, least_step=0.99, epochs=1)")
+    with pytest.raises(ValueError, match=r"(?s)No recipe left.*cluster\(.*prune\(max_drop=0\)"):
+        workflow.run(dataclasses.replace(CONFIG, recipes=recipes), tmp_path)
 
 
 def test_where_no_level_holds_the_run_says_so_and_keeps_the_baseline(tmp_path):

@@ -350,7 +350,7 @@ class EvaluationSpeed:
 
 @dataclass(frozen=True)
 class GivenUp:
-    """A recipe that goes further than the trained model allows.
+    """A recipe that goes further than the trained model allows, or makes nothing of it smaller.
 
     Attributes:
       recipe: its text, as it was asked for.

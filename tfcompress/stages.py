@@ -99,6 +99,7 @@ class StageTrainer:
             self._config, folder, source=source, dataset=dataset, reporter=reporter
         )
         self._done: dict[tuple[PlannedStage, ...], Trained] = {}
+        self._refused: dict[tuple[PlannedStage, ...], NothingToGain | OutOfReach] = {}
         self._baseline_name = ""
         self._whole: tuple[PlannedStage, ...] = ()
         for plan in config.plans:
@@ -236,10 +237,11 @@ class StageTrainer:
     def models(self) -> Iterator[tuple[str, compose.Plan, Any]]:
         """The title and the plan of each recipe, and the model that it leaves of the baseline.
 
-        One that goes further than the trained model allows is left out, and stands in `given_up`.
+        One that goes further than the trained model allows, or makes nothing of it smaller, is left
+        out and stands in `given_up`.
 
         Raises:
-          NothingToGain, OutOfReach: every recipe does.
+          NothingToGain, OutOfReach: no recipe is left.
         """
         given_up: list[GivenUp] = []
         recipes, titles, plans = self._config.recipes, self._config.titles, self._config.plans
@@ -248,11 +250,14 @@ class StageTrainer:
                 model = self.compressed(plan.stages)
             except (NothingToGain, OutOfReach) as error:
                 given_up.append(GivenUp(text, str(error)))
-                if len(given_up) == len(recipes):
+                if len(recipes) == 1:
                     raise
                 self._reporter.note(f"{text} is given up: {error}")
             else:
                 yield title, plan, model
+        if recipes and len(given_up) == len(recipes):
+            reasons = "\n  ".join(dict.fromkeys(each.reason for each in given_up))
+            raise OutOfReach(f"No recipe left a model.\n  {reasons}")
         self.given_up = tuple(given_up)
 
     def compressed(self, stages: tuple[PlannedStage, ...]) -> Any:
@@ -266,13 +271,23 @@ class StageTrainer:
                     self._starts.student(begun, model),
                     self._stage_name(compose.title(begun)),
                 )
-                carry_out = self._raise_level if begun[-1].search else self._carry_out
-                found = carry_out(begun, start, name=name)
+                found = self._attempted(begun, start, name=name)
                 record = dataclasses.replace(found.record, after=before)
                 self._done[begun] = dataclasses.replace(found, record=record)
                 self.records.append(record)
             model = self._done[begun].model
         return model
+
+    def _attempted(self, stages: tuple[PlannedStage, ...], start: Any, *, name: str) -> Trained:
+        """The last of `stages`; one that the model does not allow is not tried again."""
+        if stages in self._refused:
+            raise self._refused[stages]
+        try:
+            carry_out = self._raise_level if stages[-1].search else self._carry_out
+            return carry_out(stages, start, name=name)
+        except (NothingToGain, OutOfReach) as error:
+            self._refused[stages] = error
+            raise
 
     def _carry_out(self, stages: tuple[PlannedStage, ...], start: Any, *, name: str) -> Trained:
         """The last of `stages`, trained from what those before it left."""
@@ -429,7 +444,8 @@ class StageTrainer:
         return stripped, found
 
     def _stage_name(self, title: str) -> str:
-        return f"{len(self.records):02d}-{title}"
+        # A stage that was refused may have left levels in a folder of its number.
+        return f"{len(self.records) + len(self._refused):02d}-{title}"
 
     def _train(
         self,

@@ -77,8 +77,8 @@ def run(
     Raises:
       ValueError: settings, data or weights that cannot be used, a `TF_CONFIG` that does not fit, or
         no TPU where one is asked for; raised before any training.
-      NothingToGain, OutOfReach: every recipe goes further than the trained model allows; where only
-        some do, the results name them.
+      NothingToGain, OutOfReach: every recipe goes further than the trained model allows, or makes
+        nothing of it smaller; where only some do, the results name them.
       RunFolderError: the folder belongs to something else.
       WorkerLost: another process of the training is gone.
     """

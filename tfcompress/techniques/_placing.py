@@ -183,7 +183,7 @@ class Placing:
             self.settings.range_decay,
             calibration=self.calibration,
             of_input=is_input(layer),
-            nonnegative=kind(layer) == "ReLU",
+            nonnegative=kind(layer) == "ReLU" and not layer.negative_slope,
         )
 
     def _following(self, quantizer: Any) -> Any:

@@ -22,16 +22,10 @@ Observe = Callable[["ActivationRange", Any], None]
 
 
 class Calibration:
-    """Whether ranges are being read from data, with no quantization of activations meanwhile.
-
-    Attributes:
-      running: whether they are.
-      done: whether they were.
-    """
+    """Whether ranges are being read from data, with no quantization of activations meanwhile."""
 
     def __init__(self) -> None:
         self.running = False
-        self.done = False
         self._observe: Observe | None = None
 
     @contextmanager
@@ -46,7 +40,6 @@ class Calibration:
             yield
         finally:
             self.running, self._observe = False, None
-        self.done = True
 
     def show(self, quantizer: ActivationRange, inputs: Any) -> None:
         """Shows activations to the range that is their own."""
@@ -72,8 +65,7 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
       root: whose range is used instead of an own one; None for an own one.
       of_input: whether the tensor is the model's input. Images have few values, many of which may
         lie halfway between two integers: all of them where they are scaled to [-1, 1], one in 16
-        where they were enlarged. File and model would round those differently. A range of inputs
-        that was read from calibration data stays as it is in training, which does not change them.
+        where they were enlarged. File and model would round those differently.
       nonnegative: whether no value is below 0, so that none needs to be looked for.
     """
 
@@ -118,8 +110,8 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
             if self.root is None:
                 self.calibration.show(self, inputs)
             return inputs
-        moves = self.root is None and not (self.of_input and self.calibration.done)
-        limits = self.move(inputs) if training and moves else (weights["min"], weights["max"])
+        moves = training and self.root is None
+        limits = self.move(inputs) if moves else (weights["min"], weights["max"])
         quantized = tf.quantization.fake_quant_with_min_max_vars(inputs, *limits, num_bits=8)
         if not training:
             return quantized
