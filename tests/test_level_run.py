@@ -148,6 +148,13 @@ def test_a_recipe_that_is_given_up_lends_nothing_to_one_of_the_same_name(tmp_pat
     assert len(set(levels)) == 2
 
 
+def test_a_recipe_that_makes_nothing_smaller_is_given_up_too(tmp_path):
+    recipes = ("factorize(energy=0.999999, epochs=1)", "prune(0.5, epochs=1)")
+    found = workflow.run(dataclasses.replace(CONFIG, recipes=recipes), tmp_path)
+    assert [each.recipe for each in found.given_up] == [recipes[0]]
+    assert [row.name for row in found.artifacts] == ["baseline-float32", "prune-float32"]
+
+
 def test_where_no_recipe_is_left_the_run_gives_each_reason(tmp_path):
     recipes = (OUT_OF_REACH, "prune(max_drop=0, first_step=0.99, least_step=0.99, epochs=1)")
     with pytest.raises(ValueError, match=r"(?s)No recipe left.*cluster\(.*prune\(max_drop=0\)"):

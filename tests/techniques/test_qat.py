@@ -491,6 +491,23 @@ def test_the_gradient_passes_a_range_in_training_alone():
         np.testing.assert_allclose(np.ravel(gradient), expected, atol=1e-6)
 
 
+def test_the_gradient_of_a_kernel_is_that_of_its_rounded_weights():
+    """No weight lies beyond a range that is read from it: none is stopped, none is scaled."""
+    from tfcompress._keras import keras, tf
+
+    k = keras.layers
+    model = keras.Sequential([keras.Input((1, 1, 3)), k.Conv2D(2, 1, name="conv")])
+    images = np.random.default_rng(0).uniform(-1, 1, (64, 1, 1, 3)).astype(np.float32)
+    quantized = wrapped(model, QATConfig(calibration=images))
+    kernel = quantized.get_layer("quant_conv").kernel
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(quantized(images, training=True))
+    # Of a sum over all outputs, each channel's weights have the sum of the rounded inputs.
+    rounded = quantized.get_layer(f"{model.inputs[0].name}_range")(images, training=False)
+    expected = np.repeat(np.sum(rounded, axis=(0, 1, 2))[:, None], 2, axis=1)
+    np.testing.assert_allclose(tape.gradient(total, kernel)[0, 0], expected, atol=1e-4)
+
+
 @pytest.mark.parametrize(("slope", "least"), [(0.0, "zero"), (0.1, "moved")])
 def test_the_range_of_a_relu_begins_at_zero_where_it_has_no_slope(slope, least):
     """With a slope and a limit it has no integer form, and what takes it is quantized."""
