@@ -57,7 +57,7 @@ class ActivationRange(tfmot.quantization.keras.quantizers.Quantizer):
 
     In training the gradient passes through unchanged, for the few values beyond the range too: the
     range follows them. TensorFlow's own gradient of fake quantization, which stops there, also sums
-    what it stops for both ends of the range, and takes as long as a convolution.
+    what it stops for both ends of the range, which nothing learns.
 
     Args:
       decay: of the moving average once enough batches were seen, in [0, 1).
