@@ -51,9 +51,11 @@ class _Reasons:
 
     def cell(self, reason: str) -> str:
         """`yes`, or the letter of the reason."""
-        if not reason:
-            return YES
-        return f"no: {self.marks.setdefault(reason, _letter(len(self.marks)))}"
+        return f"no: {self.mark(reason)}" if reason else YES
+
+    def mark(self, reason: str) -> str:
+        """The letter of a reason."""
+        return self.marks.setdefault(reason, _letter(len(self.marks)))
 
 
 def _letter(index: int) -> str:
@@ -93,6 +95,7 @@ def _lines(found: Sequence[FamilyResult]) -> Iterator[str]:
         "image. Images are CIFAR-10's.",
         "",
         *_section(_carried_out(found, reasons)),
+        *_section(_left_alone(found, reasons)),
         *_section(_integer(found)),
         *_section(_agreement(found, compared)),
         *_section(_forms(found, reasons)),
@@ -151,6 +154,35 @@ def _carried_out(found: Sequence[FamilyResult], reasons: _Reasons) -> Table:
             "multiply-accumulates; `ptq` is not trained. A letter stands for a reason, below."
         ),
     )
+
+
+def _left_alone(found: Sequence[FamilyResult], reasons: _Reasons) -> Table:
+    rows = tuple(
+        (
+            Cell(family.network),
+            *(
+                Cell(" / ".join(_counted(result, reasons) for result in _results(family, name)))
+                for name in RECIPES
+            ),
+        )
+        for family in found
+    )
+    return Table(
+        "Layers that a technique leaves as they are",
+        _names(*RECIPES),
+        rows,
+        note=(
+            "How many of the layers with weights, and the letter of the reason, below. Of PCQAT, "
+            "what its last stage leaves."
+        ),
+    )
+
+
+def _counted(result: RecipeResult, reasons: _Reasons) -> str:
+    if result.layers is None:
+        return text.MISSING
+    shown = (f"{count} {reasons.mark(why)}" for why, count in result.left_alone.items())
+    return ", ".join(shown) or "none"
 
 
 def _integer(found: Sequence[FamilyResult]) -> Table:

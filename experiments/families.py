@@ -11,6 +11,7 @@ import importlib.metadata
 import re
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,6 +84,7 @@ class RecipeResult:
       error: what went wrong and in which step; empty where nothing did.
       layers: layers with weights.
       treated: those of them that the last stage treated.
+      left_alone: why it did not treat the others, and how many each time.
       operators: of the int8 file.
       integer_operators: those of them whose tensors are all integer.
       examples: images compared.
@@ -97,6 +99,7 @@ class RecipeResult:
     error: str = ""
     layers: int | None = None
     treated: int | None = None
+    left_alone: Mapping[str, int] = field(default_factory=dict)
     operators: int | None = None
     integer_operators: int | None = None
     examples: int | None = None
@@ -233,8 +236,12 @@ def _recipe(name: str, form: str, trainer: _Trainer) -> RecipeResult:
             model, report = trainer.after(stages[:count])
             reports.append(report)
         layers = reports[-1].layers
+        reasons = Counter(without_names(each.reason) for each in layers if not each.treated)
         result = dataclasses.replace(
-            result, layers=len(layers), treated=sum(layer.treated for layer in layers)
+            result,
+            layers=len(layers),
+            treated=sum(layer.treated for layer in layers),
+            left_alone=dict(reasons.most_common()),
         )
         step = "export: "
         artifact = export.convert(model, "int8", calibration=trainer.images.calibration)
@@ -329,3 +336,13 @@ def reason(error: Exception, *, limit: int = 160) -> str:
     text = re.sub(r"<(?:\S*\.)?(\w+) object at 0x[0-9a-f]+>", r"\1", text)
     first = re.split(r"(?<=[.!?])\s", text, maxsplit=1)[0]
     return first if len(first) <= limit else first[: limit - 3] + "..."
+
+
+def without_names(reason: str) -> str:
+    """Why a layer was left alone, with the kinds of the layers that it names and no counts.
+
+    Example:
+      >>> without_names("norm_1 (LayerNormalization) normalizes; grouped: its 96 groups share none")
+      'LayerNormalization normalizes; grouped: its groups share none'
+    """
+    return re.sub(r"\bits \d+", "its", re.sub(r"\S+ \((\w+)\)", r"\1", reason))

@@ -31,6 +31,8 @@ def test_terms_with_arguments_by_position_and_name():
         ("kmeans++", "kmeans++"),
         ("layer_*/key|conv1", "layer_*/key|conv1"),
         ("MobileNetV2", "MobileNetV2"),
+        ('"sensitivity"', "sensitivity"),
+        ("'2:4'", "2:4"),
     ],
 )
 def test_values(word, value):

@@ -13,6 +13,7 @@ Value = bool | int | float | str
 
 _TERM = re.compile(r"\s*(?P<name>[A-Za-z_]\w*)\s*(?:\((?P<arguments>[^()]*)\))?\s*")
 WORD = re.compile(r"[\w.:/\\~@*|+-]+")
+_QUOTED = re.compile(r"""(["'])(?P<word>.*)\1""")
 
 
 class RecipeError(ValueError):
@@ -72,7 +73,8 @@ def parse(text: str) -> Recipe:
 
     Args:
       text: terms joined by `+`; each a name, then arguments in parentheses: numbers, words, `true`,
-        `false`, by position or as `name=value`. Empty, or `none`, for no compression.
+        `false`, by position or as `name=value`. Quotes around one mean nothing. An empty text, or
+        `none`, is no compression.
 
     Raises:
       RecipeError: the text does not follow the grammar.
@@ -129,6 +131,8 @@ def _stage(text: str, term: re.Match[str], kind: _Kind) -> Stage:
     arguments = term["arguments"]
     for argument in arguments.split(",") if arguments and arguments.strip() else ():
         name, equals, word = (part.strip() for part in argument.rpartition("="))
+        if quoted := _QUOTED.fullmatch(word):
+            word = quoted["word"]
         if not WORD.fullmatch(word) or (equals and not name.isidentifier()):
             raise kind.error(
                 text, term.start("arguments"), f"cannot read the argument {argument!r}"

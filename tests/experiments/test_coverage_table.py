@@ -81,7 +81,7 @@ def test_tf_mot_alone_refuses_what_it_is_known_to_refuse(subset):
 def test_the_page_says_so(subset):
     page = (subset[0] / "page.md").read_text()
     assert "**3 of 3 are carried out in every column**" in page
-    assert page.count("| RegNetX002 |") == 5
+    assert page.count("| RegNetX002 |") == 6
 
 
 @pytest.mark.slow
@@ -189,7 +189,19 @@ def test_a_reason_is_a_sentence_without_addresses(message, expected):
 
 
 def result(**changes):
-    good = RecipeResult("qat", "flat", "", 20, 18, 30, 30, 256, 0.984, 3.0, 0.25, 12.0)
+    good = RecipeResult(
+        name="qat",
+        form="flat",
+        layers=20,
+        treated=20,
+        operators=30,
+        integer_operators=30,
+        examples=256,
+        top1_agreement=0.984,
+        max_steps=3.0,
+        mean_steps=0.25,
+        processor_seconds=12.0,
+    )
     return dataclasses.replace(good, **changes)
 
 
@@ -249,6 +261,22 @@ def test_what_failed_has_its_reason_and_is_not_counted():
     ]
     assert "- a: export: refused" in page
     assert "7 of 8 recipes carried out" in coverage_page.in_a_line(family(recipes=failed))
+
+
+def test_what_a_technique_leaves_has_its_reason():
+    norm, plain = "LayerNormalization normalizes over the channels", "no kernel"
+    recipes = (
+        result(name="prune", left_alone={plain: 41}),
+        result(name="prune_channels", left_alone={norm: 40, plain: 2}),
+        result(name="qat", error="qat: refused", layers=None),
+    )
+    page = coverage_page.render([family(recipes=recipes)])
+    (shown,) = rows(page, "Layers that a technique leaves as they are")
+    assert [shown[1], shown[3], shown[6]] == ["41 b", "\u2013", "40 c, 2 b"]
+    assert [f"- b: {plain}" in page, f"- c: {norm}" in page] == [True, True]
+    assert rows(coverage_page.render([family()]), "Layers that a technique leaves as they are") == [
+        ["VGG16", *["none"] * 8]
+    ]
 
 
 def test_a_network_that_keras_3_lacks_is_named():
