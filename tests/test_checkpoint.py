@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.small_trainings import batches, small_model
-from tfcompress import checkpoint, compose, training
+from tfcompress import checkpoint, compose, optimizers, training
 from tfcompress.recipe import parse
 from tfcompress.training import TrainingConfig
 
@@ -65,7 +65,7 @@ def assert_same(plain, resumed):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("optimizer", training.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", optimizers.OPTIMIZERS)
 def test_the_state_of_every_optimizer_is_complete(optimizer):
     from tfcompress._keras import tf
 

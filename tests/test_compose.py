@@ -29,6 +29,19 @@ def test_a_plan_holds_configs_and_formats():
     assert first.module.CONFIG is PruningConfig
 
 
+def test_a_stage_says_how_it_is_trained():
+    own, of_the_run = planned(
+        "prune(0.8, epochs=4, optimizer=sgd, learning_rate=0.1, weight_decay=0)+qat"
+    ).stages
+    assert own.training == {
+        "epochs": 4,
+        "learning_rate": 0.1,
+        "optimizer": "sgd",
+        "weight_decay": 0,
+    }
+    assert of_the_run.training == {}
+
+
 def test_a_stage_may_take_its_statistics_anew():
     plain, anew = planned("prune+qat(reestimate=true)").stages
     assert (plain.reestimate, anew.reestimate) == (False, True)
@@ -112,6 +125,10 @@ REFUSED = (
     Refused("prune(epochs=0)", ("epochs must be at least 1", "Received: 0")),
     Refused("prune(epochs=1.5)", ("epochs must be a whole number", "1.5")),
     Refused("prune(epochs=true)", ("epochs must be", "true")),
+    Refused("prune(optimizer=sdg, learning_rate=0.1)", ("Unknown optimizer: 'sdg'", "sgd")),
+    Refused("prune(optimizer=sgd)", ("sgd and no rate", "learning_rate=0.1")),
+    Refused("prune(weight_decay=-1)", ("weight_decay must be at least 0", "-1")),
+    Refused("ptq(weight_decay=0)", ("ptq trains nothing", "weight_decay")),
     Refused("prune(learning_rate=0)", ("learning_rate must be above 0",)),
     Refused("prune(learning_rate=inf)", ("learning_rate must be", "inf")),
     Refused("prune(reestimate=2)", ("reestimate must be true or false", "2")),

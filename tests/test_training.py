@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.small_trainings import batches, blobs, small_model
-from tfcompress import training
+from tfcompress import optimizers, training
 from tfcompress.checkpoint import TrainingState
 from tfcompress.goals import Classes
 from tfcompress.training import TrainingConfig
@@ -15,7 +15,7 @@ from tfcompress.training import TrainingConfig
 # Names.
 
 
-@pytest.mark.parametrize("optimizer", training.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", optimizers.OPTIMIZERS)
 @pytest.mark.parametrize("weight_decay", [0.0, 0.01])
 def test_every_optimizer_takes_a_step(optimizer, weight_decay):
     from tfcompress._keras import tf
@@ -58,12 +58,11 @@ def test_weight_decay_is_decoupled_and_zero_is_none():
     ],
 )
 def test_schedules_by_hand(schedule, first, middle, last):
-    config = TrainingConfig(learning_rate=0.1, schedule=schedule)
-    built = training.build_schedule(config, steps=100)
+    built = optimizers.build_schedule(schedule, 0.1, steps=100)
     rate = built if callable(built) else lambda step: built
     found = [float(rate(step)) for step in (0, 50, 100)]
     assert found == pytest.approx([first, middle, last], rel=1e-4, abs=1e-7)
-    assert set(training.SCHEDULES) == {
+    assert set(optimizers.SCHEDULES) == {
         "constant",
         "cosine_decay",
         "exponential_decay",
@@ -73,8 +72,7 @@ def test_schedules_by_hand(schedule, first, middle, last):
 
 
 def test_warm_up_by_hand():
-    config = TrainingConfig(learning_rate=0.1, schedule="cosine_decay", warmup=0.2)
-    rate = training.build_schedule(config, steps=10)
+    rate = optimizers.build_schedule("cosine_decay", 0.1, steps=10, warmup=0.2)
     # Two steps up, then a cosine over the other eight.
     cosine = [0.1 * (1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)]
     found = [float(rate(step)) for step in range(10)]
@@ -82,8 +80,7 @@ def test_warm_up_by_hand():
 
 
 def test_warm_up_into_a_constant():
-    config = TrainingConfig(learning_rate=0.1, schedule="constant", warmup=0.5)
-    rate = training.build_schedule(config, steps=4)
+    rate = optimizers.build_schedule("constant", 0.1, steps=4, warmup=0.5)
     assert [float(rate(s)) for s in range(4)] == pytest.approx([0.05, 0.1, 0.1, 0.1])
 
 

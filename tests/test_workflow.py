@@ -303,10 +303,16 @@ def test_statistics_are_taken_anew_where_a_recipe_says_so(tmp_path):
         CONFIG,
         backbone=BackboneConfig(name="ds_cnn", width=0.25),
         training=TrainingConfig(epochs=1, batch_size=64),
-        recipes=("prune(0.5, schedule=constant, reestimate=true)",),
+        recipes=(
+            "prune(0.5, schedule=constant, reestimate=true, optimizer=sgd, learning_rate=0.01, "
+            "weight_decay=0.001)",
+        ),
         stage_training=StageTrainingConfig(epochs=1),
     )
-    workflow.run(config, tmp_path)
+    found = workflow.run(config, tmp_path)
+    own, baselines = (found.stages[place].config["training"] for place in (-1, 0))
+    assert (own["optimizer"], own["weight_decay"]) == ("sgd", 0.001)
+    assert (baselines["optimizer"], baselines["weight_decay"]) == ("adam", 0.0)
     model = keras.models.load_model(tmp_path / "models" / "prune.keras", compile=False)
     with np.load(tmp_path / "stages" / "01-prune" / "best.npz") as stored:
         trained = [stored[name] for name in sorted(stored)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from tfcompress import export, registry
 from tfcompress import settings as settings_types
 from tfcompress.level_search import SearchConfig, next_level
+from tfcompress.optimizers import OPTIMIZERS
 from tfcompress.recipe import Recipe, RecipeError, Stage, Value, text_of
 from tfcompress.techniques import level_of
 
@@ -30,6 +31,8 @@ It is found out once, by `prepared`, and kept: what it was found from is changed
 metadata hold what stands for it where the model is not trained yet."""
 
 
+TRAINING = ("epochs", "learning_rate", "optimizer", "weight_decay", "reestimate")
+"""What the term of any technique that trains can say of its training."""
 _SEARCH = tuple(field.name for field in dataclasses.fields(SearchConfig))
 
 
@@ -41,7 +44,9 @@ class PlannedStage:
       technique: the technique's name.
       config: an instance of the technique's `CONFIG`.
       epochs: of this stage; None for the run's default.
-      learning_rate: of this stage; None for the run's default.
+      learning_rate: the highest one of this stage; None for the run's default.
+      optimizer: of this stage, one of `optimizers.OPTIMIZERS`; None for the baseline's.
+      weight_decay: of this stage, decoupled; None for the baseline's.
       reestimate: take the statistics of batch normalization anew after the training.
       search: how far the technique is taken is searched for, and the config is that of the first
         level to try; None where the config says how far.
@@ -51,8 +56,16 @@ class PlannedStage:
     config: Any
     epochs: int | None = None
     learning_rate: float | None = None
+    optimizer: str | None = None
+    weight_decay: float | None = None
     reestimate: bool = False
     search: SearchConfig | None = None
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What the stage itself says of how it is trained, by the names of `TRAINING`."""
+        found = {name: getattr(self, name) for name in TRAINING}
+        return {n: value for n, value in found.items() if value is not None and value is not False}
 
     @property
     def module(self) -> ModuleType:
@@ -120,9 +133,7 @@ def read(recipe: Recipe, term: Stage) -> PlannedStage:
         )
     kind = registry.load("techniques", term.technique).CONFIG
     options = dict(term.options)
-    training: dict[str, Any] = {
-        name: options.pop(name, None) for name in ("epochs", "learning_rate", "reestimate")
-    }
+    training: dict[str, Any] = {name: options.pop(name, None) for name in TRAINING}
     search = _search(recipe, term.technique, options)
     types = {f.name: str(f.type) for f in dataclasses.fields(kind) if SUPPLIED not in f.metadata}
     fields = list(types)
@@ -204,17 +215,35 @@ def _typed(recipe: Recipe, what: str, value: Value, annotation: str, *, hint: st
     return value
 
 
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "epochs": (lambda count: count >= 1, "at least 1"),
+    "learning_rate": (lambda rate: 0 < rate < math.inf, "above 0 and finite"),
+    "weight_decay": (lambda decay: 0 <= decay < math.inf, "at least 0 and finite"),
+}
+
+
 def _check_training(recipe: Recipe, technique: str, training: dict[str, Any]) -> None:
-    epochs, rate = training["epochs"], training["learning_rate"]
-    if epochs is not None and _typed(recipe, f"{technique} epochs", epochs, "int") < 1:
-        raise RecipeError(
-            f"Recipe {recipe}: {technique} epochs must be at least 1. Received: {epochs}."
-        )
-    if training["reestimate"] is not None:
-        _typed(recipe, f"{technique} reestimate", training["reestimate"], "bool")
-    name = f"{technique} learning_rate"
-    if rate is not None and not 0 < _typed(recipe, name, rate, "float") < math.inf:
-        raise RecipeError(f"Recipe {recipe}: {name} must be above 0 and finite. Received: {rate}.")
+    types = {field.name: str(field.type) for field in dataclasses.fields(PlannedStage)}
+    for name, value in training.items():
+        if value is not None:
+            _typed(recipe, f"{technique} {name}", value, types[name])
+    for name, (holds, expected) in _RANGES.items():
+        value = training[name]
+        if value is not None and not holds(value):
+            raise RecipeError(
+                f"Recipe {recipe}: {technique} {name} must be {expected}. Received: {value}."
+            )
+    if optimizer := training["optimizer"]:
+        try:
+            registry.require(optimizer, OPTIMIZERS, what="optimizer")
+        except ValueError as error:
+            raise RecipeError(f"Recipe {recipe}: {technique}: {error}") from error
+        if training["learning_rate"] is None:
+            raise RecipeError(
+                f"Recipe {recipe}: {technique} names the optimizer {optimizer} and no rate; the "
+                "baseline's is for its own optimizer. Add learning_rate, such as learning_rate=0.1 "
+                "for sgd or 0.001 for adam."
+            )
 
 
 def rounds(recipe: Recipe, stage: PlannedStage) -> list[PlannedStage]:

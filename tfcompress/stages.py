@@ -370,11 +370,11 @@ class StageTrainer:
         if not planned_stages.is_trained(current):
             return self._adjust_stage(stages, model, name=name)
         rate = defaults.learning_rate or defaults.FACTOR * self._config.training.learning_rate
+        own = {name: value for name, value in current.training.items() if name != "reestimate"}
         config = dataclasses.replace(
             self._config.training,
-            epochs=current.epochs or defaults.epochs,
-            learning_rate=current.learning_rate or rate,
             early_stopping_patience=0,
+            **{"epochs": defaults.epochs, "learning_rate": rate, **own},
         )
         supplies, views = self.supplies(stages), compose.views(stages)
         batches = training.image_batches(
@@ -390,7 +390,8 @@ class StageTrainer:
             current.technique,
             f"{_settings(current.config)}; every layer trained, {config.epochs} "
             f"{'epoch' if config.epochs == 1 else 'epochs'}, "
-            f"{config.optimizer} at {config.learning_rate:g}",
+            f"{config.optimizer} at {config.learning_rate:g}"
+            + (f", weight decay {config.weight_decay:g}" if config.weight_decay else ""),
         )
 
         def wrap(start: Any) -> Any:

@@ -7,7 +7,6 @@ which technique a model is wrapped for: that arrives as a wrapped model and call
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress import objectives, placement, registry
+from tfcompress import objectives, optimizers, placement, registry
 from tfcompress._keras import keras, tf
 from tfcompress.checkpoint import TrainingState
 from tfcompress.data import Dataset, pipeline
@@ -28,26 +27,6 @@ from tfcompress.graph.lengths import any_length
 from tfcompress.objectives import DEFAULT_LOSS, LOSSES
 from tfcompress.tokenization import Preparation
 
-OPTIMIZERS = (
-    "adadelta",
-    "adafactor",
-    "adagrad",
-    "adam",
-    "adamax",
-    "adamw",
-    "ftrl",
-    "lion",
-    "nadam",
-    "rmsprop",
-    "sgd",
-)
-SCHEDULES = (
-    "constant",
-    "cosine_decay",
-    "exponential_decay",
-    "inverse_time_decay",
-    "polynomial_decay",
-)
 StepListener = Callable[[int, int, Mapping[str, Any]], None]
 
 
@@ -58,9 +37,9 @@ class TrainingConfig:
     Attributes:
       epochs: passes over the training split, at least 1.
       batch_size: images in one step, at least 1.
-      optimizer: one of `OPTIMIZERS`; `sgd` runs with Nesterov momentum 0.9.
+      optimizer: one of `optimizers.OPTIMIZERS`; `sgd` runs with Nesterov momentum 0.9.
       learning_rate: the highest one, above 0.
-      schedule: one of `SCHEDULES`, over the whole training, per step.
+      schedule: one of `optimizers.SCHEDULES`, over the whole training, per step.
       warmup: fraction of the steps in [0, 1) over which the learning rate first rises from 0, in a
         straight line.
       loss: one of `objectives.LOSSES`, or `"default"`: cross-entropy for classes, the mean squared
@@ -98,8 +77,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         registry.require(self.strategy, placement.STRATEGIES, what="strategy")
         registry.require(self.precision, placement.PRECISIONS, what="precision")
-        registry.require(self.optimizer, OPTIMIZERS, what="optimizer")
-        registry.require(self.schedule, SCHEDULES, what="learning-rate schedule")
+        registry.require(self.optimizer, optimizers.OPTIMIZERS, what="optimizer")
+        registry.require(self.schedule, optimizers.SCHEDULES, what="learning-rate schedule")
         registry.require(self.loss, (DEFAULT_LOSS, *LOSSES), what="loss")
         for name in ("epochs", "batch_size"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
@@ -186,35 +165,10 @@ def compile_model(model: Any, config: TrainingConfig, *, goal: Goal, steps: int)
 
 def build_optimizer(config: TrainingConfig, *, steps: int) -> Any:
     """The Keras optimizer that a config names, its schedule laid over `steps` steps."""
-    options: dict[str, Any] = {"learning_rate": build_schedule(config, steps=steps)}
-    if config.optimizer == "sgd":
-        options |= {"momentum": 0.9, "nesterov": True}
-    if config.weight_decay:
-        options["weight_decay"] = config.weight_decay
-    # Not keras.optimizers.get, which knows only some of Keras' optimizers.
-    kinds = {name.lower(): name for name in dir(keras.optimizers)}
-    kind = getattr(keras.optimizers, kinds[config.optimizer])
-    if not config.weight_decay and "weight_decay" in inspect.signature(kind.__init__).parameters:
-        options["weight_decay"] = 0.0 if config.optimizer == "adamw" else None
-    return kind(**options)
-
-
-def build_schedule(config: TrainingConfig, *, steps: int) -> Any:
-    """The learning rate as a number or a Keras schedule over `steps` steps."""
-    from tfcompress._schedules import Warmup
-
-    peak, warmup = config.learning_rate, round(config.warmup * steps)
-    rest = max(steps - warmup, 1)
-    schedules = keras.optimizers.schedules
-    schedule = {
-        "constant": lambda: peak,
-        "cosine_decay": lambda: schedules.CosineDecay(peak, rest),
-        # A hundredth of the peak at the end, as is usual for step-wise decay.
-        "exponential_decay": lambda: schedules.ExponentialDecay(peak, rest, 0.01),
-        "inverse_time_decay": lambda: schedules.InverseTimeDecay(peak, rest, 99.0),
-        "polynomial_decay": lambda: schedules.PolynomialDecay(peak, rest, peak / 100),
-    }[config.schedule]()
-    return Warmup(peak, warmup, schedule) if warmup else schedule
+    rate = optimizers.build_schedule(
+        config.schedule, config.learning_rate, steps=steps, warmup=config.warmup
+    )
+    return optimizers.build_optimizer(config.optimizer, rate, weight_decay=config.weight_decay)
 
 
 @dataclass(frozen=True)

@@ -335,10 +335,10 @@ def _own_config(method: str) -> Any:
         return None
     # Nothing follows either of them.
     (stage,) = compose.plan(recipe.parse(method)).stages
-    if stage.epochs or stage.learning_rate or stage.reestimate:
+    if stage.training:
         raise ValueError(
             f"The study trains for one epoch, at its own rate: write {stage.technique} without "
-            f"epochs, learning_rate and reestimate. Received: {method!r}."
+            f"{', '.join(stage.training)}. Received: {method!r}."
         )
     return stage.config
 

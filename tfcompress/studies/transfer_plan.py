@@ -247,10 +247,10 @@ def _checked(text: str, settings: TransferSettings) -> str:
             f"The compression {text!r} needs what only a run finds out first. Leave out allocation "
             "and max_drop."
         )
-    if any(s.epochs or s.learning_rate or s.reestimate for s in stages):
+    if own := {name for stage in stages for name in stage.training}:
         raise ValueError(
-            f"The compression {text!r} says how it is trained. Leave out epochs, learning_rate and "
-            "reestimate: all trials of a study are trained alike."
+            f"The compression {text!r} says how it is trained. Leave out {', '.join(sorted(own))}: "
+            "all trials of a study are trained alike."
         )
     if settings.compression_epochs % len(stages):
         raise ValueError(
