@@ -14,6 +14,7 @@ from tfcompress.studies.training_cost import MethodCost, TrainingCost, TrainingC
     [
         ({"methods": ("prune+qat",)}, r"one technique.*Received: 'prune\+qat'"),
         ({"methods": ("ptq",)}, "that trains.*Received: 'ptq'"),
+        ({"methods": ("qat(epochs=9)",)}, r"trained alike.*Leave out epochs.*'qat\(epochs=9\)'"),
         ({"methods": ("tf-mot",)}, "tf-mot"),
         ({"methods": ("qat(growth=0.1)",)}, "what only a run finds out first"),
         ({"methods": ("distill(views=2)",)}, "what only a run finds out first"),

@@ -95,6 +95,11 @@ class TrainingCostConfig:
                     f"The method {method!r} needs what only a run finds out first. Leave out "
                     "growth, allocation, views and max_drop."
                 )
+            if said := {name for stage in own for name in stage.training}:
+                raise ValueError(
+                    "All methods are trained alike, as plain training is. Leave out "
+                    f"{', '.join(sorted(said))}. Received: {method!r}."
+                )
             if method not in (*TFMOT, OWN) and len(own) != 1:
                 raise ValueError(
                     f"A method is a recipe of one technique that trains, such as prune(0.5), or "
