@@ -131,6 +131,9 @@ def test_where_no_level_holds_the_other_recipes_are_carried_out(tmp_path):
     assert [row.name for row in found.artifacts] == ["baseline-float32", "prune-float32"]
     page = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
     assert r"left no file: cluster(max\_drop=0): no level keeps" in page
+    assert [trial.held for trial in given_up.levels] == [False] * len(given_up.levels) != []
+    section = page.split(r"Levels of cluster(max\_drop=0, first\_step=1")[1]
+    assert section.count("too much") == len(given_up.levels)
     # A finished run says the same again and trains nothing.
     files = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "stages").rglob("best.npz")}
     assert workflow.run(config, tmp_path / "run").given_up == found.given_up

@@ -100,7 +100,7 @@ def raise_level(
             best = found if tried[-1].held else best
         told(_sentence(tried[-1]))
     if best is None:
-        raise OutOfReach(_nothing_held(stage, tried))
+        raise OutOfReach(_nothing_held(stage, tried), levels=tried)
     return Raised(best, tuple(tried))
 
 

@@ -355,10 +355,12 @@ class GivenUp:
     Attributes:
       recipe: its text, as it was asked for.
       reason: a sentence or more.
+      levels: all that were tried, where one was searched for.
     """
 
     recipe: str
     reason: str
+    levels: tuple[LevelTrial, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -249,7 +249,8 @@ class StageTrainer:
             try:
                 model = self.compressed(plan.stages)
             except (NothingToGain, OutOfReach) as error:
-                given_up.append(GivenUp(text, str(error)))
+                tried = error.levels if isinstance(error, OutOfReach) else ()
+                given_up.append(GivenUp(text, str(error), tried))
                 if len(recipes) == 1:
                     raise
                 self._reporter.note(f"{text} is given up: {error}")

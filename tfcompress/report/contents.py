@@ -128,7 +128,13 @@ def _sections(run: Run) -> tuple[Section, ...]:
             "Training",
             "What every stage learned, and what it cost.",
             ("levels", "training-curves", "accuracy-time"),
-            _present((run_tables.stages(results), *map(run_tables.levels, results.stages))),
+            _present(
+                (
+                    run_tables.stages(results),
+                    *map(run_tables.levels, results.stages),
+                    *map(run_tables.refused_levels, results.given_up),
+                )
+            ),
         ),
     )
 

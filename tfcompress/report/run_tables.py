@@ -5,11 +5,13 @@ Knows which figures stand in which column and how a missing one reads. Does not 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tfcompress import level_search
 from tfcompress.layer_coverage import Coverage
 from tfcompress.report import comparison, metric, text
 from tfcompress.report.tables import Cell, Column, Table, pairs, settings, without_empty
-from tfcompress.results import CompressionReport, LayerReport, Results, StageResult
+from tfcompress.results import CompressionReport, GivenUp, LayerReport, Results, StageResult
 
 
 def stages(results: Results) -> Table | None:
@@ -92,7 +94,19 @@ def levels(stage: StageResult) -> Table | None:
     """Every level that a stage tried; None for a stage that did not search for one."""
     if not stage.levels:
         return None
-    name = stage.levels[0].setting.replace("_", " ")
+    allowed = text.points(stage.config.get("search", {}).get("max_drop")).lstrip("+")
+    return _levels(stage.name, stage.levels, f"as {allowed} points of validation accuracy allow")
+
+
+def refused_levels(recipe: GivenUp) -> Table | None:
+    """Every level that a recipe tried in vain; None for one that did not search for a level."""
+    if not recipe.levels:
+        return None
+    return _levels(recipe.recipe, recipe.levels, "as the drop of validation accuracy allows")
+
+
+def _levels(of: str, tried: Sequence[level_search.LevelTrial], bound: str) -> Table:
+    name = tried[0].setting.replace("_", " ")
     columns = (
         Column("Step"),
         Column(name[0].upper() + name[1:]),
@@ -102,7 +116,7 @@ def levels(stage: StageResult) -> Table | None:
         Column("Time"),
         Column("Outcome", numeric=False),
     )
-    kept = level_search.kept(stage.levels)
+    kept = level_search.kept(tried)
     rows = tuple(
         (
             Cell(str(number)),
@@ -113,15 +127,11 @@ def levels(stage: StageResult) -> Table | None:
             Cell(text.duration(trial.seconds)),
             Cell(_outcome(trial, kept)),
         )
-        for number, trial in enumerate(stage.levels, start=1)
+        for number, trial in enumerate(tried, start=1)
     )
-    allowed = text.points(stage.config.get("search", {}).get("max_drop")).lstrip("+")
-    note = (
-        f"The {name} is taken as far as {allowed} points of validation accuracy allow; the test "
-        "split has no part in it."
-    )
-    marked = stage.levels.index(kept) if kept else None
-    return Table(f"Levels of {stage.name}", columns, rows, note, marked)
+    note = f"The {name} is taken as far {bound}; the test split has no part in it."
+    marked = tried.index(kept) if kept else None
+    return Table(f"Levels of {of}", columns, rows, note, marked)
 
 
 def _outcome(trial: level_search.LevelTrial, kept: level_search.LevelTrial | None) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from tfcompress import registry
 from tfcompress.artifact import Artifact
+from tfcompress.level_search import LevelTrial
 from tfcompress.results import CompressionReport
 
 
@@ -183,4 +184,13 @@ class NothingToGain(ValueError):
 
 
 class OutOfReach(ValueError):
-    """A setting that goes further than a model allows; the message says how far it could go."""
+    """A setting that goes further than a model allows; the message says how far it could go.
+
+    Args:
+      said: the message.
+      levels: what was tried, where a level was searched for.
+    """
+
+    def __init__(self, said: str, levels: Sequence[LevelTrial] = ()) -> None:
+        super().__init__(said)
+        self.levels = tuple(levels)
