@@ -172,8 +172,8 @@ def _left_alone(found: Sequence[FamilyResult], reasons: _Reasons) -> Table:
         _names(*RECIPES),
         rows,
         note=(
-            "How many of the layers with weights, and the letter of the reason, below. Of PCQAT, "
-            "what its last stage leaves."
+            "How many, the letter of the reason, below, and how many layers with weights there "
+            "are. Of PCQAT, what its last stage leaves."
         ),
     )
 
@@ -182,7 +182,7 @@ def _counted(result: RecipeResult, reasons: _Reasons) -> str:
     if result.layers is None:
         return text.MISSING
     shown = (f"{count} {reasons.mark(why)}" for why, count in result.left_alone.items())
-    return ", ".join(shown) or "none"
+    return f"{', '.join(shown)} of {result.layers}" if result.left_alone else "none"
 
 
 def _integer(found: Sequence[FamilyResult]) -> Table:

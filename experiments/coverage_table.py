@@ -36,9 +36,11 @@ SOURCES = (
     "tfcompress/_keras.py",
     "tfcompress/compose.py",
     "tfcompress/export.py",
+    "tfcompress/planned_stages.py",
     "tfcompress/training.py",
     "tfcompress/backbones/*.py",
     "tfcompress/graph/*.py",
+    "tfcompress/optimizers/*.py",
     "tfcompress/techniques/*.py",
 )
 

@@ -344,5 +344,9 @@ def without_names(reason: str) -> str:
     Example:
       >>> without_names("norm_1 (LayerNormalization) normalizes; grouped: its 96 groups share none")
       'LayerNormalization normalizes; grouped: its groups share none'
+      >>> without_names("a (Add) joins them; b (Add) joins them; no more than clusters (16)")
+      'Add joins them; no more than clusters (16)'
     """
-    return re.sub(r"\bits \d+", "its", re.sub(r"\S+ \((\w+)\)", r"\1", reason))
+    nameless = re.sub(r"\bits \d+", "its", re.sub(r"\S+ \(([A-Za-z_]\w*)\)", r"\1", reason))
+    # Of several, those that differed by names only.
+    return "; ".join(dict.fromkeys(nameless.split("; ")))

@@ -40,6 +40,14 @@ def test_a_stage_says_how_it_is_trained():
         "weight_decay": 0,
     }
     assert of_the_run.training == {}
+    # The baseline's decay goes with its optimizer.
+    assert planned("prune(optimizer=sgd, learning_rate=0.1)").stages[0].weight_decay == 0
+    assert planned("prune(learning_rate=0.1)").stages[0].weight_decay is None
+
+
+def test_each_round_is_trained_as_the_stage_says():
+    stages = planned("prune_channels(rounds=2, optimizer=sgd, learning_rate=0.1)").stages
+    assert [stage.optimizer for stage in stages] == ["sgd", "sgd"]
 
 
 def test_a_stage_may_take_its_statistics_anew():
@@ -127,6 +135,8 @@ REFUSED = (
     Refused("prune(epochs=true)", ("epochs must be", "true")),
     Refused("prune(optimizer=sdg, learning_rate=0.1)", ("Unknown optimizer: 'sdg'", "sgd")),
     Refused("prune(optimizer=sgd)", ("sgd and no rate", "learning_rate=0.1")),
+    Refused("prune(optimizer=false, learning_rate=0.1)", ("Unknown optimizer: 'false'",)),
+    Refused("prune(optimizer=0, learning_rate=0.1)", ("Unknown optimizer: '0'",)),
     Refused("prune(weight_decay=-1)", ("weight_decay must be at least 0", "-1")),
     Refused("ptq(weight_decay=0)", ("ptq trains nothing", "weight_decay")),
     Refused("prune(learning_rate=0)", ("learning_rate must be above 0",)),

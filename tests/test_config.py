@@ -62,6 +62,10 @@ def test_recipes_are_written_in_one_form_and_once():
             ("prune(0.8)+qat(epochs=2)", "prune(0.8)+qat(epochs=3)"),
             ("prune+qat-epochs-2", "prune+qat-epochs-3"),
         ),
+        (
+            ("prune(0.8, learning_rate=0.1)", "prune(0.8, learning_rate=0.1, optimizer=sgd)"),
+            ("prune", "prune-optimizer-sgd"),
+        ),
     ],
 )
 def test_titles_tell_recipes_apart(recipes, titles):

@@ -46,7 +46,8 @@ class PlannedStage:
       epochs: of this stage; None for the run's default.
       learning_rate: the highest one of this stage; None for the run's default.
       optimizer: of this stage, one of `optimizers.OPTIMIZERS`; None for the baseline's.
-      weight_decay: of this stage, decoupled; None for the baseline's.
+      weight_decay: of this stage, decoupled; None for the baseline's, which goes with its
+        optimizer. A stage that names an optimizer and no decay has none.
       reestimate: take the statistics of batch normalization anew after the training.
       search: how far the technique is taken is searched for, and the config is that of the first
         level to try; None where the config says how far.
@@ -65,7 +66,11 @@ class PlannedStage:
     def training(self) -> dict[str, Any]:
         """What the stage itself says of how it is trained, by the names of `TRAINING`."""
         found = {name: getattr(self, name) for name in TRAINING}
-        return {n: value for n, value in found.items() if value is not None and value is not False}
+        return {
+            name: value
+            for name, value in found.items()
+            if value is not None and (name, value) != ("reestimate", False)
+        }
 
     @property
     def module(self) -> ModuleType:
@@ -226,24 +231,29 @@ def _check_training(recipe: Recipe, technique: str, training: dict[str, Any]) ->
     types = {field.name: str(field.type) for field in dataclasses.fields(PlannedStage)}
     for name, value in training.items():
         if value is not None:
-            _typed(recipe, f"{technique} {name}", value, types[name])
+            training[name] = _typed(recipe, f"{technique} {name}", value, types[name])
     for name, (holds, expected) in _RANGES.items():
         value = training[name]
         if value is not None and not holds(value):
             raise RecipeError(
                 f"Recipe {recipe}: {technique} {name} must be {expected}. Received: {value}."
             )
-    if optimizer := training["optimizer"]:
-        try:
-            registry.require(optimizer, OPTIMIZERS, what="optimizer")
-        except ValueError as error:
-            raise RecipeError(f"Recipe {recipe}: {technique}: {error}") from error
-        if training["learning_rate"] is None:
-            raise RecipeError(
-                f"Recipe {recipe}: {technique} names the optimizer {optimizer} and no rate; the "
-                "baseline's is for its own optimizer. Add learning_rate, such as learning_rate=0.1 "
-                "for sgd or 0.001 for adam."
-            )
+    optimizer = training["optimizer"]
+    if optimizer is None:
+        return
+    try:
+        registry.require(optimizer, OPTIMIZERS, what="optimizer")
+    except ValueError as error:
+        raise RecipeError(f"Recipe {recipe}: {technique}: {error}") from error
+    if training["learning_rate"] is None:
+        raise RecipeError(
+            f"Recipe {recipe}: {technique} names the optimizer {optimizer} and no rate. A stage "
+            "with an optimizer of its own takes its own rate: add learning_rate, such as "
+            "learning_rate=0.1 for sgd or 0.001 for adam."
+        )
+    if training["weight_decay"] is None:
+        # Decoupled, it is multiplied by the rate: the baseline's would be another one here.
+        training["weight_decay"] = 0.0
 
 
 def rounds(recipe: Recipe, stage: PlannedStage) -> list[PlannedStage]:

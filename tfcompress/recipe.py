@@ -13,7 +13,7 @@ Value = bool | int | float | str
 
 _TERM = re.compile(r"\s*(?P<name>[A-Za-z_]\w*)\s*(?:\((?P<arguments>[^()]*)\))?\s*")
 WORD = re.compile(r"[\w.:/\\~@*|+-]+")
-_QUOTED = re.compile(r"""(["'])(?P<word>.*)\1""")
+QUOTED = re.compile(rf"""(["'])(?P<word>{WORD.pattern})\1""")
 
 
 class RecipeError(ValueError):
@@ -131,7 +131,7 @@ def _stage(text: str, term: re.Match[str], kind: _Kind) -> Stage:
     arguments = term["arguments"]
     for argument in arguments.split(",") if arguments and arguments.strip() else ():
         name, equals, word = (part.strip() for part in argument.rpartition("="))
-        if quoted := _QUOTED.fullmatch(word):
+        if quoted := QUOTED.fullmatch(word):
             word = quoted["word"]
         if not WORD.fullmatch(word) or (equals and not name.isidentifier()):
             raise kind.error(

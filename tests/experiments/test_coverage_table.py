@@ -272,7 +272,7 @@ def test_what_a_technique_leaves_has_its_reason():
     )
     page = coverage_page.render([family(recipes=recipes)])
     (shown,) = rows(page, "Layers that a technique leaves as they are")
-    assert [shown[1], shown[3], shown[6]] == ["41 b", "\u2013", "40 c, 2 b"]
+    assert [shown[1], shown[3], shown[6]] == ["41 b of 20", "\u2013", "40 c, 2 b of 20"]
     assert [f"- b: {plain}" in page, f"- c: {norm}" in page] == [True, True]
     assert rows(coverage_page.render([family()]), "Layers that a technique leaves as they are") == [
         ["VGG16", *["none"] * 8]

@@ -13,6 +13,7 @@ from tfcompress.results import (
     ArtifactResult,
     CompressionReport,
     DataResult,
+    GivenUp,
     LayerReport,
     Results,
     StageResult,
@@ -217,3 +218,21 @@ def test_levels_by_hand(example):
         ["3", "0.7", "85.00", "\N{MINUS SIGN}2.80", "3", "8.0 s", "too much"],
     ]
     assert run_tables.levels(example.stages[0]) is None
+
+
+def test_levels_tried_in_vain_stand_once_for_recipes_that_begin_alike():
+    tried = (
+        LevelTrial(0.5, "clusters", 8, held=False, note="not possible"),
+        LevelTrial(0.2, "clusters", 16, held=False, accuracy=0.85, drop=0.028, epochs=3, seconds=8),
+    )
+    found = run_tables.refused_levels(
+        (
+            GivenUp("cluster(max_drop=0)", "why", tried),
+            GivenUp("factorize(target=0.9)", "why"),
+            GivenUp("cluster(max_drop=0)+qat", "why", tried),
+        )
+    )
+    assert [table.title for table in found] == ["Levels of cluster(max_drop=0)"]
+    assert [row[-1].value for row in found[0].rows] == ["not trained: not possible", "too much"]
+    assert found[0].note.startswith("No level keeps within the drop")
+    assert found[0].marked is None

@@ -69,6 +69,13 @@ def test_only_places_of_the_chosen_chain_are_asked_for():
     assert asked == ["prune or none", "qat or int8"]
 
 
+def test_words_may_stand_in_quotes():
+    assert texts("prune(0.5, allocation=\"sensitivity\", skip='conv*')+{qat|int8}") == [
+        "prune(0.5, allocation=sensitivity, skip=conv*)+qat",
+        "prune(0.5, allocation=sensitivity, skip=conv*)+int8",
+    ]
+
+
 def test_numbers_of_ranges():
     assert Range(0.2, 0.8).spread(1) == [0.5]
     assert Range(0.0, 1.0, step=0.25).spread(4) == [0.0, 0.25, 0.75, 1.0]

@@ -132,7 +132,7 @@ def _sections(run: Run) -> tuple[Section, ...]:
                 (
                     run_tables.stages(results),
                     *map(run_tables.levels, results.stages),
-                    *map(run_tables.refused_levels, results.given_up),
+                    *run_tables.refused_levels(results.given_up),
                 )
             ),
         ),

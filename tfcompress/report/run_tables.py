@@ -95,18 +95,25 @@ def levels(stage: StageResult) -> Table | None:
     if not stage.levels:
         return None
     allowed = text.points(stage.config.get("search", {}).get("max_drop")).lstrip("+")
-    return _levels(stage.name, stage.levels, f"as {allowed} points of validation accuracy allow")
+    name = _words(stage.levels)
+    note = f"The {name} is taken as far as {allowed} points of validation accuracy allow"
+    return _levels(stage.name, stage.levels, note)
 
 
-def refused_levels(recipe: GivenUp) -> Table | None:
-    """Every level that a recipe tried in vain; None for one that did not search for a level."""
-    if not recipe.levels:
-        return None
-    return _levels(recipe.recipe, recipe.levels, "as the drop of validation accuracy allows")
+def refused_levels(given_up: Sequence[GivenUp]) -> list[Table]:
+    """Every level that recipes tried in vain, once where two of them begin with the same search."""
+    # Those that begin alike have the very trials, with their times.
+    searches = {recipe.levels: recipe.recipe for recipe in reversed(given_up) if recipe.levels}
+    note = "No level keeps within the drop of validation accuracy that is allowed"
+    return [_levels(name, tried, note) for tried, name in reversed(searches.items())]
 
 
-def _levels(of: str, tried: Sequence[level_search.LevelTrial], bound: str) -> Table:
-    name = tried[0].setting.replace("_", " ")
+def _words(tried: Sequence[level_search.LevelTrial]) -> str:
+    return tried[0].setting.replace("_", " ")
+
+
+def _levels(of: str, tried: Sequence[level_search.LevelTrial], said: str) -> Table:
+    name = _words(tried)
     columns = (
         Column("Step"),
         Column(name[0].upper() + name[1:]),
@@ -129,7 +136,7 @@ def _levels(of: str, tried: Sequence[level_search.LevelTrial], bound: str) -> Ta
         )
         for number, trial in enumerate(tried, start=1)
     )
-    note = f"The {name} is taken as far {bound}; the test split has no part in it."
+    note = f"{said}; the test split has no part in it."
     marked = tried.index(kept) if kept else None
     return Table(f"Levels of {of}", columns, rows, note, marked)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tfcompress import planned_stages
-from tfcompress.recipe import WORD, text_of
+from tfcompress.recipe import QUOTED, WORD, text_of
 
 NONE = "none"
 # Of several that a bar separates.
@@ -333,11 +333,11 @@ class _Reader:
 
     def _read_value(self, name: str) -> str | _Place:
         if not self._takes("{"):
-            word = WORD.match(self._text, self._at)
+            word = QUOTED.match(self._text, self._at) or WORD.match(self._text, self._at)
             if word is None:
                 raise self._error("expected a value, or an open place")
             self._at = word.end()
-            return word[0]
+            return word["word"] if word.re is QUOTED else word[0]
         end = self._text.find("}", self._at)
         if end < 0:
             raise self._error("an open place has no end; expected '}'")
