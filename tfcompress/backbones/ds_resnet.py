@@ -2,7 +2,7 @@
 
 `ds_resnet` has a 3x3 convolution and nine depthwise-separable blocks of 32, 64 and 128 channels (2,
 3 and 4 of them; the second and third kind begin with stride 2), each around a shortcut where it
-keeps the shape: 80,778 trained parameters at width 1 with a 10-class head, 97,101 bytes as a
+keeps the shape: 80,778 trained parameters at width 1 with a 10-class head, about 97,100 bytes as a
 minimal int8 file without the scales of biases. Knows the architecture only; there are no published
 weights.
 
