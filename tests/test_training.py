@@ -12,6 +12,17 @@ from tfcompress.goals import Classes
 from tfcompress.training import TrainingConfig
 
 
+def test_the_optimizer_is_the_one_that_the_settings_name():
+    config = TrainingConfig(
+        optimizer="sgd", learning_rate=0.1, schedule="constant", warmup=0.5, weight_decay=0.02
+    )
+    built = training.build_optimizer(config, steps=4)
+    assert type(built).__name__ == "SGD"
+    assert built.weight_decay == 0.02
+    rates = [float(built._learning_rate(step)) for step in range(4)]
+    assert rates == pytest.approx([0.05, 0.1, 0.1, 0.1])
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [

@@ -8,7 +8,7 @@ The budget is the int8 file of MLPerf Tiny's ResNet-8, which has 87.0%. The teac
 at 64x64 pixels, its student at 32x32. Expected, of one seed: 91.8% for the teacher, 91.2% for the
 student, in 97,093 bytes without the scales of biases, after two hours on two cores. The student
 learns from random weights, by SGD: under Adam, which suits the teacher's transfer, it ended two
-points lower, of half as many epochs (`RESULTS.md`).
+points lower, after half as many epochs (`RESULTS.md`).
 """
 
 from __future__ import annotations

@@ -229,10 +229,14 @@ def test_levels_tried_in_vain_stand_once_for_recipes_that_begin_alike():
         (
             GivenUp("cluster(max_drop=0)", "why", tried),
             GivenUp("factorize(target=0.9)", "why"),
+            GivenUp("cluster(max_drop=0.001)", "why", tried[1:]),
             GivenUp("cluster(max_drop=0)+qat", "why", tried),
         )
     )
-    assert [table.title for table in found] == ["Levels of cluster(max_drop=0)"]
+    assert [table.title for table in found] == [
+        "Levels of cluster(max_drop=0)",
+        "Levels of cluster(max_drop=0.001)",
+    ]
     assert [row[-1].value for row in found[0].rows] == ["not trained: not possible", "too much"]
     assert found[0].note.startswith("No level keeps within the drop")
     assert found[0].marked is None

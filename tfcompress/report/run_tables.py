@@ -95,7 +95,7 @@ def levels(stage: StageResult) -> Table | None:
     if not stage.levels:
         return None
     allowed = text.points(stage.config.get("search", {}).get("max_drop")).lstrip("+")
-    name = _words(stage.levels)
+    name = _setting(stage.levels)
     note = f"The {name} is taken as far as {allowed} points of validation accuracy allow"
     return _levels(stage.name, stage.levels, note)
 
@@ -103,17 +103,20 @@ def levels(stage: StageResult) -> Table | None:
 def refused_levels(given_up: Sequence[GivenUp]) -> list[Table]:
     """Every level that recipes tried in vain, once where two of them begin with the same search."""
     # Those that begin alike have the very trials, with their times.
-    searches = {recipe.levels: recipe.recipe for recipe in reversed(given_up) if recipe.levels}
+    searches: dict[tuple[level_search.LevelTrial, ...], str] = {}
+    for each in given_up:
+        if each.levels:
+            searches.setdefault(each.levels, each.recipe)
     note = "No level keeps within the drop of validation accuracy that is allowed"
-    return [_levels(name, tried, note) for tried, name in reversed(searches.items())]
+    return [_levels(name, tried, note) for tried, name in searches.items()]
 
 
-def _words(tried: Sequence[level_search.LevelTrial]) -> str:
+def _setting(tried: Sequence[level_search.LevelTrial]) -> str:
     return tried[0].setting.replace("_", " ")
 
 
 def _levels(of: str, tried: Sequence[level_search.LevelTrial], said: str) -> Table:
-    name = _words(tried)
+    name = _setting(tried)
     columns = (
         Column("Step"),
         Column(name[0].upper() + name[1:]),
